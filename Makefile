@@ -1,0 +1,42 @@
+# Martinet. `make help` lists what there is.
+
+SWIFT_FLAGS  = -j 2 --explicit-target-dependency-import-check error
+RELEASE      = -c release -Xswiftc -enforce-exclusivity=unchecked --scratch-path .build-release
+PACKAGES     = libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libssl-dev \
+               libsqlite3-dev pkg-config python3-venv nghttp2-client curl
+VENV         = .build/venv
+SOURCES      = Sources Tests Package.swift
+SECONDS     ?= 60
+
+.PHONY: help setup build release test check protos format demo bench soak fuzz sanitize clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+setup: $(VENV)/ready ## Install what building and testing needs (Debian packages, a pinned virtual environment)
+
+$(VENV)/ready: Tests/requirements.txt Deploy/setup
+	Deploy/setup "$(VENV)" $(PACKAGES)
+
+build: setup ## Debug build
+	swift build $(SWIFT_FLAGS)
+
+release: setup ## Release build: .build-release/release/martinet
+	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet
+
+check: setup ## Format, layout rules, and that the generated code is what the generator makes
+	swift format lint --strict --recursive --parallel $(SOURCES)
+	Protos/generate --check
+
+test: check ## Everything that must hold (under 20 minutes from clean)
+	swift build $(SWIFT_FLAGS) --build-tests
+	swift test $(SWIFT_FLAGS) --skip-build
+
+protos: setup ## Make the C and Swift code from Protos/
+	Protos/generate
+
+format: ## Format the sources
+	swift format format --in-place --recursive --parallel $(SOURCES)
+
+clean: ## Remove what was built
+	rm -rf .build .build-*
