@@ -7,11 +7,15 @@ import PackageDescription
 let package = Package(
     name: "martinet",
     products: [
-        .library(name: "XDS", targets: ["XDS"])
+        .library(name: "XDS", targets: ["XDS", "Discovery"]),
+        .executable(name: "martinet", targets: ["martinet"]),
     ],
     dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
@@ -39,6 +43,33 @@ let package = Package(
         // World: the only input and output.
         .target(
             name: "Reactor", dependencies: ["TLS", "Time", .product(name: "Logging", package: "swift-log")]),
+        .target(name: "Store", dependencies: ["Time", .product(name: "GRDB", package: "GRDB.swift")]),
+
+        // Assembly.
+        .target(
+            name: "Discovery",
+            dependencies: [
+                "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "HTTP2", "TLS", "Reactor", "Time",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .target(
+            name: "ControlPlane",
+            dependencies: [
+                "Discovery", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Store", "Time",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .target(
+            name: "Console",
+            dependencies: ["ControlPlane", .product(name: "Hummingbird", package: "hummingbird")]),
+
+        // Programs.
+        .executableTarget(
+            name: "martinet",
+            dependencies: [
+                "ControlPlane", "Console", "Discovery", "XDS", "EnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Time",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"]),
         .testTarget(name: "ProtobufTests", dependencies: ["Protobuf", "EnvoyAPI"]),
@@ -47,6 +78,9 @@ let package = Package(
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2", "Time"]),
         .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),
+        .testTarget(name: "DiscoveryTests", dependencies: ["Discovery", "XDS", "GRPC", "Reactor", "TLS", "Time"]),
+        .testTarget(name: "ControlPlaneTests", dependencies: ["ControlPlane", "Discovery", "XDS", "Store", "Time"]),
+        .testTarget(name: "EndToEndTests", dependencies: ["martinet", "Time"]),
     ],
     swiftLanguageModes: [.v6]
 )

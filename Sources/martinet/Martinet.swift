@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct Martinet: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "martinet")
+}
