@@ -16,6 +16,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
@@ -51,6 +52,7 @@ let package = Package(
             dependencies: [
                 "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "HTTP2", "TLS", "Reactor", "Time",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
             ]),
         .target(
             name: "ControlPlane",
@@ -60,7 +62,11 @@ let package = Package(
             ]),
         .target(
             name: "Console",
-            dependencies: ["ControlPlane", .product(name: "Hummingbird", package: "hummingbird")]),
+            dependencies: [
+                "ControlPlane",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+            ]),
 
         // Programs.
         .executableTarget(
@@ -78,8 +84,12 @@ let package = Package(
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2", "Time"]),
         .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),
+        .testTarget(name: "StoreTests", dependencies: ["Store"]),
         .testTarget(name: "DiscoveryTests", dependencies: ["Discovery", "XDS", "GRPC", "Reactor", "TLS", "Time"]),
         .testTarget(name: "ControlPlaneTests", dependencies: ["ControlPlane", "Discovery", "XDS", "Store", "Time"]),
+        .testTarget(
+            name: "ConsoleTests",
+            dependencies: ["Console", .product(name: "CoreMetrics", package: "swift-metrics")]),
         .testTarget(name: "EndToEndTests", dependencies: ["martinet", "Time"]),
     ],
     swiftLanguageModes: [.v6]
