@@ -65,6 +65,7 @@ let package = Package(
             dependencies: [
                 "ControlPlane",
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
             ]),
 

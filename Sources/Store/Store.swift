@@ -32,7 +32,7 @@ public final class Store: Sendable {
                 try db.execute(sql: "PRAGMA synchronous = FULL")
             }
             let database = try DatabaseQueue(path: path, configuration: configuration)
-            try schema.migrate(database)
+            try Self.schema.migrate(database)
             return database
         }
     }
@@ -61,7 +61,7 @@ public final class Store: Sendable {
         }
     }
 
-    private var schema: DatabaseMigrator {
+    private static var schema: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("applied resources") { db in
             try db.execute(
@@ -73,7 +73,7 @@ public final class Store: Sendable {
                         version TEXT NOT NULL,
                         body BLOB NOT NULL,
                         PRIMARY KEY (scope, typeURL, name)
-                    ) STRICT, WITHOUT ROWID
+                    ) STRICT
                     """)
         }
         return migrator
