@@ -91,7 +91,7 @@ let package = Package(
         .testTarget(
             name: "ConsoleTests",
             dependencies: ["Console", .product(name: "CoreMetrics", package: "swift-metrics")]),
-        .testTarget(name: "EndToEndTests", dependencies: ["martinet", "Time"]),
+        .testTarget(name: "EndToEndTests", dependencies: ["martinet", "Time"], exclude: ["Peers"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,104 @@
+import Foundation
+import Testing
+
+/// A real Envoy whose only configuration is where its control plane is.
+final class Envoy {
+    enum Variant: String, CaseIterable, CustomTestStringConvertible {
+        case delta = "DELTA_GRPC"
+        case stateOfTheWorld = "GRPC"
+
+        var testDescription: String { rawValue }
+    }
+
+    /// PEM files for mutual TLS to the control plane.
+    struct Credentials {
+        var certificate: String
+        var key: String
+        var trusted: String
+    }
+
+    let process: ChildProcess
+    let adminPort: Int
+
+    init(
+        nodeID: String, cluster: String = "test", xdsPort: Int, variant: Variant = .delta,
+        version: Installation.EnvoyVersion = .newest, credentials: Credentials? = nil, in directory: String
+    ) throws {
+        adminPort = try freePort()
+        let path = directory + "/\(nodeID)-\(shortID()).yaml"
+        try Self.bootstrap(
+            nodeID: nodeID, cluster: cluster, adminPort: adminPort, xdsPort: xdsPort, variant: variant,
+            credentials: credentials
+        ).write(toFile: path, atomically: true, encoding: .utf8)
+        process = try ChildProcess(
+            try version.binary(),
+            ["-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"], in: directory)
+    }
+
+    /// An answer of the admin port, for example `/config_dump?include_eds`.
+    func admin(_ path: String) throws -> String {
+        let answer = try httpGet("http://127.0.0.1:\(adminPort)\(path)")
+        guard answer.code == 200 else { throw WaitedInVain(what: "\(path): \(answer.code) \(answer.body)") }
+        return answer.body
+    }
+
+    /// A counter or gauge of `/stats`; 0 where Envoy does not have it yet.
+    func stat(_ name: String) throws -> Int {
+        let lines = try admin("/stats?filter=^\(name)$").split(separator: "\n")
+        return lines.compactMap { Int($0.split(separator: " ").last ?? "") }.first ?? 0
+    }
+
+    func waitUntilReady() throws {
+        try eventually("Envoy to be ready; its log: \(process.log.suffix(2_000))", within: 30) {
+            try admin("/ready").hasPrefix("LIVE") ? true : nil
+        }
+    }
+
+    private static func bootstrap(
+        nodeID: String, cluster: String, adminPort: Int, xdsPort: Int, variant: Variant, credentials: Credentials?
+    ) -> String {
+        let transport =
+            credentials.map {
+                """
+                      transport_socket:
+                        name: envoy.transport_sockets.tls
+                        typed_config:
+                          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+                          sni: localhost
+                          common_tls_context:
+                            alpn_protocols: [h2]
+                            tls_certificates:
+                              - certificate_chain: { filename: \($0.certificate) }
+                                private_key: { filename: \($0.key) }
+                            validation_context: { trusted_ca: { filename: \($0.trusted) } }
+                """
+            } ?? ""
+        return """
+            node: { id: \(nodeID), cluster: \(cluster) }
+            admin: { address: { socket_address: { address: 127.0.0.1, port_value: \(adminPort) } } }
+            dynamic_resources:
+              ads_config:
+                api_type: \(variant.rawValue)
+                transport_api_version: V3
+                grpc_services: [ { envoy_grpc: { cluster_name: martinet } } ]
+              cds_config: { resource_api_version: V3, ads: {} }
+              lds_config: { resource_api_version: V3, ads: {} }
+            static_resources:
+              clusters:
+                - name: martinet
+                  type: STATIC
+                  connect_timeout: 1s
+                  typed_extension_protocol_options:
+                    envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+                      "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+                      explicit_http_config: { http2_protocol_options: {} }
+                  load_assignment:
+                    cluster_name: martinet
+                    endpoints:
+                      - lb_endpoints:
+                          - endpoint:
+                              address: { socket_address: { address: 127.0.0.1, port_value: \(xdsPort) } }
+            \(transport)
+            """
+    }
+}
