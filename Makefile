@@ -40,3 +40,6 @@ format: ## Format the sources
 
 clean: ## Remove what was built
 	rm -rf .build .build-*
+
+demo: release ## A real Envoy takes its configuration from martinet and follows changes (ONCE=1: end after the story)
+	$(VENV)/bin/python Deploy/demo/demo.py
