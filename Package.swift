@@ -41,7 +41,11 @@ let package = Package(
             name: "Reactor", dependencies: ["TLS", "Time", .product(name: "Logging", package: "swift-log")]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"]),
-        .testTarget(name: "ProtobufTests", dependencies: ["Protobuf", "EnvoyAPI"]),
+        .target(
+            name: "CProtobufTestMessages", dependencies: ["CProtobufC"], path: "Tests/CProtobufTestMessages",
+            exclude: ["Protos", "generate"]),
+        .testTarget(
+            name: "ProtobufTests", dependencies: ["Protobuf", "EnvoyAPI", "CProtobufTestMessages", "CProtobufC"]),
         .testTarget(name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"]),
         .testTarget(name: "TLSTests", dependencies: ["TLS", "Time"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2", "Time"]),
