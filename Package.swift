@@ -79,7 +79,11 @@ let package = Package(
             ]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"]),
-        .testTarget(name: "ProtobufTests", dependencies: ["Protobuf", "EnvoyAPI"]),
+        .target(
+            name: "CProtobufTestMessages", dependencies: ["CProtobufC"], path: "Tests/CProtobufTestMessages",
+            exclude: ["Protos", "generate"]),
+        .testTarget(
+            name: "ProtobufTests", dependencies: ["Protobuf", "EnvoyAPI", "CProtobufTestMessages", "CProtobufC"]),
         .testTarget(name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"]),
         .testTarget(name: "TLSTests", dependencies: ["TLS", "Time"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2", "Time"]),

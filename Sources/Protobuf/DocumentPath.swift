@@ -1,0 +1,35 @@
+/// The way from the root of a document to a place in it; text only when it is asked for.
+struct DocumentPath {
+    enum Step {
+        case field(String)
+        case index(Int)
+        case key(String)
+    }
+
+    private(set) var steps: [Step] = []
+
+    init(_ start: [Step] = []) {
+        steps = start
+    }
+
+    mutating func push(_ step: Step) {
+        steps.append(step)
+    }
+
+    mutating func pop() {
+        steps.removeLast()
+    }
+
+    /// `resources[3].metadata["key"]`
+    var description: String {
+        var text = ""
+        for step in steps {
+            switch step {
+            case .field(let name): text += text.isEmpty ? name : "." + name
+            case .index(let index): text += "[\(index)]"
+            case .key(let key): text += "[\"\(excerpt(key))\"]"
+            }
+        }
+        return text
+    }
+}
