@@ -20,6 +20,7 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CEnvoyAPI", dependencies: ["CProtobufC"]),
+        .target(name: "CLinux"),
 
         // Words.
         .target(name: "Time"),
@@ -38,7 +39,7 @@ let package = Package(
 
         // World: the only input and output.
         .target(
-            name: "Reactor", dependencies: ["TLS", "Time", .product(name: "Logging", package: "swift-log")]),
+            name: "Reactor", dependencies: ["CLinux", "TLS", "Time", .product(name: "Logging", package: "swift-log")]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"]),
         .testTarget(name: "ProtobufTests", dependencies: ["Protobuf", "EnvoyAPI"]),
