@@ -25,6 +25,7 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CEnvoyAPI", dependencies: ["CProtobufC"]),
+        .target(name: "CLinux"),
 
         // Words.
         .target(name: "Time"),
@@ -43,7 +44,8 @@ let package = Package(
 
         // World: the only input and output.
         .target(
-            name: "Reactor", dependencies: ["TLS", "Time", .product(name: "Logging", package: "swift-log")]),
+            name: "Reactor",
+            dependencies: ["CLinux", "TLS", "Time", .product(name: "Logging", package: "swift-log")]),
         .target(name: "Store", dependencies: ["Time", .product(name: "GRDB", package: "GRDB.swift")]),
 
         // Assembly.

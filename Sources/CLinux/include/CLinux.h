@@ -1,0 +1,85 @@
+#pragma once
+// The system calls of the reactor that Swift's Glibc module does not offer (epoll, eventfd, inotify, accept4,
+// peer credentials), and a signal handler, which must not be Swift code. Every function retries on EINTR and
+// returns the call's result or -errno.
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+// What linux_epoll_wait reports, in `struct linux_event.ready`.
+enum {
+    LINUX_READABLE = 1,
+    LINUX_WRITABLE = 2,
+    LINUX_PEER_CLOSED = 4,  // EPOLLRDHUP or EPOLLHUP: read until the end
+    LINUX_FAILED = 8,       // EPOLLERR: SO_ERROR has the reason
+};
+
+struct linux_event {
+    uint64_t label;
+    uint32_t ready;
+};
+
+// The most events that one linux_epoll_wait returns.
+enum { LINUX_EVENTS = 512 };
+
+int linux_epoll_open(void);
+// Edge-triggered, once per descriptor. `both_ways`: writability too.
+int linux_epoll_add(int epoll, int descriptor, uint64_t label, int both_ways);
+int linux_epoll_wait(int epoll, struct linux_event *events, int capacity, int timeout_milliseconds);
+
+int linux_wake_open(void);
+int linux_wake(int descriptor);
+// Resets the counter, so that the next linux_wake makes an edge.
+int linux_wake_clear(int descriptor);
+
+// A non-blocking stream socket, closed on exec.
+int linux_socket(int domain);
+int linux_bind(int descriptor, const void *address, socklen_t length);
+int linux_listen(int descriptor, int backlog);
+int linux_accept(int descriptor, struct sockaddr_storage *address, socklen_t *length);
+int linux_connect(int descriptor, const void *address, socklen_t length);
+int linux_set_option(int descriptor, int level, int name, int value);
+// The value is stored in `value`.
+int linux_get_option(int descriptor, int level, int name, int *value);
+int linux_local_address(int descriptor, struct sockaddr_storage *address, socklen_t *length);
+int linux_peer_address(int descriptor, struct sockaddr_storage *address, socklen_t *length);
+int linux_peer_credentials(int descriptor, int32_t *process, uint32_t *user, uint32_t *group);
+int linux_stop_sending(int descriptor);
+ssize_t linux_receive(int descriptor, void *bytes, size_t count);
+ssize_t linux_send(int descriptor, const void *bytes, size_t count);
+ssize_t linux_read(int descriptor, void *bytes, size_t count);
+int linux_close(int descriptor);
+// A descriptor kept in reserve, to be given up when none is left.
+int linux_reserve_open(void);
+
+int linux_inotify_open(void);
+int linux_inotify_watch(int descriptor, const char *directory);
+int linux_inotify_forget(int descriptor, int watch);
+// What inotify says of an entry, in portable words.
+enum {
+    LINUX_ENTRY_WRITTEN = 1,    // closed after writing, or attributes changed
+    LINUX_ENTRY_CREATED = 2,
+    LINUX_ENTRY_MOVED_IN = 4,
+    LINUX_ENTRY_GONE = 8,       // deleted or moved away
+    LINUX_SELF_GONE = 16,       // the watched directory itself was deleted or moved
+    LINUX_WATCH_ENDED = 32,
+    LINUX_QUEUE_OVERFLOW = 64,
+    LINUX_IS_DIRECTORY = 128,
+};
+struct linux_change {
+    int watch;
+    uint32_t what;
+    const char *name;  // inside `bytes`; NULL for the directory itself
+};
+// Reads the event at `offset` of `bytes`; returns the offset of the next one, 0 where the event is incomplete.
+size_t linux_inotify_next(const void *bytes, size_t count, size_t offset, struct linux_change *change);
+
+// From now on `signal` writes one byte, its number, to the non-blocking `pipe`.
+int linux_signal_to_pipe(int signal, int pipe);
+int linux_signal_default(int signal);
+// Both ends non-blocking and closed on exec.
+int linux_pipe(int ends[2]);
+
+// Names the calling thread; at most 15 bytes are kept.
+void linux_name_thread(const char *name);

@@ -1,0 +1,258 @@
+import CLinux
+import Glibc
+import TLS
+import Time
+
+/// Names one listener of one loop.
+public struct ListenerID: Hashable, Sendable {
+    let number: UInt32
+}
+
+/// How to listen.
+public struct ListenOptions: Sendable {
+    /// Connections that wait in the kernel.
+    public var backlog: Int32 = 4096
+    /// Connections of this listener that are open at the same time; more are closed at once and counted.
+    public var mostConnections = 100_000
+    /// Several loops may listen on one address; the kernel spreads the connections (SO_REUSEPORT).
+    public var reusePort = false
+    /// IPv6 addresses take IPv6 only, not IPv4 through mapped addresses.
+    public var ipv6Only = false
+    /// The permissions of a Unix socket's file.
+    public var unixMode: UInt32 = 0o600
+    /// How long a client may take to finish the TLS handshake.
+    public var handshakeTimeout = Duration.seconds(10)
+    /// Small writes are sent at once (TCP_NODELAY).
+    public var noDelay = true
+    /// TCP keep-alive probes by the kernel.
+    public var keepAlive = false
+    /// The kernel's buffers per connection in bytes; nil leaves them to the kernel.
+    public var sendBuffer: Int32?
+    public var receiveBuffer: Int32?
+
+    public init() {}
+}
+
+/// A socket that accepts connections.
+final class Listener: EventSource {
+    let number: UInt32
+    let address: SocketAddress
+    let tls: TLSSource?
+    let options: ListenOptions
+    private var descriptor: Int32
+    /// The file of a Unix socket as we made it: another one under the same name is not ours to remove.
+    private let file: (path: String, device: UInt64, inode: UInt64)?
+    private(set) var connections = 0
+    private var isRefusing = false
+
+    init(_ wanted: SocketAddress, number: UInt32, tls: TLSSource?, options: ListenOptions) throws(ReactorError) {
+        if case .unix(let path) = wanted { try Self.removeStaleSocket(path, wanted) }
+        self.number = number
+        self.tls = tls
+        self.options = options
+        func check(_ result: Int32, _ call: String) throws(ReactorError) {
+            guard result < 0 else { return }
+            throw result == -EADDRINUSE
+                ? .addressInUse(wanted) : .cannotListen(wanted, SystemError(call: call, number: -result))
+        }
+        descriptor = linux_socket(wanted.family)
+        try check(descriptor, "socket")
+        do throws(ReactorError) {
+            for (level, name, value) in Self.socketOptions(wanted, options) {
+                try check(linux_set_option(descriptor, level, name, value), "setsockopt")
+            }
+            // A Unix socket's file takes the mode of the descriptor, so there is no moment at which it is open to all.
+            if wanted.isUnix { try check(fchmod(descriptor, mode_t(options.unixMode)) < 0 ? -errno : 0, "fchmod") }
+            let socket = descriptor
+            try check(wanted.withSystemForm { linux_bind(socket, $0, $1) }, "bind")
+            if case .unix(let path) = wanted, !path.hasPrefix("@") {
+                // The umask may have taken away what the mode grants.
+                try check(chmod(path, mode_t(options.unixMode)) < 0 ? -errno : 0, "chmod")
+                var status = stat()
+                try check(lstat(path, &status) < 0 ? -errno : 0, "lstat")
+                file = (path, UInt64(status.st_dev), UInt64(status.st_ino))
+            } else {
+                file = nil
+            }
+            try check(linux_listen(descriptor, options.backlog), "listen")
+        } catch {
+            _ = linux_close(descriptor)
+            throw error
+        }
+        address = SocketAddress.read(descriptor, local: true) ?? wanted
+    }
+
+    /// Accepted sockets inherit all of these. Source: tcp(7), socket(7).
+    private static func socketOptions(_ address: SocketAddress, _ options: ListenOptions) -> [(Int32, Int32, Int32)] {
+        var list: [(Int32, Int32, Int32)] = []
+        if !address.isUnix {
+            list.append((SOL_SOCKET, SO_REUSEADDR, 1))
+            if options.reusePort { list.append((SOL_SOCKET, SO_REUSEPORT, 1)) }
+            if options.noDelay { list.append((Int32(IPPROTO_TCP), TCP_NODELAY, 1)) }
+            if options.keepAlive { list.append((SOL_SOCKET, SO_KEEPALIVE, 1)) }
+        }
+        if address.family == AF_INET6 {
+            list.append((Int32(IPPROTO_IPV6), IPV6_V6ONLY, options.ipv6Only ? 1 : 0))
+        }
+        if let size = options.sendBuffer { list.append((SOL_SOCKET, SO_SNDBUF, size)) }
+        if let size = options.receiveBuffer { list.append((SOL_SOCKET, SO_RCVBUF, size)) }
+        return list
+    }
+
+    /// The socket of a program that was killed is in the way; one that answers is not ours to take.
+    private static func removeStaleSocket(_ path: String, _ address: SocketAddress) throws(ReactorError) {
+        var status = stat()
+        guard !path.hasPrefix("@"), lstat(path, &status) == 0 else { return }
+        guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notASocket(path: path) }
+        let probe = linux_socket(AF_UNIX)
+        guard probe >= 0 else { throw .cannotListen(address, SystemError(call: "socket", number: -probe)) }
+        defer { _ = linux_close(probe) }
+        guard address.withSystemForm({ linux_connect(probe, $0, $1) }) == -ECONNREFUSED else {
+            throw .addressInUse(address)
+        }
+        guard unlink(path) == 0 || errno == ENOENT else {
+            throw .cannotListen(address, SystemError(call: "unlink", number: errno))
+        }
+    }
+
+    func register(in loop: Loop) throws(ReactorError) {
+        do {
+            try loop.addSource(self, descriptor: descriptor)
+        } catch {
+            cancel()
+            throw .cannotListen(address, error)
+        }
+    }
+
+    override func cancel() {
+        if descriptor >= 0 { _ = linux_close(descriptor) }
+        descriptor = -1
+        if let file {
+            var status = stat()
+            if lstat(file.path, &status) == 0, UInt64(status.st_ino) == file.inode, UInt64(status.st_dev) == file.device {
+                unlink(file.path)
+            }
+        }
+    }
+
+    func connectionEnded() {
+        connections -= 1
+        if isRefusing && connections < options.mostConnections { isRefusing = false }
+    }
+
+    override func ready(_ loop: Loop) {
+        for _ in 0..<loop.configuration.acceptsPerTurn {
+            guard descriptor >= 0 else { return }
+            var storage = sockaddr_storage()
+            var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+            let accepted = linux_accept(descriptor, &storage, &length)
+            guard accepted < 0 else {
+                open(accepted, SocketAddress(storage, length: length), loop)
+                continue
+            }
+            switch -accepted {
+            case EAGAIN: return
+            case EMFILE, ENFILE:
+                if !refuseWithReserve(loop) { return tryAgainLater(loop, SystemError(call: "accept4", number: -accepted)) }
+            // The client went away while it waited. Source: accept(2), Error handling.
+            case ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH:
+                continue
+            default: return tryAgainLater(loop, SystemError(call: "accept4", number: -accepted))
+            }
+        }
+        loop.later { [self] in ready($0) }
+    }
+
+    private func open(_ accepted: Int32, _ address: SocketAddress, _ loop: Loop) {
+        guard connections < options.mostConnections else {
+            _ = linux_close(accepted)
+            loop.statistics.refused += 1
+            if !isRefusing {
+                isRefusing = true
+                loop.configuration.logger.warning(
+                    "\(self.address) refuses connections: its limit of \(options.mostConnections) is reached")
+            }
+            return
+        }
+        let id = loop.slab.take()
+        let connection = loop.slab[id.index]
+        let credentials = address.isUnix ? PeerCredentials(descriptor: accepted) : nil
+        let peer = Peer(address: address, credentials: credentials, secure: nil)
+        guard loop.deliverAccepted(id, listener: number, peer: peer) else {
+            _ = linux_close(accepted)
+            loop.slab.giveBack(id.index)
+            loop.statistics.refused += 1
+            return
+        }
+        connection.pointee.descriptor = accepted
+        connection.pointee.state = [.open]
+        connection.pointee.listener = number
+        connections += 1
+        loop.statistics.connections += 1
+        loop.statistics.accepted += 1
+        let result = linux_epoll_add(loop.epoll, accepted, id.label, 1)
+        guard result >= 0 else {
+            return loop.close(id, reason: .failed(SystemError(call: "epoll_ctl", number: -result)))
+        }
+        if let tls {
+            do throws(TLSError) {
+                connection.pointee.tls = try TLSEngine(tls.current)
+            } catch {
+                return loop.close(id, reason: .tls(String(describing: error)))
+            }
+        }
+        loop.startSession(id, connection, peer: peer, handshakeLimit: options.handshakeTimeout)
+    }
+
+    /// No descriptor is left: gives up the reserve to accept and close one connection, so that clients see an end
+    /// instead of silence, and the backlog empties.
+    /// - Returns: false when there was no reserve to give up.
+    private func refuseWithReserve(_ loop: Loop) -> Bool {
+        if loop.reserve >= 0 { _ = linux_close(loop.reserve) }
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let accepted = linux_accept(descriptor, &storage, &length)
+        if accepted >= 0 {
+            _ = linux_close(accepted)
+            loop.statistics.refusedForDescriptors += 1
+            if loop.statistics.refusedForDescriptors == 1 {
+                loop.configuration.logger.error(
+                    "\(address) refuses connections: the process has no file descriptor left; raise `ulimit -n`")
+            }
+        }
+        loop.reserve = max(-1, linux_reserve_open())
+        return accepted >= 0 || accepted == -EAGAIN
+    }
+
+    /// Connections wait in the kernel and no new edge may come: asks again by the clock.
+    private func tryAgainLater(_ loop: Loop, _ error: SystemError) {
+        loop.configuration.logger.error("\(address) cannot accept connections for now: \(error)")
+        _ = loop.setWork(at: loop.now.advanced(by: .milliseconds(100))) { [self] in ready($0) }
+    }
+}
+
+extension Loop {
+    /// - Returns: the listener; its factory is the generic loop's business.
+    func openListener(
+        _ address: SocketAddress, options: ListenOptions, tls: TLSSource?
+    ) throws(ReactorError) -> ListenerID {
+        let listener = try Listener(address, number: nextListener, tls: tls, options: options)
+        try listener.register(in: self)
+        nextListener += 1
+        listeners[listener.number] = listener
+        return ListenerID(number: listener.number)
+    }
+
+    /// The address that a listener has; tells the port that the system chose for port 0. Nil once it has stopped.
+    public func address(of listener: ListenerID) -> SocketAddress? { listeners[listener.number]?.address }
+
+    /// Connections of a listener that are open now; 0 once it has stopped.
+    public func connections(of listener: ListenerID) -> Int { listeners[listener.number]?.connections ?? 0 }
+
+    /// No new connections; those that are open go on. A Unix socket's file is removed.
+    public func stopListening(_ listener: ListenerID) {
+        guard let listener = listeners.removeValue(forKey: listener.number) else { return }
+        listenerStopped(listener.number)
+        removeSource(listener.position)
+    }
+}
