@@ -31,7 +31,8 @@ public func fuzzWire(
             precondition(written == text, "JSON is not stable: \(text)")
             let document = try yaml(of: message, types: types)
             let fromYAML = try arena.decodeYAML(descriptor, document, types: types)
-            precondition(try json(of: fromYAML, types: types, isPretty: false) == text, "YAML is not stable: \(document)")
+            let rewritten = try json(of: fromYAML, types: types, isPretty: false)
+            precondition(rewritten == text, "YAML is not stable: \(document)")
         }
         try walk(message, types: types) { _, _ in }
     } catch {
@@ -62,10 +63,10 @@ public func fuzzText(
     }
     do {
         let written = try json(of: message, types: types)
-        let read = try arena.decodeJSON(descriptor, written, types: types)
-        precondition(try json(of: read, types: types) == written, "JSON is not stable: \(written)")
-        let again = try arena.decode(descriptor, from: encode(message), types: types)
-        precondition(try json(of: again, types: types) == written, "the wire is not stable: \(written)")
+        let fromText = try json(of: try arena.decodeJSON(descriptor, written, types: types), types: types)
+        precondition(fromText == written, "JSON is not stable: \(written)")
+        let fromWire = try json(of: try arena.decode(descriptor, from: encode(message), types: types), types: types)
+        precondition(fromWire == written, "the wire is not stable: \(written)")
     } catch {
         preconditionFailure("what was accepted once is refused: \(error)")
     }

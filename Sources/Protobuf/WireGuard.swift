@@ -227,12 +227,13 @@ private struct WireGuard {
     private func takeAnyContent(
         _ frame: UnsafeMutablePointer<GuardFrame>
     ) -> (descriptor: UnsafePointer<ProtobufCMessageDescriptor>, range: Range<Int>)? {
-        guard frame.pointee.isAny, let typeURL = frame.pointee.typeURL, let value = frame.pointee.value,
+        guard frame.pointee.isAny, let typeURL = frame.pointee.typeURL,
             let descriptor = types.descriptor(
                 typeURLBytes: UnsafeRawBufferPointer(start: bytes + typeURL.lowerBound, count: typeURL.count))
         else { return nil }
         frame.pointee.isAny = false
-        return (descriptor.pointer, value)
+        // Without a value the content is an empty message, which is a level too.
+        return (descriptor.pointer, frame.pointee.value ?? frame.pointee.end..<frame.pointee.end)
     }
 
     private mutating func charge(
