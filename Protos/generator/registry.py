@@ -1,4 +1,6 @@
 """C tables of all messages and of all files, with the header and the module map."""
+import re
+
 from google.protobuf import descriptor_pb2
 
 from . import banner
@@ -13,8 +15,14 @@ _HEADER = """
 
 {includes}
 
-/* Messages sorted by full name, then the entry types of map fields. */
-enum {{ envoy_api_message_count = {messages}, envoy_api_map_entry_count = {entries} }};
+/* Places in envoy_api_messages: messages sorted by full name, then the entry types of map fields. Not numbered here,
+   so that a new message changes one line. */
+enum {{
+{messages}  envoy_api_message_count,
+  envoy_api_last_message = envoy_api_message_count - 1,
+{entries}  envoy_api_descriptor_count
+}};
+
 extern const ProtobufCMessageDescriptor *const envoy_api_messages[];
 
 /* By a function, because Swift takes the address of a copy of a constant global. */
@@ -55,22 +63,20 @@ static inline const EnvoyAPISymbol *envoy_api_symbol(int index) {{
 
 def files(api):
     """Path → text."""
-    messages, entries = api.messages(), api.map_entries()
     described = sorted(api.files, key=lambda f: f.name.encode())
-    index = {file.name: position for position, file in enumerate(described)}
-    symbols = [(name, index[t.file.name]) for name, t in api.types.items() if not t.is_map_entry]
-    symbols += [(f"{file.package}.{service.name}", index[file.name]) for file, service, _ in api.services]
+    symbols = [(name, t.file.name) for name, t in api.types.items() if not t.is_map_entry]
+    symbols += [(f"{file.package}.{service.name}", file.name) for file, service, _ in api.services]
     symbols.sort(key=lambda s: s[0].encode())
     includes = "\n".join(f'#include "{f.name.removesuffix(".proto")}.pb-c.h"' for f in described)
-    header = _HEADER.format(includes=includes, messages=len(messages), entries=len(entries), files=len(described),
-                            symbols=len(symbols))
+    header = _HEADER.format(includes=includes, messages=_places(api.messages()), entries=_places(api.map_entries()),
+                            files=len(described), symbols=len(symbols))
     top = f"/* {banner(_ALL)} */\n"
     return {
         f"{TARGET}/include/CEnvoyAPI.h": top + header,
         f"{TARGET}/include/module.modulemap":
             f'// {banner(_ALL)}\nmodule CEnvoyAPI {{\n    umbrella header "CEnvoyAPI.h"\n    export *\n}}\n',
-        f"{TARGET}/messages.c": top + _messages(messages + entries),
-        f"{TARGET}/files.c": top + _files(described, index, symbols),
+        f"{TARGET}/messages.c": top + _messages(api.messages() + api.map_entries()),
+        f"{TARGET}/files.c": top + _files(described, symbols),
     }
 
 
@@ -79,25 +85,34 @@ def _messages(types):
     return f'#include "CEnvoyAPI.h"\n\nconst ProtobufCMessageDescriptor *const envoy_api_messages[] = {{\n{lines}}};\n'
 
 
-def _files(described, index, symbols):
-    text = '#include "CEnvoyAPI.h"\n'
+def _places(types):
+    return "".join(f"  {t.place},\n" for t in types)
+
+
+def _identifier(file_name):
+    return re.sub(r"\W", "_", file_name.removesuffix(".proto"))
+
+
+def _files(described, symbols):
+    text = '#include "CEnvoyAPI.h"\n\n/* Places in envoy_api_files. */\nenum {\n'
+    text += "".join(f"  place_{_identifier(file.name)},\n" for file in described) + "};\n"
     rows = ""
-    for position, file in enumerate(described):
+    for file in described:
         bare = descriptor_pb2.FileDescriptorProto()
         bare.CopyFrom(file)
         bare.ClearField("source_code_info")
         for message in bare.message_type:
             _drop_json_names(message)
-        data = bare.SerializeToString(deterministic=True)
-        text += f"\n/* {file.name} */\nstatic const unsigned char file_{position}[] =\n{_literal(data)};\n"
-        dependencies = sorted(index[name] for name in file.dependency)
+        data, name = bare.SerializeToString(deterministic=True), _identifier(file.name)
+        text += f"\n/* {file.name} */\nstatic const unsigned char file_{name}[] =\n{_literal(data)};\n"
         pointer = "0"
-        if dependencies:
-            text += f"static const short imports_{position}[] = {{{', '.join(map(str, dependencies))}}};\n"
-            pointer = f"imports_{position}"
-        rows += f'  {{"{file.name}", file_{position}, {len(data)}, {pointer}, {len(dependencies)}}},\n'
+        if file.dependency:
+            pointer = f"imports_{name}"
+            places = "".join(f"  place_{_identifier(imported)},\n" for imported in sorted(file.dependency))
+            text += f"static const short {pointer}[] = {{\n{places}}};\n"
+        rows += f'  {{"{file.name}", file_{name}, {len(data)}, {pointer}, {len(file.dependency)}}},\n'
     text += f"\nconst EnvoyAPIFile envoy_api_files[] = {{\n{rows}}};\n"
-    rows = "".join(f'  {{"{name}", {file}}},\n' for name, file in symbols)
+    rows = "".join(f'  {{"{name}", place_{_identifier(file)}}},\n' for name, file in symbols)
     return text + f"\nconst EnvoyAPISymbol envoy_api_symbols[] = {{\n{rows}}};\n"
 
 

@@ -34,6 +34,11 @@ class Type:
         """protoc-c's name in functions and variables: envoy__config__cluster__v3__cluster."""
         return "__".join(lower(piece) for piece in self.full_name.split("."))
 
+    @property
+    def place(self):
+        """The constant that is the message's place in the C table of descriptors."""
+        return f"envoy_api_place_{self.c_lower_name}"
+
 
 @dataclasses.dataclass
 class API:

@@ -33,8 +33,8 @@ def files(api):
     """Path → text. One file for each area, so that the compiler has batches of like size."""
     glue = _Glue(api)
     areas = {}
-    for index, type_ in enumerate(api.messages() + api.map_entries()):
-        areas.setdefault(_area(type_), []).append((type_.full_name, glue.message(type_, index)))
+    for type_ in api.messages() + api.map_entries():
+        areas.setdefault(_area(type_), []).append((type_.full_name, glue.message(type_)))
     for type_ in api.types.values():
         if type_.is_enum:
             areas.setdefault(_area(type_), []).append((type_.full_name, glue.enum(type_)))
@@ -79,7 +79,7 @@ class _Glue:
             text += f"    public static var {_escaped(value.name)}: Self {{ Self({value.number}) }}\n"
         return text + "}\n"
 
-    def message(self, type_, index):
+    def message(self, type_):
         message = type_.descriptor
         comment = type_.comment
         protocol, setter = "ProtobufMessage", ""
@@ -92,7 +92,7 @@ class _Glue:
                           f"{{ self.key = key; self.value = {entry_value} }}\n")
         text = _doc(comment) + f"public typealias {type_.alias} = {type_.c_name}\n"
         text += f"extension {type_.alias}: {protocol} {{\n"
-        text += f"    public static var descriptor: MessageDescriptor {{ messageDescriptor({index}) }}\n" + setter
+        text += f"    public static var descriptor: MessageDescriptor {{ messageDescriptor({type_.place}) }}\n" + setter
         for field in message.field:
             if field.label == Field.LABEL_REPEATED:
                 text += self._list(field)

@@ -5,10 +5,10 @@ import Protobuf
 public let envoyTypes = TypeRegistry(
     descriptors: (0..<Int(envoy_api_message_count)).map { messageDescriptor($0) })
 
-/// - Parameter index: the place in the generated table of descriptors; only generated code knows it.
-func messageDescriptor(_ index: Int) -> MessageDescriptor {
-    guard let descriptor = envoy_api_message(Int32(index)) else {
-        preconditionFailure("no message \(index): the generated C and Swift are not of one run of Protos/generate")
+/// - Parameter place: a generated constant, `envoy_api_place_…`.
+func messageDescriptor(_ place: Int) -> MessageDescriptor {
+    guard let descriptor = envoy_api_message(Int32(place)) else {
+        preconditionFailure("the table of descriptors has a hole at \(place): run `make protos`")
     }
     return MessageDescriptor(descriptor)
 }

@@ -19,7 +19,7 @@ extension ClientResourceStatus {
 /// Every cluster a proxy knows, as its configuration dump or CSDS shows it.
 public typealias ClustersConfigDump = Envoy__Admin__V3__ClustersConfigDump
 extension ClustersConfigDump: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(0) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__clusters_config_dump) }
     public var static_clusters_list: Repeated<ClustersConfigDumpStaticCluster> { Repeated<ClustersConfigDumpStaticCluster>(self.n_static_clusters, self.static_clusters) }
     public var dynamic_active_clusters_list: Repeated<ClustersConfigDumpDynamicCluster> { Repeated<ClustersConfigDumpDynamicCluster>(self.n_dynamic_active_clusters, self.dynamic_active_clusters) }
     public var dynamic_warming_clusters_list: Repeated<ClustersConfigDumpDynamicCluster> { Repeated<ClustersConfigDumpDynamicCluster>(self.n_dynamic_warming_clusters, self.dynamic_warming_clusters) }
@@ -28,19 +28,19 @@ extension ClustersConfigDump: ProtobufMessage {
 /// A cluster that came over CDS, with its version and state.
 public typealias ClustersConfigDumpDynamicCluster = Envoy__Admin__V3__ClustersConfigDump__DynamicCluster
 extension ClustersConfigDumpDynamicCluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(1) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__clusters_config_dump__dynamic_cluster) }
 }
 
 /// A cluster from the bootstrap.
 public typealias ClustersConfigDumpStaticCluster = Envoy__Admin__V3__ClustersConfigDump__StaticCluster
 extension ClustersConfigDumpStaticCluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(2) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__clusters_config_dump__static_cluster) }
 }
 
 /// Every endpoint assignment a proxy knows.
 public typealias EndpointsConfigDump = Envoy__Admin__V3__EndpointsConfigDump
 extension EndpointsConfigDump: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(3) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__endpoints_config_dump) }
     public var static_endpoint_configs_list: Repeated<EndpointsConfigDumpStaticEndpointConfig> { Repeated<EndpointsConfigDumpStaticEndpointConfig>(self.n_static_endpoint_configs, self.static_endpoint_configs) }
     public var dynamic_endpoint_configs_list: Repeated<EndpointsConfigDumpDynamicEndpointConfig> { Repeated<EndpointsConfigDumpDynamicEndpointConfig>(self.n_dynamic_endpoint_configs, self.dynamic_endpoint_configs) }
 }
@@ -48,19 +48,19 @@ extension EndpointsConfigDump: ProtobufMessage {
 /// An assignment that came over EDS, with its version and state.
 public typealias EndpointsConfigDumpDynamicEndpointConfig = Envoy__Admin__V3__EndpointsConfigDump__DynamicEndpointConfig
 extension EndpointsConfigDumpDynamicEndpointConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(4) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__endpoints_config_dump__dynamic_endpoint_config) }
 }
 
 /// An assignment from the bootstrap.
 public typealias EndpointsConfigDumpStaticEndpointConfig = Envoy__Admin__V3__EndpointsConfigDump__StaticEndpointConfig
 extension EndpointsConfigDumpStaticEndpointConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(5) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__endpoints_config_dump__static_endpoint_config) }
 }
 
 /// Every listener a proxy knows.
 public typealias ListenersConfigDump = Envoy__Admin__V3__ListenersConfigDump
 extension ListenersConfigDump: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(6) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__listeners_config_dump) }
     public var static_listeners_list: Repeated<ListenersConfigDumpStaticListener> { Repeated<ListenersConfigDumpStaticListener>(self.n_static_listeners, self.static_listeners) }
     public var dynamic_listeners_list: Repeated<ListenersConfigDumpDynamicListener> { Repeated<ListenersConfigDumpDynamicListener>(self.n_dynamic_listeners, self.dynamic_listeners) }
 }
@@ -68,25 +68,25 @@ extension ListenersConfigDump: ProtobufMessage {
 /// A listener that came over LDS: its active, warming and draining states.
 public typealias ListenersConfigDumpDynamicListener = Envoy__Admin__V3__ListenersConfigDump__DynamicListener
 extension ListenersConfigDumpDynamicListener: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(7) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__listeners_config_dump__dynamic_listener) }
 }
 
 /// One version of a dynamic listener.
 public typealias ListenersConfigDumpDynamicListenerState = Envoy__Admin__V3__ListenersConfigDump__DynamicListenerState
 extension ListenersConfigDumpDynamicListenerState: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(8) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__listeners_config_dump__dynamic_listener_state) }
 }
 
 /// A listener from the bootstrap.
 public typealias ListenersConfigDumpStaticListener = Envoy__Admin__V3__ListenersConfigDump__StaticListener
 extension ListenersConfigDumpStaticListener: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(9) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__listeners_config_dump__static_listener) }
 }
 
 /// Every route configuration a proxy knows.
 public typealias RoutesConfigDump = Envoy__Admin__V3__RoutesConfigDump
 extension RoutesConfigDump: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(10) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__routes_config_dump) }
     public var static_route_configs_list: Repeated<RoutesConfigDumpStaticRouteConfig> { Repeated<RoutesConfigDumpStaticRouteConfig>(self.n_static_route_configs, self.static_route_configs) }
     public var dynamic_route_configs_list: Repeated<RoutesConfigDumpDynamicRouteConfig> { Repeated<RoutesConfigDumpDynamicRouteConfig>(self.n_dynamic_route_configs, self.dynamic_route_configs) }
 }
@@ -94,19 +94,19 @@ extension RoutesConfigDump: ProtobufMessage {
 /// A route configuration that came over RDS, with its version and state.
 public typealias RoutesConfigDumpDynamicRouteConfig = Envoy__Admin__V3__RoutesConfigDump__DynamicRouteConfig
 extension RoutesConfigDumpDynamicRouteConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(11) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__routes_config_dump__dynamic_route_config) }
 }
 
 /// A route configuration written inside a listener or the bootstrap.
 public typealias RoutesConfigDumpStaticRouteConfig = Envoy__Admin__V3__RoutesConfigDump__StaticRouteConfig
 extension RoutesConfigDumpStaticRouteConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(12) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__routes_config_dump__static_route_config) }
 }
 
 /// Every scoped route configuration a proxy knows.
 public typealias ScopedRoutesConfigDump = Envoy__Admin__V3__ScopedRoutesConfigDump
 extension ScopedRoutesConfigDump: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(13) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__scoped_routes_config_dump) }
     public var inline_scoped_route_configs_list: Repeated<ScopedRoutesConfigDumpInlineScopedRouteConfigs> { Repeated<ScopedRoutesConfigDumpInlineScopedRouteConfigs>(self.n_inline_scoped_route_configs, self.inline_scoped_route_configs) }
     public var dynamic_scoped_route_configs_list: Repeated<ScopedRoutesConfigDumpDynamicScopedRouteConfigs> { Repeated<ScopedRoutesConfigDumpDynamicScopedRouteConfigs>(self.n_dynamic_scoped_route_configs, self.dynamic_scoped_route_configs) }
 }
@@ -114,19 +114,19 @@ extension ScopedRoutesConfigDump: ProtobufMessage {
 /// Scopes that came over SRDS, with their version and state.
 public typealias ScopedRoutesConfigDumpDynamicScopedRouteConfigs = Envoy__Admin__V3__ScopedRoutesConfigDump__DynamicScopedRouteConfigs
 extension ScopedRoutesConfigDumpDynamicScopedRouteConfigs: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(14) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__scoped_routes_config_dump__dynamic_scoped_route_configs) }
     public var scoped_route_configs_list: Repeated<ProtobufAny> { Repeated<ProtobufAny>(self.n_scoped_route_configs, self.scoped_route_configs) }
 }
 
 /// Scopes written inside a listener.
 public typealias ScopedRoutesConfigDumpInlineScopedRouteConfigs = Envoy__Admin__V3__ScopedRoutesConfigDump__InlineScopedRouteConfigs
 extension ScopedRoutesConfigDumpInlineScopedRouteConfigs: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(15) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__scoped_routes_config_dump__inline_scoped_route_configs) }
     public var scoped_route_configs_list: Repeated<ProtobufAny> { Repeated<ProtobufAny>(self.n_scoped_route_configs, self.scoped_route_configs) }
 }
 
 /// The last update that a client refused, and its words about it.
 public typealias UpdateFailureState = Envoy__Admin__V3__UpdateFailureState
 extension UpdateFailureState: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(16) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__admin__v3__update_failure_state) }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// One access log: which logger writes it, and which requests it takes.
 public typealias AccessLog = Envoy__Config__Accesslog__V3__AccessLog
 extension AccessLog: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(17) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__access_log) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(4) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -23,7 +23,7 @@ extension AccessLog: ProtobufMessage {
 /// Decides whether a request or connection is logged; exactly one kind is set.
 public typealias AccessLogFilter = Envoy__Config__Accesslog__V3__AccessLogFilter
 extension AccessLogFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(18) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__access_log_filter) }
     public mutating func set(status_code_filter value: UnsafeMutablePointer<StatusCodeFilter>) { self.status_code_filter = value; self.filter_specifier_case = .init(1) }
     public mutating func set(duration_filter value: UnsafeMutablePointer<DurationFilter>) { self.duration_filter = value; self.filter_specifier_case = .init(2) }
     public mutating func set(not_health_check_filter value: UnsafeMutablePointer<NotHealthCheckFilter>) { self.not_health_check_filter = value; self.filter_specifier_case = .init(3) }
@@ -75,14 +75,14 @@ extension AccessLogFilter: ProtobufMessage {
 /// Passes when each of its filters passes.
 public typealias AndFilter = Envoy__Config__Accesslog__V3__AndFilter
 extension AndFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(19) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__and_filter) }
     public var filters_list: Repeated<AccessLogFilter> { Repeated<AccessLogFilter>(self.n_filters, self.filters) }
 }
 
 /// Compares a number against a value that runtime can override.
 public typealias ComparisonFilter = Envoy__Config__Accesslog__V3__ComparisonFilter
 extension ComparisonFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(20) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__comparison_filter) }
 }
 
 /// How the number is compared.
@@ -97,13 +97,13 @@ extension ComparisonFilterOp {
 /// Passes by how long the request took, in milliseconds.
 public typealias DurationFilter = Envoy__Config__Accesslog__V3__DurationFilter
 extension DurationFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(21) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__duration_filter) }
 }
 
 /// A filter that an extension brings.
 public typealias ExtensionFilter = Envoy__Config__Accesslog__V3__ExtensionFilter
 extension ExtensionFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(22) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__extension_filter) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -119,7 +119,7 @@ extension ExtensionFilter: ProtobufMessage {
 /// Passes by the gRPC status of the response.
 public typealias GrpcStatusFilter = Envoy__Config__Accesslog__V3__GrpcStatusFilter
 extension GrpcStatusFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(23) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__grpc_status_filter) }
     public var statuses_list: UnsafeBufferPointer<GrpcStatusFilterStatus> { UnsafeBufferPointer<GrpcStatusFilterStatus>(start: self.statuses, count: self.n_statuses) }
     public mutating func set(exclude value: Bool) { self.exclude = value ? 1 : 0 }
 }
@@ -149,13 +149,13 @@ extension GrpcStatusFilterStatus {
 /// Passes by a request header.
 public typealias HeaderFilter = Envoy__Config__Accesslog__V3__HeaderFilter
 extension HeaderFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(24) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__header_filter) }
 }
 
 /// Passes by the moment at which the entry is written (start, periodic, end, …).
 public typealias LogTypeFilter = Envoy__Config__Accesslog__V3__LogTypeFilter
 extension LogTypeFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(25) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__log_type_filter) }
     public var types_list: UnsafeBufferPointer<AccessLogType> { UnsafeBufferPointer<AccessLogType>(start: self.types, count: self.n_types) }
     public mutating func set(exclude value: Bool) { self.exclude = value ? 1 : 0 }
 }
@@ -163,44 +163,44 @@ extension LogTypeFilter: ProtobufMessage {
 /// Passes by dynamic metadata.
 public typealias MetadataFilter = Envoy__Config__Accesslog__V3__MetadataFilter
 extension MetadataFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(26) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__metadata_filter) }
 }
 
 /// Passes everything but health checks. Empty.
 public typealias NotHealthCheckFilter = Envoy__Config__Accesslog__V3__NotHealthCheckFilter
 extension NotHealthCheckFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(27) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__not_health_check_filter) }
 }
 
 /// Passes when at least one of its filters passes.
 public typealias OrFilter = Envoy__Config__Accesslog__V3__OrFilter
 extension OrFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(28) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__or_filter) }
     public var filters_list: Repeated<AccessLogFilter> { Repeated<AccessLogFilter>(self.n_filters, self.filters) }
 }
 
 /// Passes by the response flags, such as `UH` or `NR`.
 public typealias ResponseFlagFilter = Envoy__Config__Accesslog__V3__ResponseFlagFilter
 extension ResponseFlagFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(29) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__response_flag_filter) }
     public var flags_list: RepeatedStrings { RepeatedStrings(self.n_flags, self.flags) }
 }
 
 /// Passes a random share of requests; runtime sets the share.
 public typealias RuntimeFilter = Envoy__Config__Accesslog__V3__RuntimeFilter
 extension RuntimeFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(30) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__runtime_filter) }
     public mutating func set(use_independent_randomness value: Bool) { self.use_independent_randomness = value ? 1 : 0 }
 }
 
 /// Passes by the HTTP status of the response.
 public typealias StatusCodeFilter = Envoy__Config__Accesslog__V3__StatusCodeFilter
 extension StatusCodeFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(31) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__status_code_filter) }
 }
 
 /// Passes requests that are traced. Empty.
 public typealias TraceableFilter = Envoy__Config__Accesslog__V3__TraceableFilter
 extension TraceableFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(32) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__accesslog__v3__traceable_filter) }
 }

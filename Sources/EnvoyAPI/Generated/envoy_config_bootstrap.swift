@@ -7,7 +7,7 @@ import Protobuf
 /// The administration interface of a proxy: address, access log, socket options.
 public typealias Admin = Envoy__Config__Bootstrap__V3__Admin
 extension Admin: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(33) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__admin) }
     public var access_log_list: Repeated<AccessLog> { Repeated<AccessLog>(self.n_access_log, self.access_log) }
     public var socket_options_list: Repeated<SocketOption> { Repeated<SocketOption>(self.n_socket_options, self.socket_options) }
     public mutating func set(ignore_global_conn_limit value: Bool) { self.ignore_global_conn_limit = value ? 1 : 0 }
@@ -17,7 +17,7 @@ extension Admin: ProtobufMessage {
 /// What a proxy starts with: its node, where its configuration comes from, and all that is not dynamic.
 public typealias Bootstrap = Envoy__Config__Bootstrap__V3__Bootstrap
 extension Bootstrap: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(34) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__bootstrap) }
     public var node_context_params_list: RepeatedStrings { RepeatedStrings(self.n_node_context_params, self.node_context_params) }
     public var stats_sinks_list: Repeated<StatsSink> { Repeated<StatsSink>(self.n_stats_sinks, self.stats_sinks) }
     public mutating func set(stats_flush_on_admin value: Bool) { self.stats_flush_on_admin = value ? 1 : 0; self.stats_flush_case = .init(29) }
@@ -52,13 +52,13 @@ extension Bootstrap: ProtobufMessage {
 /// How the proxy's own log is written.
 public typealias BootstrapApplicationLogConfig = Envoy__Config__Bootstrap__V3__Bootstrap__ApplicationLogConfig
 extension BootstrapApplicationLogConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(35) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__bootstrap__application_log_config) }
 }
 
 /// The format of one line in the proxy's own log.
 public typealias BootstrapApplicationLogConfigLogFormat = Envoy__Config__Bootstrap__V3__Bootstrap__ApplicationLogConfig__LogFormat
 extension BootstrapApplicationLogConfigLogFormat: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(36) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__bootstrap__application_log_config__log_format) }
     public mutating func set(json_format value: UnsafeMutablePointer<ProtobufStruct>) { self.json_format = value; self.log_format_case = .init(1) }
     public mutating func set(text_format value: UnsafeMutablePointer<CChar>) { self.text_format = value; self.log_format_case = .init(2) }
     public enum LogFormatChoice {
@@ -77,33 +77,33 @@ extension BootstrapApplicationLogConfigLogFormat: ProtobufMessage {
 /// An entry of `envoy.config.bootstrap.v3.Bootstrap`'s map.
 public typealias BootstrapCertificateProviderInstancesEntry = Envoy__Config__Bootstrap__V3__Bootstrap__CertificateProviderInstancesEntry
 extension BootstrapCertificateProviderInstancesEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(802) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__bootstrap__certificate_provider_instances_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<TypedExtensionConfig>) { self.key = key; self.value = value }
 }
 
 /// Statistics that are made only once they are used.
 public typealias BootstrapDeferredStatOptions = Envoy__Config__Bootstrap__V3__Bootstrap__DeferredStatOptions
 extension BootstrapDeferredStatOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(37) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__bootstrap__deferred_stat_options) }
     public mutating func set(enable_deferred_creation_stats value: Bool) { self.enable_deferred_creation_stats = value ? 1 : 0 }
 }
 
 /// Where listeners, clusters and all other dynamic configuration come from.
 public typealias BootstrapDynamicResources = Envoy__Config__Bootstrap__V3__Bootstrap__DynamicResources
 extension BootstrapDynamicResources: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(38) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__bootstrap__dynamic_resources) }
 }
 
 /// How long idle gRPC clients of the proxy are kept.
 public typealias BootstrapGrpcAsyncClientManagerConfig = Envoy__Config__Bootstrap__V3__Bootstrap__GrpcAsyncClientManagerConfig
 extension BootstrapGrpcAsyncClientManagerConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(39) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__bootstrap__grpc_async_client_manager_config) }
 }
 
 /// Listeners, clusters and secrets that never change.
 public typealias BootstrapStaticResources = Envoy__Config__Bootstrap__V3__Bootstrap__StaticResources
 extension BootstrapStaticResources: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(40) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__bootstrap__static_resources) }
     public var listeners_list: Repeated<Listener> { Repeated<Listener>(self.n_listeners, self.listeners) }
     public var clusters_list: Repeated<Cluster> { Repeated<Cluster>(self.n_clusters, self.clusters) }
     public var secrets_list: Repeated<Secret> { Repeated<Secret>(self.n_secrets, self.secrets) }
@@ -112,20 +112,20 @@ extension BootstrapStaticResources: ProtobufMessage {
 /// Settings for all clusters together: the local cluster, outlier events, load reporting.
 public typealias ClusterManager = Envoy__Config__Bootstrap__V3__ClusterManager
 extension ClusterManager: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(41) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__cluster_manager) }
     public mutating func set(enable_deferred_cluster_creation value: Bool) { self.enable_deferred_cluster_creation = value ? 1 : 0 }
 }
 
 /// Where outlier ejections are written.
 public typealias ClusterManagerOutlierDetection = Envoy__Config__Bootstrap__V3__ClusterManager__OutlierDetection
 extension ClusterManagerOutlierDetection: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(42) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__cluster_manager__outlier_detection) }
 }
 
 /// A header that the proxy stores in a slot of its own, for quicker look-up.
 public typealias CustomInlineHeader = Envoy__Config__Bootstrap__V3__CustomInlineHeader
 extension CustomInlineHeader: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(43) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__custom_inline_header) }
 }
 
 /// Which header map the slot belongs to.
@@ -140,32 +140,32 @@ extension CustomInlineHeaderInlineHeaderType {
 /// What to do when the process is about to crash.
 public typealias FatalAction = Envoy__Config__Bootstrap__V3__FatalAction
 extension FatalAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(44) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__fatal_action) }
 }
 
 /// Runtime values in layers: a later layer overrides the earlier ones.
 public typealias LayeredRuntime = Envoy__Config__Bootstrap__V3__LayeredRuntime
 extension LayeredRuntime: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(45) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__layered_runtime) }
     public var layers_list: Repeated<RuntimeLayer> { Repeated<RuntimeLayer>(self.n_layers, self.layers) }
 }
 
 /// How often and how much memory is returned to the system.
 public typealias MemoryAllocatorManager = Envoy__Config__Bootstrap__V3__MemoryAllocatorManager
 extension MemoryAllocatorManager: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(46) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__memory_allocator_manager) }
 }
 
 /// Runtime values read from a directory (the older, single-layer form).
 public typealias BootstrapRuntime = Envoy__Config__Bootstrap__V3__Runtime
 extension BootstrapRuntime: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(47) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__runtime) }
 }
 
 /// One layer of runtime values: fixed, from disk, from the admin page or over RTDS.
 public typealias RuntimeLayer = Envoy__Config__Bootstrap__V3__RuntimeLayer
 extension RuntimeLayer: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(48) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__runtime_layer) }
     public mutating func set(static_layer value: UnsafeMutablePointer<ProtobufStruct>) { self.static_layer = value; self.layer_specifier_case = .init(2) }
     public mutating func set(disk_layer value: UnsafeMutablePointer<RuntimeLayerDiskLayer>) { self.disk_layer = value; self.layer_specifier_case = .init(3) }
     public mutating func set(admin_layer value: UnsafeMutablePointer<RuntimeLayerAdminLayer>) { self.admin_layer = value; self.layer_specifier_case = .init(4) }
@@ -190,33 +190,33 @@ extension RuntimeLayer: ProtobufMessage {
 /// Values set through the admin interface. Empty.
 public typealias RuntimeLayerAdminLayer = Envoy__Config__Bootstrap__V3__RuntimeLayer__AdminLayer
 extension RuntimeLayerAdminLayer: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(49) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__runtime_layer__admin_layer) }
 }
 
 /// Values read from a directory tree.
 public typealias RuntimeLayerDiskLayer = Envoy__Config__Bootstrap__V3__RuntimeLayer__DiskLayer
 extension RuntimeLayerDiskLayer: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(50) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__runtime_layer__disk_layer) }
     public mutating func set(append_service_cluster value: Bool) { self.append_service_cluster = value ? 1 : 0 }
 }
 
 /// Values received over RTDS.
 public typealias RuntimeLayerRtdsLayer = Envoy__Config__Bootstrap__V3__RuntimeLayer__RtdsLayer
 extension RuntimeLayerRtdsLayer: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(51) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__runtime_layer__rtds_layer) }
 }
 
 /// Finds threads that no longer make progress.
 public typealias Watchdog = Envoy__Config__Bootstrap__V3__Watchdog
 extension Watchdog: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(52) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__watchdog) }
     public var actions_list: Repeated<WatchdogWatchdogAction> { Repeated<WatchdogWatchdogAction>(self.n_actions, self.actions) }
 }
 
 /// What to do at one of the watchdog's events.
 public typealias WatchdogWatchdogAction = Envoy__Config__Bootstrap__V3__Watchdog__WatchdogAction
 extension WatchdogWatchdogAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(53) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__watchdog__watchdog_action) }
 }
 
 /// The events at which a watchdog acts.
@@ -232,5 +232,5 @@ extension WatchdogWatchdogActionWatchdogEvent {
 /// The watchdogs of the main thread and of the workers.
 public typealias Watchdogs = Envoy__Config__Bootstrap__V3__Watchdogs
 extension Watchdogs: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(54) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__bootstrap__v3__watchdogs) }
 }

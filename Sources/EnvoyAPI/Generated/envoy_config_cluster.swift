@@ -7,7 +7,7 @@ import Protobuf
 /// Upper bounds on what is under way to one cluster, per routing priority.
 public typealias CircuitBreakers = Envoy__Config__Cluster__V3__CircuitBreakers
 extension CircuitBreakers: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(55) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__circuit_breakers) }
     public var thresholds_list: Repeated<CircuitBreakersThresholds> { Repeated<CircuitBreakersThresholds>(self.n_thresholds, self.thresholds) }
     public var per_host_thresholds_list: Repeated<CircuitBreakersThresholds> { Repeated<CircuitBreakersThresholds>(self.n_per_host_thresholds, self.per_host_thresholds) }
 }
@@ -15,20 +15,20 @@ extension CircuitBreakers: ProtobufMessage {
 /// The bounds for one priority: connections, pending requests, requests, retries.
 public typealias CircuitBreakersThresholds = Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds
 extension CircuitBreakersThresholds: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(56) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__circuit_breakers__thresholds) }
     public mutating func set(track_remaining value: Bool) { self.track_remaining = value ? 1 : 0 }
 }
 
 /// Retries bounded as a share of the requests under way.
 public typealias CircuitBreakersThresholdsRetryBudget = Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds__RetryBudget
 extension CircuitBreakersThresholdsRetryBudget: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(57) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__circuit_breakers__thresholds__retry_budget) }
 }
 
 /// A group of endpoints that do the same work, and how to reach and balance them. The resource of CDS.
 public typealias Cluster = Envoy__Config__Cluster__V3__Cluster
 extension Cluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(58) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster) }
     public var transport_socket_matches_list: Repeated<ClusterTransportSocketMatch> { Repeated<ClusterTransportSocketMatch>(self.n_transport_socket_matches, self.transport_socket_matches) }
     public mutating func set(type value: ClusterDiscoveryType) { self.type = value; self.cluster_discovery_type_case = .init(2) }
     public mutating func set(cluster_type value: UnsafeMutablePointer<ClusterCustomClusterType>) { self.cluster_type = value; self.cluster_discovery_type_case = .init(38) }
@@ -88,7 +88,7 @@ extension ClusterClusterProtocolSelection {
 /// Load balancing that holds for every policy: panic threshold, locality, warm-up.
 public typealias ClusterCommonLbConfig = Envoy__Config__Cluster__V3__Cluster__CommonLbConfig
 extension ClusterCommonLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(59) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__common_lb_config) }
     public mutating func set(zone_aware_lb_config value: UnsafeMutablePointer<ClusterCommonLbConfigZoneAwareLbConfig>) { self.zone_aware_lb_config = value; self.locality_config_specifier_case = .init(2) }
     public mutating func set(locality_weighted_lb_config value: UnsafeMutablePointer<ClusterCommonLbConfigLocalityWeightedLbConfig>) { self.locality_weighted_lb_config = value; self.locality_config_specifier_case = .init(3) }
     public mutating func set(ignore_new_hosts_until_first_hc value: Bool) { self.ignore_new_hosts_until_first_hc = value ? 1 : 0 }
@@ -109,27 +109,27 @@ extension ClusterCommonLbConfig: ProtobufMessage {
 /// Settings shared by ring hash and Maglev.
 public typealias ClusterCommonLbConfigConsistentHashingLbConfig = Envoy__Config__Cluster__V3__Cluster__CommonLbConfig__ConsistentHashingLbConfig
 extension ClusterCommonLbConfigConsistentHashingLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(60) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__common_lb_config__consistent_hashing_lb_config) }
     public mutating func set(use_hostname_for_hashing value: Bool) { self.use_hostname_for_hashing = value ? 1 : 0 }
 }
 
 /// Balance by the weights of localities. Empty.
 public typealias ClusterCommonLbConfigLocalityWeightedLbConfig = Envoy__Config__Cluster__V3__Cluster__CommonLbConfig__LocalityWeightedLbConfig
 extension ClusterCommonLbConfigLocalityWeightedLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(61) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__common_lb_config__locality_weighted_lb_config) }
 }
 
 /// Prefer endpoints in the proxy's own zone.
 public typealias ClusterCommonLbConfigZoneAwareLbConfig = Envoy__Config__Cluster__V3__Cluster__CommonLbConfig__ZoneAwareLbConfig
 extension ClusterCommonLbConfigZoneAwareLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(62) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__common_lb_config__zone_aware_lb_config) }
     public mutating func set(fail_traffic_on_panic value: Bool) { self.fail_traffic_on_panic = value ? 1 : 0 }
 }
 
 /// A cluster type that an extension brings.
 public typealias ClusterCustomClusterType = Envoy__Config__Cluster__V3__Cluster__CustomClusterType
 extension ClusterCustomClusterType: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(63) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__custom_cluster_type) }
 }
 
 /// How the endpoints are found.
@@ -155,7 +155,7 @@ extension ClusterDnsLookupFamily {
 /// Where the endpoints of an EDS cluster come from, and under which name.
 public typealias ClusterEdsClusterConfig = Envoy__Config__Cluster__V3__Cluster__EdsClusterConfig
 extension ClusterEdsClusterConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(64) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__eds_cluster_config) }
 }
 
 /// The load-balancing policies with a name of their own.
@@ -173,7 +173,7 @@ extension ClusterLbPolicy {
 /// Divides the endpoints by metadata and balances within one part.
 public typealias ClusterLbSubsetConfig = Envoy__Config__Cluster__V3__Cluster__LbSubsetConfig
 extension ClusterLbSubsetConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(65) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__lb_subset_config) }
     public var subset_selectors_list: Repeated<ClusterLbSubsetConfigLbSubsetSelector> { Repeated<ClusterLbSubsetConfigLbSubsetSelector>(self.n_subset_selectors, self.subset_selectors) }
     public mutating func set(locality_weight_aware value: Bool) { self.locality_weight_aware = value ? 1 : 0 }
     public mutating func set(scale_locality_weight value: Bool) { self.scale_locality_weight = value ? 1 : 0 }
@@ -199,7 +199,7 @@ extension ClusterLbSubsetConfigLbSubsetMetadataFallbackPolicy {
 /// One set of metadata keys that makes parts.
 public typealias ClusterLbSubsetConfigLbSubsetSelector = Envoy__Config__Cluster__V3__Cluster__LbSubsetConfig__LbSubsetSelector
 extension ClusterLbSubsetConfigLbSubsetSelector: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(66) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__lb_subset_config__lb_subset_selector) }
     public var keys_list: RepeatedStrings { RepeatedStrings(self.n_keys, self.keys) }
     public mutating func set(single_host_per_subset value: Bool) { self.single_host_per_subset = value ? 1 : 0 }
     public var fallback_keys_subset_list: RepeatedStrings { RepeatedStrings(self.n_fallback_keys_subset, self.fallback_keys_subset) }
@@ -218,38 +218,38 @@ extension ClusterLbSubsetConfigLbSubsetSelectorLbSubsetSelectorFallbackPolicy {
 /// Settings of the least-request policy.
 public typealias ClusterLeastRequestLbConfig = Envoy__Config__Cluster__V3__Cluster__LeastRequestLbConfig
 extension ClusterLeastRequestLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(67) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__least_request_lb_config) }
 }
 
 /// Settings of the Maglev policy.
 public typealias ClusterMaglevLbConfig = Envoy__Config__Cluster__V3__Cluster__MaglevLbConfig
 extension ClusterMaglevLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(68) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__maglev_lb_config) }
 }
 
 /// How an original-destination cluster finds the address.
 public typealias ClusterOriginalDstLbConfig = Envoy__Config__Cluster__V3__Cluster__OriginalDstLbConfig
 extension ClusterOriginalDstLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(69) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__original_dst_lb_config) }
     public mutating func set(use_http_header value: Bool) { self.use_http_header = value ? 1 : 0 }
 }
 
 /// How many connections are opened before they are needed.
 public typealias ClusterPreconnectPolicy = Envoy__Config__Cluster__V3__Cluster__PreconnectPolicy
 extension ClusterPreconnectPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(70) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__preconnect_policy) }
 }
 
 /// Shortest and longest pause between DNS look-ups that fail.
 public typealias ClusterRefreshRate = Envoy__Config__Cluster__V3__Cluster__RefreshRate
 extension ClusterRefreshRate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(71) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__refresh_rate) }
 }
 
 /// Settings of the ring-hash policy.
 public typealias ClusterRingHashLbConfig = Envoy__Config__Cluster__V3__Cluster__RingHashLbConfig
 extension ClusterRingHashLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(72) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__ring_hash_lb_config) }
 }
 
 /// The hash of the ring.
@@ -262,57 +262,57 @@ extension ClusterRingHashLbConfigHashFunction {
 /// Settings of the round-robin policy.
 public typealias ClusterRoundRobinLbConfig = Envoy__Config__Cluster__V3__Cluster__RoundRobinLbConfig
 extension ClusterRoundRobinLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(73) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__round_robin_lb_config) }
 }
 
 /// Gives new endpoints their share of traffic little by little.
 public typealias ClusterSlowStartConfig = Envoy__Config__Cluster__V3__Cluster__SlowStartConfig
 extension ClusterSlowStartConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(74) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__slow_start_config) }
 }
 
 /// Chooses a transport socket by endpoint metadata.
 public typealias ClusterTransportSocketMatch = Envoy__Config__Cluster__V3__Cluster__TransportSocketMatch
 extension ClusterTransportSocketMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(75) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__transport_socket_match) }
 }
 
 /// An entry of `envoy.config.cluster.v3.Cluster`'s map.
 public typealias ClusterTypedExtensionProtocolOptionsEntry = Envoy__Config__Cluster__V3__Cluster__TypedExtensionProtocolOptionsEntry
 extension ClusterTypedExtensionProtocolOptionsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(803) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster__typed_extension_protocol_options_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<ProtobufAny>) { self.key = key; self.value = value }
 }
 
 /// A list of clusters by reference (xDS collections).
 public typealias ClusterCollection = Envoy__Config__Cluster__V3__ClusterCollection
 extension ClusterCollection: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(76) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__cluster_collection) }
 }
 
 /// A network filter on upstream connections.
 public typealias UpstreamFilter = Envoy__Config__Cluster__V3__Filter
 extension UpstreamFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(77) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__filter) }
 }
 
 /// Load-balancing policies in order of preference; a client takes the first that it knows.
 public typealias LoadBalancingPolicy = Envoy__Config__Cluster__V3__LoadBalancingPolicy
 extension LoadBalancingPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(78) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__load_balancing_policy) }
     public var policies_list: Repeated<LoadBalancingPolicyPolicy> { Repeated<LoadBalancingPolicyPolicy>(self.n_policies, self.policies) }
 }
 
 /// One load-balancing policy, as an extension.
 public typealias LoadBalancingPolicyPolicy = Envoy__Config__Cluster__V3__LoadBalancingPolicy__Policy
 extension LoadBalancingPolicyPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(79) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__load_balancing_policy__policy) }
 }
 
 /// When an endpoint that fails is taken out of the balance, and for how long.
 public typealias OutlierDetection = Envoy__Config__Cluster__V3__OutlierDetection
 extension OutlierDetection: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(80) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__outlier_detection) }
     public mutating func set(split_external_local_origin_errors value: Bool) { self.split_external_local_origin_errors = value ? 1 : 0 }
     public var monitors_list: Repeated<TypedExtensionConfig> { Repeated<TypedExtensionConfig>(self.n_monitors, self.monitors) }
 }
@@ -320,7 +320,7 @@ extension OutlierDetection: ProtobufMessage {
 /// Which extra statistics are kept for a cluster.
 public typealias TrackClusterStats = Envoy__Config__Cluster__V3__TrackClusterStats
 extension TrackClusterStats: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(81) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__track_cluster_stats) }
     public mutating func set(timeout_budgets value: Bool) { self.timeout_budgets = value ? 1 : 0 }
     public mutating func set(request_response_sizes value: Bool) { self.request_response_sizes = value ? 1 : 0 }
     public mutating func set(per_endpoint_stats value: Bool) { self.per_endpoint_stats = value ? 1 : 0 }
@@ -329,7 +329,7 @@ extension TrackClusterStats: ProtobufMessage {
 /// Keepalive and address choice of upstream connections.
 public typealias UpstreamConnectionOptions = Envoy__Config__Cluster__V3__UpstreamConnectionOptions
 extension UpstreamConnectionOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(82) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__upstream_connection_options) }
     public mutating func set(set_local_interface_name_on_upstream_connections value: Bool) { self.set_local_interface_name_on_upstream_connections = value ? 1 : 0 }
 }
 
@@ -344,5 +344,5 @@ extension UpstreamConnectionOptionsFirstAddressFamilyVersion {
 /// The order in which addresses of both IP versions are tried.
 public typealias UpstreamConnectionOptionsHappyEyeballsConfig = Envoy__Config__Cluster__V3__UpstreamConnectionOptions__HappyEyeballsConfig
 extension UpstreamConnectionOptionsHappyEyeballsConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(83) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__cluster__v3__upstream_connection_options__happy_eyeballs_config) }
 }

@@ -7,20 +7,20 @@ import Protobuf
 /// A store of keys and values that an extension brings.
 public typealias KeyValueStoreConfig = Envoy__Config__Common__KeyValue__V3__KeyValueStoreConfig
 extension KeyValueStoreConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(84) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__common__key_value__v3__key_value_store_config) }
 }
 
 /// Looks for texts or bytes in a body.
 public typealias HttpGenericBodyMatch = Envoy__Config__Common__Matcher__V3__HttpGenericBodyMatch
 extension HttpGenericBodyMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(85) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__common__matcher__v3__http_generic_body_match) }
     public var patterns_list: Repeated<HttpGenericBodyMatchGenericTextMatch> { Repeated<HttpGenericBodyMatchGenericTextMatch>(self.n_patterns, self.patterns) }
 }
 
 /// One text or byte string to look for.
 public typealias HttpGenericBodyMatchGenericTextMatch = Envoy__Config__Common__Matcher__V3__HttpGenericBodyMatch__GenericTextMatch
 extension HttpGenericBodyMatchGenericTextMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(86) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__common__matcher__v3__http_generic_body_match__generic_text_match) }
     public mutating func set(string_match value: UnsafeMutablePointer<CChar>) { self.string_match = value; self.rule_case = .init(1) }
     public mutating func set(binary_match value: ProtobufCBinaryData) { self.binary_match = value; self.rule_case = .init(2) }
     public enum RuleChoice {
@@ -39,14 +39,14 @@ extension HttpGenericBodyMatchGenericTextMatch: ProtobufMessage {
 /// Looks at headers or trailers; all must match.
 public typealias HttpHeadersMatch = Envoy__Config__Common__Matcher__V3__HttpHeadersMatch
 extension HttpHeadersMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(87) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__common__matcher__v3__http_headers_match) }
     public var headers_list: Repeated<HeaderMatcher> { Repeated<HeaderMatcher>(self.n_headers, self.headers) }
 }
 
 /// A condition on request and response, combined with and, or, not.
 public typealias MatchPredicate = Envoy__Config__Common__Matcher__V3__MatchPredicate
 extension MatchPredicate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(88) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__common__matcher__v3__match_predicate) }
     public mutating func set(or_match value: UnsafeMutablePointer<MatchPredicateMatchSet>) { self.or_match = value; self.rule_case = .init(1) }
     public mutating func set(and_match value: UnsafeMutablePointer<MatchPredicateMatchSet>) { self.and_match = value; self.rule_case = .init(2) }
     public mutating func set(not_match value: UnsafeMutablePointer<MatchPredicate>) { self.not_match = value; self.rule_case = .init(3) }
@@ -89,14 +89,14 @@ extension MatchPredicate: ProtobufMessage {
 /// The conditions that and / or combine.
 public typealias MatchPredicateMatchSet = Envoy__Config__Common__Matcher__V3__MatchPredicate__MatchSet
 extension MatchPredicateMatchSet: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(89) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__common__matcher__v3__match_predicate__match_set) }
     public var rules_list: Repeated<MatchPredicate> { Repeated<MatchPredicate>(self.n_rules, self.rules) }
 }
 
 /// One change of a header: set, append or remove.
 public typealias HeaderMutation = Envoy__Config__Common__MutationRules__V3__HeaderMutation
 extension HeaderMutation: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(90) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__common__mutation_rules__v3__header_mutation) }
     public mutating func set(remove value: UnsafeMutablePointer<CChar>) { self.remove = value; self.action_case = .init(1) }
     public mutating func set(append value: UnsafeMutablePointer<HeaderValueOption>) { self.append = value; self.action_case = .init(2) }
     public mutating func set(remove_on_match value: UnsafeMutablePointer<HeaderMutationRemoveOnMatch>) { self.remove_on_match = value; self.action_case = .init(3) }
@@ -118,11 +118,11 @@ extension HeaderMutation: ProtobufMessage {
 /// Removes every header whose name matches.
 public typealias HeaderMutationRemoveOnMatch = Envoy__Config__Common__MutationRules__V3__HeaderMutation__RemoveOnMatch
 extension HeaderMutationRemoveOnMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(91) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__common__mutation_rules__v3__header_mutation__remove_on_match) }
 }
 
 /// Which headers a filter may change.
 public typealias HeaderMutationRules = Envoy__Config__Common__MutationRules__V3__HeaderMutationRules
 extension HeaderMutationRules: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(92) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__common__mutation_rules__v3__header_mutation_rules) }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// Where something listens or is reached: a socket, a pipe or inside the proxy.
 public typealias Address = Envoy__Config__Core__V3__Address
 extension Address: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(93) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__address) }
     public mutating func set(socket_address value: UnsafeMutablePointer<SocketAddress>) { self.socket_address = value; self.address_case = .init(1) }
     public mutating func set(pipe value: UnsafeMutablePointer<PipeAddress>) { self.pipe = value; self.address_case = .init(2) }
     public mutating func set(envoy_internal_address value: UnsafeMutablePointer<EnvoyInternalAddress>) { self.envoy_internal_address = value; self.address_case = .init(3) }
@@ -29,13 +29,13 @@ extension Address: ProtobufMessage {
 /// Says that a resource comes over the aggregated stream (ADS). Empty.
 public typealias AggregatedConfigSource = Envoy__Config__Core__V3__AggregatedConfigSource
 extension AggregatedConfigSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(94) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__aggregated_config_source) }
 }
 
 /// A cache of what `Alt-Svc` headers announced.
 public typealias AlternateProtocolsCacheOptions = Envoy__Config__Core__V3__AlternateProtocolsCacheOptions
 extension AlternateProtocolsCacheOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(95) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__alternate_protocols_cache_options) }
     public var prepopulated_entries_list: Repeated<AlternateProtocolsCacheOptionsAlternateProtocolsCacheEntry> { Repeated<AlternateProtocolsCacheOptionsAlternateProtocolsCacheEntry>(self.n_prepopulated_entries, self.prepopulated_entries) }
     public var canonical_suffixes_list: RepeatedStrings { RepeatedStrings(self.n_canonical_suffixes, self.canonical_suffixes) }
 }
@@ -43,13 +43,13 @@ extension AlternateProtocolsCacheOptions: ProtobufMessage {
 /// An entry that the cache starts with.
 public typealias AlternateProtocolsCacheOptionsAlternateProtocolsCacheEntry = Envoy__Config__Core__V3__AlternateProtocolsCacheOptions__AlternateProtocolsCacheEntry
 extension AlternateProtocolsCacheOptionsAlternateProtocolsCacheEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(96) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__alternate_protocols_cache_options__alternate_protocols_cache_entry) }
 }
 
 /// A configuration server: transport, version, services, timing.
 public typealias ApiConfigSource = Envoy__Config__Core__V3__ApiConfigSource
 extension ApiConfigSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(97) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__api_config_source) }
     public var cluster_names_list: RepeatedStrings { RepeatedStrings(self.n_cluster_names, self.cluster_names) }
     public var grpc_services_list: Repeated<GrpcService> { Repeated<GrpcService>(self.n_grpc_services, self.grpc_services) }
     public mutating func set(set_node_on_first_message_only value: Bool) { self.set_node_on_first_message_only = value ? 1 : 0 }
@@ -78,7 +78,7 @@ extension ApiVersion {
 /// Bytes that are here or fetched from elsewhere.
 public typealias AsyncDataSource = Envoy__Config__Core__V3__AsyncDataSource
 extension AsyncDataSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(98) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__async_data_source) }
     public mutating func set(local value: UnsafeMutablePointer<DataSource>) { self.local = value; self.specifier_case = .init(1) }
     public mutating func set(remote value: UnsafeMutablePointer<RemoteDataSource>) { self.remote = value; self.specifier_case = .init(2) }
     public enum SpecifierChoice {
@@ -97,13 +97,13 @@ extension AsyncDataSource: ProtobufMessage {
 /// First and longest pause between retries.
 public typealias BackoffStrategy = Envoy__Config__Core__V3__BackoffStrategy
 extension BackoffStrategy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(99) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__backoff_strategy) }
 }
 
 /// The local address of outgoing connections.
 public typealias BindConfig = Envoy__Config__Core__V3__BindConfig
 extension BindConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(100) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__bind_config) }
     public var socket_options_list: Repeated<SocketOption> { Repeated<SocketOption>(self.n_socket_options, self.socket_options) }
     public var extra_source_addresses_list: Repeated<ExtraSourceAddress> { Repeated<ExtraSourceAddress>(self.n_extra_source_addresses, self.extra_source_addresses) }
     public var additional_source_addresses_list: Repeated<SocketAddress> { Repeated<SocketAddress>(self.n_additional_source_addresses, self.additional_source_addresses) }
@@ -112,13 +112,13 @@ extension BindConfig: ProtobufMessage {
 /// The version of the client's program.
 public typealias BuildVersion = Envoy__Config__Core__V3__BuildVersion
 extension BuildVersion: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(101) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__build_version) }
 }
 
 /// How CEL expressions are evaluated.
 public typealias CelExpressionConfig = Envoy__Config__Core__V3__CelExpressionConfig
 extension CelExpressionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(102) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__cel_expression_config) }
     public mutating func set(enable_string_conversion value: Bool) { self.enable_string_conversion = value ? 1 : 0 }
     public mutating func set(enable_string_concat value: Bool) { self.enable_string_concat = value ? 1 : 0 }
     public mutating func set(enable_string_functions value: Bool) { self.enable_string_functions = value ? 1 : 0 }
@@ -127,13 +127,13 @@ extension CelExpressionConfig: ProtobufMessage {
 /// An IP address and how many of its leading bits count.
 public typealias CidrRange = Envoy__Config__Core__V3__CidrRange
 extension CidrRange: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(103) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__cidr_range) }
 }
 
 /// Where a resource comes from: a path, a server, the aggregated stream, or the stream that named it.
 public typealias ConfigSource = Envoy__Config__Core__V3__ConfigSource
 extension ConfigSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(104) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__config_source) }
     public var authorities_list: Repeated<XdsAuthority> { Repeated<XdsAuthority>(self.n_authorities, self.authorities) }
     public mutating func set(path value: UnsafeMutablePointer<CChar>) { self.path = value; self.config_source_specifier_case = .init(1) }
     public mutating func set(path_config_source value: UnsafeMutablePointer<PathConfigSource>) { self.path_config_source = value; self.config_source_specifier_case = .init(8) }
@@ -162,13 +162,13 @@ extension ConfigSource: ProtobufMessage {
 /// What a configuration server says of itself.
 public typealias ControlPlane = Envoy__Config__Core__V3__ControlPlane
 extension ControlPlane: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(105) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__control_plane) }
 }
 
 /// Bytes: in a file, inline or in an environment variable.
 public typealias DataSource = Envoy__Config__Core__V3__DataSource
 extension DataSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(106) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__data_source) }
     public mutating func set(filename value: UnsafeMutablePointer<CChar>) { self.filename = value; self.specifier_case = .init(1) }
     public mutating func set(inline_bytes value: ProtobufCBinaryData) { self.inline_bytes = value; self.specifier_case = .init(2) }
     public mutating func set(inline_string value: UnsafeMutablePointer<CChar>) { self.inline_string = value; self.specifier_case = .init(3) }
@@ -193,14 +193,14 @@ extension DataSource: ProtobufMessage {
 /// DNS servers and options (superseded by typed resolver configurations).
 public typealias DnsResolutionConfig = Envoy__Config__Core__V3__DnsResolutionConfig
 extension DnsResolutionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(107) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__dns_resolution_config) }
     public var resolvers_list: Repeated<Address> { Repeated<Address>(self.n_resolvers, self.resolvers) }
 }
 
 /// Use TCP, use no search domain.
 public typealias DnsResolverOptions = Envoy__Config__Core__V3__DnsResolverOptions
 extension DnsResolverOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(108) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__dns_resolver_options) }
     public mutating func set(use_tcp_for_dns_lookups value: Bool) { self.use_tcp_for_dns_lookups = value ? 1 : 0 }
     public mutating func set(no_default_search_domain value: Bool) { self.no_default_search_domain = value ? 1 : 0 }
 }
@@ -208,7 +208,7 @@ extension DnsResolverOptions: ProtobufMessage {
 /// The address of a listener inside the same proxy.
 public typealias EnvoyInternalAddress = Envoy__Config__Core__V3__EnvoyInternalAddress
 extension EnvoyInternalAddress: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(109) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__envoy_internal_address) }
     public mutating func set(server_listener_name value: UnsafeMutablePointer<CChar>) { self.server_listener_name = value; self.address_name_specifier_case = .init(1) }
     public enum AddressNameSpecifierChoice {
         case server_listener_name(String)
@@ -224,7 +224,7 @@ extension EnvoyInternalAddress: ProtobufMessage {
 /// The service that events are sent to.
 public typealias EventServiceConfig = Envoy__Config__Core__V3__EventServiceConfig
 extension EventServiceConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(110) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__event_service_config) }
     public mutating func set(grpc_service value: UnsafeMutablePointer<GrpcService>) { self.grpc_service = value; self.config_source_specifier_case = .init(1) }
     public enum ConfigSourceSpecifierChoice {
         case grpc_service(UnsafeMutablePointer<GrpcService>)
@@ -240,7 +240,7 @@ extension EventServiceConfig: ProtobufMessage {
 /// One extension that a client has, with its version.
 public typealias Extension = Envoy__Config__Core__V3__Extension
 extension Extension: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(111) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__extension) }
     public mutating func set(disabled value: Bool) { self.disabled = value ? 1 : 0 }
     public var type_urls_list: RepeatedStrings { RepeatedStrings(self.n_type_urls, self.type_urls) }
 }
@@ -248,7 +248,7 @@ extension Extension: ProtobufMessage {
 /// Where the configuration of a filter comes from, and what holds until it is there. Used by ECDS.
 public typealias ExtensionConfigSource = Envoy__Config__Core__V3__ExtensionConfigSource
 extension ExtensionConfigSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(112) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__extension_config_source) }
     public mutating func set(apply_default_config_without_warming value: Bool) { self.apply_default_config_without_warming = value ? 1 : 0 }
     public var type_urls_list: RepeatedStrings { RepeatedStrings(self.n_type_urls, self.type_urls) }
 }
@@ -256,33 +256,33 @@ extension ExtensionConfigSource: ProtobufMessage {
 /// A further local address to bind to.
 public typealias ExtraSourceAddress = Envoy__Config__Core__V3__ExtraSourceAddress
 extension ExtraSourceAddress: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(113) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__extra_source_address) }
 }
 
 /// gRPC methods, by service.
 public typealias GrpcMethodList = Envoy__Config__Core__V3__GrpcMethodList
 extension GrpcMethodList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(114) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_method_list) }
     public var services_list: Repeated<GrpcMethodListService> { Repeated<GrpcMethodListService>(self.n_services, self.services) }
 }
 
 /// Methods of one gRPC service.
 public typealias GrpcMethodListService = Envoy__Config__Core__V3__GrpcMethodList__Service
 extension GrpcMethodListService: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(115) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_method_list__service) }
     public var method_names_list: RepeatedStrings { RepeatedStrings(self.n_method_names, self.method_names) }
 }
 
 /// HTTP/2 options of a gRPC connection.
 public typealias GrpcProtocolOptions = Envoy__Config__Core__V3__GrpcProtocolOptions
 extension GrpcProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(116) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_protocol_options) }
 }
 
 /// How to call a gRPC service: with the proxy's own client or Google's.
 public typealias GrpcService = Envoy__Config__Core__V3__GrpcService
 extension GrpcService: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(117) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service) }
     public mutating func set(envoy_grpc value: UnsafeMutablePointer<GrpcServiceEnvoyGrpc>) { self.envoy_grpc = value; self.target_specifier_case = .init(1) }
     public mutating func set(google_grpc value: UnsafeMutablePointer<GrpcServiceGoogleGrpc>) { self.google_grpc = value; self.target_specifier_case = .init(2) }
     public var initial_metadata_list: Repeated<HeaderValue> { Repeated<HeaderValue>(self.n_initial_metadata, self.initial_metadata) }
@@ -302,14 +302,14 @@ extension GrpcService: ProtobufMessage {
 /// Call through a cluster of the proxy.
 public typealias GrpcServiceEnvoyGrpc = Envoy__Config__Core__V3__GrpcService__EnvoyGrpc
 extension GrpcServiceEnvoyGrpc: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(118) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__envoy_grpc) }
     public mutating func set(skip_envoy_headers value: Bool) { self.skip_envoy_headers = value ? 1 : 0 }
 }
 
 /// Call with Google's gRPC library, which has its own connections.
 public typealias GrpcServiceGoogleGrpc = Envoy__Config__Core__V3__GrpcService__GoogleGrpc
 extension GrpcServiceGoogleGrpc: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(119) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc) }
     public var channel_credentials_plugin_list: Repeated<ProtobufAny> { Repeated<ProtobufAny>(self.n_channel_credentials_plugin, self.channel_credentials_plugin) }
     public var call_credentials_list: Repeated<GrpcServiceGoogleGrpcCallCredentials> { Repeated<GrpcServiceGoogleGrpcCallCredentials>(self.n_call_credentials, self.call_credentials) }
     public var call_credentials_plugin_list: Repeated<ProtobufAny> { Repeated<ProtobufAny>(self.n_call_credentials_plugin, self.call_credentials_plugin) }
@@ -318,7 +318,7 @@ extension GrpcServiceGoogleGrpc: ProtobufMessage {
 /// Credentials sent with each call.
 public typealias GrpcServiceGoogleGrpcCallCredentials = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__CallCredentials
 extension GrpcServiceGoogleGrpcCallCredentials: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(120) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__call_credentials) }
     public mutating func set(access_token value: UnsafeMutablePointer<CChar>) { self.access_token = value; self.credential_specifier_case = .init(1) }
     public mutating func set(google_compute_engine value: UnsafeMutablePointer<ProtobufEmpty>) { self.google_compute_engine = value; self.credential_specifier_case = .init(2) }
     public mutating func set(google_refresh_token value: UnsafeMutablePointer<CChar>) { self.google_refresh_token = value; self.credential_specifier_case = .init(3) }
@@ -352,13 +352,13 @@ extension GrpcServiceGoogleGrpcCallCredentials: ProtobufMessage {
 /// Google IAM token and selector.
 public typealias GrpcServiceGoogleGrpcCallCredentialsGoogleIAMCredentials = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__CallCredentials__GoogleIAMCredentials
 extension GrpcServiceGoogleGrpcCallCredentialsGoogleIAMCredentials: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(121) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__call_credentials__google_iamcredentials) }
 }
 
 /// Call metadata from a plug-in.
 public typealias GrpcServiceGoogleGrpcCallCredentialsMetadataCredentialsFromPlugin = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__CallCredentials__MetadataCredentialsFromPlugin
 extension GrpcServiceGoogleGrpcCallCredentialsMetadataCredentialsFromPlugin: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(122) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__call_credentials__metadata_credentials_from_plugin) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -374,33 +374,33 @@ extension GrpcServiceGoogleGrpcCallCredentialsMetadataCredentialsFromPlugin: Pro
 /// A service account's JSON key that signs tokens.
 public typealias GrpcServiceGoogleGrpcCallCredentialsServiceAccountJWTAccessCredentials = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__CallCredentials__ServiceAccountJWTAccessCredentials
 extension GrpcServiceGoogleGrpcCallCredentialsServiceAccountJWTAccessCredentials: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(123) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__call_credentials__service_account_jwtaccess_credentials) }
 }
 
 /// A token exchange (RFC 8693) that yields the credentials.
 public typealias GrpcServiceGoogleGrpcCallCredentialsStsService = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__CallCredentials__StsService
 extension GrpcServiceGoogleGrpcCallCredentialsStsService: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(124) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__call_credentials__sts_service) }
 }
 
 /// Arguments of the gRPC channel.
 public typealias GrpcServiceGoogleGrpcChannelArgs = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__ChannelArgs
 extension GrpcServiceGoogleGrpcChannelArgs: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(125) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__channel_args) }
     public var args_list: Repeated<GrpcServiceGoogleGrpcChannelArgsArgsEntry> { Repeated<GrpcServiceGoogleGrpcChannelArgsArgsEntry>(self.n_args, self.args) }
 }
 
 /// An entry of `envoy.config.core.v3.GrpcService.GoogleGrpc.ChannelArgs`'s map.
 public typealias GrpcServiceGoogleGrpcChannelArgsArgsEntry = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__ChannelArgs__ArgsEntry
 extension GrpcServiceGoogleGrpcChannelArgsArgsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(804) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__channel_args__args_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<GrpcServiceGoogleGrpcChannelArgsValue>) { self.key = key; self.value = value }
 }
 
 /// The value of one channel argument.
 public typealias GrpcServiceGoogleGrpcChannelArgsValue = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__ChannelArgs__Value
 extension GrpcServiceGoogleGrpcChannelArgsValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(126) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__channel_args__value) }
     public mutating func set(string_value value: UnsafeMutablePointer<CChar>) { self.string_value = value; self.value_specifier_case = .init(1) }
     public mutating func set(int_value value: Int64) { self.int_value = value; self.value_specifier_case = .init(2) }
     public enum ValueSpecifierChoice {
@@ -419,7 +419,7 @@ extension GrpcServiceGoogleGrpcChannelArgsValue: ProtobufMessage {
 /// Credentials of the connection.
 public typealias GrpcServiceGoogleGrpcChannelCredentials = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__ChannelCredentials
 extension GrpcServiceGoogleGrpcChannelCredentials: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(127) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__channel_credentials) }
     public mutating func set(ssl_credentials value: UnsafeMutablePointer<GrpcServiceGoogleGrpcSslCredentials>) { self.ssl_credentials = value; self.credential_specifier_case = .init(1) }
     public mutating func set(google_default value: UnsafeMutablePointer<ProtobufEmpty>) { self.google_default = value; self.credential_specifier_case = .init(2) }
     public mutating func set(local_credentials value: UnsafeMutablePointer<GrpcServiceGoogleGrpcGoogleLocalCredentials>) { self.local_credentials = value; self.credential_specifier_case = .init(3) }
@@ -441,32 +441,32 @@ extension GrpcServiceGoogleGrpcChannelCredentials: ProtobufMessage {
 /// Local connections need no credentials. Empty.
 public typealias GrpcServiceGoogleGrpcGoogleLocalCredentials = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__GoogleLocalCredentials
 extension GrpcServiceGoogleGrpcGoogleLocalCredentials: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(128) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__google_local_credentials) }
 }
 
 /// TLS: trusted roots, private key and chain.
 public typealias GrpcServiceGoogleGrpcSslCredentials = Envoy__Config__Core__V3__GrpcService__GoogleGrpc__SslCredentials
 extension GrpcServiceGoogleGrpcSslCredentials: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(129) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__ssl_credentials) }
 }
 
 /// A list of headers.
 public typealias HeaderMap = Envoy__Config__Core__V3__HeaderMap
 extension HeaderMap: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(130) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__header_map) }
     public var headers_list: Repeated<HeaderValue> { Repeated<HeaderValue>(self.n_headers, self.headers) }
 }
 
 /// One header: its name, and its value as text or bytes.
 public typealias HeaderValue = Envoy__Config__Core__V3__HeaderValue
 extension HeaderValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(131) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__header_value) }
 }
 
 /// One header, and what happens when it is there already.
 public typealias HeaderValueOption = Envoy__Config__Core__V3__HeaderValueOption
 extension HeaderValueOption: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(132) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__header_value_option) }
     public mutating func set(keep_empty_value value: Bool) { self.keep_empty_value = value ? 1 : 0 }
 }
 
@@ -482,7 +482,7 @@ extension HeaderValueOptionHeaderAppendAction {
 /// How an endpoint is asked whether it is healthy.
 public typealias HealthCheck = Envoy__Config__Core__V3__HealthCheck
 extension HealthCheck: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(133) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__health_check) }
     public mutating func set(http_health_check value: UnsafeMutablePointer<HealthCheckHttpHealthCheck>) { self.http_health_check = value; self.health_checker_case = .init(8) }
     public mutating func set(tcp_health_check value: UnsafeMutablePointer<HealthCheckTcpHealthCheck>) { self.tcp_health_check = value; self.health_checker_case = .init(9) }
     public mutating func set(grpc_health_check value: UnsafeMutablePointer<HealthCheckGrpcHealthCheck>) { self.grpc_health_check = value; self.health_checker_case = .init(11) }
@@ -510,7 +510,7 @@ extension HealthCheck: ProtobufMessage {
 /// A health check that an extension brings.
 public typealias HealthCheckCustomHealthCheck = Envoy__Config__Core__V3__HealthCheck__CustomHealthCheck
 extension HealthCheckCustomHealthCheck: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(134) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__health_check__custom_health_check) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -526,14 +526,14 @@ extension HealthCheckCustomHealthCheck: ProtobufMessage {
 /// Asks with the gRPC health protocol.
 public typealias HealthCheckGrpcHealthCheck = Envoy__Config__Core__V3__HealthCheck__GrpcHealthCheck
 extension HealthCheckGrpcHealthCheck: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(135) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__health_check__grpc_health_check) }
     public var initial_metadata_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_initial_metadata, self.initial_metadata) }
 }
 
 /// Asks with an HTTP request.
 public typealias HealthCheckHttpHealthCheck = Envoy__Config__Core__V3__HealthCheck__HttpHealthCheck
 extension HealthCheckHttpHealthCheck: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(136) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__health_check__http_health_check) }
     public var receive_list: Repeated<HealthCheckPayload> { Repeated<HealthCheckPayload>(self.n_receive, self.receive) }
     public var request_headers_to_add_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_request_headers_to_add, self.request_headers_to_add) }
     public var request_headers_to_remove_list: RepeatedStrings { RepeatedStrings(self.n_request_headers_to_remove, self.request_headers_to_remove) }
@@ -544,7 +544,7 @@ extension HealthCheckHttpHealthCheck: ProtobufMessage {
 /// Bytes to send or to expect.
 public typealias HealthCheckPayload = Envoy__Config__Core__V3__HealthCheck__Payload
 extension HealthCheckPayload: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(137) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__health_check__payload) }
     public mutating func set(text value: UnsafeMutablePointer<CChar>) { self.text = value; self.payload_case = .init(1) }
     public mutating func set(binary value: ProtobufCBinaryData) { self.binary = value; self.payload_case = .init(2) }
     public enum PayloadChoice {
@@ -563,20 +563,20 @@ extension HealthCheckPayload: ProtobufMessage {
 /// Asks Redis with PING or EXISTS.
 public typealias HealthCheckRedisHealthCheck = Envoy__Config__Core__V3__HealthCheck__RedisHealthCheck
 extension HealthCheckRedisHealthCheck: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(138) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__health_check__redis_health_check) }
 }
 
 /// Opens a connection; sends and expects bytes if any are given.
 public typealias HealthCheckTcpHealthCheck = Envoy__Config__Core__V3__HealthCheck__TcpHealthCheck
 extension HealthCheckTcpHealthCheck: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(139) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__health_check__tcp_health_check) }
     public var receive_list: Repeated<HealthCheckPayload> { Repeated<HealthCheckPayload>(self.n_receive, self.receive) }
 }
 
 /// ALPN for health-check connections.
 public typealias HealthCheckTlsOptions = Envoy__Config__Core__V3__HealthCheck__TlsOptions
 extension HealthCheckTlsOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(140) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__health_check__tls_options) }
     public var alpn_protocols_list: RepeatedStrings { RepeatedStrings(self.n_alpn_protocols, self.alpn_protocols) }
 }
 
@@ -594,14 +594,14 @@ extension HealthStatus {
 /// A set of health states.
 public typealias HealthStatusSet = Envoy__Config__Core__V3__HealthStatusSet
 extension HealthStatusSet: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(141) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__health_status_set) }
     public var statuses_list: UnsafeBufferPointer<HealthStatus> { UnsafeBufferPointer<HealthStatus>(start: self.statuses, count: self.n_statuses) }
 }
 
 /// HTTP/1 behaviour.
 public typealias Http1ProtocolOptions = Envoy__Config__Core__V3__Http1ProtocolOptions
 extension Http1ProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(142) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__http1_protocol_options) }
     public mutating func set(accept_http_10 value: Bool) { self.accept_http_10 = value ? 1 : 0 }
     public mutating func set(enable_trailers value: Bool) { self.enable_trailers = value ? 1 : 0 }
     public mutating func set(allow_chunked_length value: Bool) { self.allow_chunked_length = value ? 1 : 0 }
@@ -613,7 +613,7 @@ extension Http1ProtocolOptions: ProtobufMessage {
 /// How header names are written.
 public typealias Http1ProtocolOptionsHeaderKeyFormat = Envoy__Config__Core__V3__Http1ProtocolOptions__HeaderKeyFormat
 extension Http1ProtocolOptionsHeaderKeyFormat: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(143) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__http1_protocol_options__header_key_format) }
     public mutating func set(proper_case_words value: UnsafeMutablePointer<Http1ProtocolOptionsHeaderKeyFormatProperCaseWords>) { self.proper_case_words = value; self.header_format_case = .init(1) }
     public mutating func set(stateful_formatter value: UnsafeMutablePointer<TypedExtensionConfig>) { self.stateful_formatter = value; self.header_format_case = .init(8) }
     public enum HeaderFormatChoice {
@@ -632,13 +632,13 @@ extension Http1ProtocolOptionsHeaderKeyFormat: ProtobufMessage {
 /// Each word of a header name begins with a capital. Empty.
 public typealias Http1ProtocolOptionsHeaderKeyFormatProperCaseWords = Envoy__Config__Core__V3__Http1ProtocolOptions__HeaderKeyFormat__ProperCaseWords
 extension Http1ProtocolOptionsHeaderKeyFormatProperCaseWords: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(144) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__http1_protocol_options__header_key_format__proper_case_words) }
 }
 
 /// HTTP/2 behaviour: windows, concurrent streams, flood limits, keepalive.
 public typealias Http2ProtocolOptions = Envoy__Config__Core__V3__Http2ProtocolOptions
 extension Http2ProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(145) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__http2_protocol_options) }
     public mutating func set(allow_connect value: Bool) { self.allow_connect = value ? 1 : 0 }
     public mutating func set(allow_metadata value: Bool) { self.allow_metadata = value ? 1 : 0 }
     public mutating func set(stream_error_on_invalid_http_messaging value: Bool) { self.stream_error_on_invalid_http_messaging = value ? 1 : 0 }
@@ -648,13 +648,13 @@ extension Http2ProtocolOptions: ProtobufMessage {
 /// A further HTTP/2 SETTINGS parameter.
 public typealias Http2ProtocolOptionsSettingsParameter = Envoy__Config__Core__V3__Http2ProtocolOptions__SettingsParameter
 extension Http2ProtocolOptionsSettingsParameter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(146) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__http2_protocol_options__settings_parameter) }
 }
 
 /// HTTP/3 behaviour.
 public typealias Http3ProtocolOptions = Envoy__Config__Core__V3__Http3ProtocolOptions
 extension Http3ProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(147) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__http3_protocol_options) }
     public mutating func set(allow_extended_connect value: Bool) { self.allow_extended_connect = value ? 1 : 0 }
     public mutating func set(allow_metadata value: Bool) { self.allow_metadata = value ? 1 : 0 }
     public mutating func set(disable_qpack value: Bool) { self.disable_qpack = value ? 1 : 0 }
@@ -664,7 +664,7 @@ extension Http3ProtocolOptions: ProtobufMessage {
 /// What holds for every HTTP version: idle time, connection age, header limits.
 public typealias CoreHttpProtocolOptions = Envoy__Config__Core__V3__HttpProtocolOptions
 extension CoreHttpProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(148) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__http_protocol_options) }
 }
 
 /// What happens to header names with underscores.
@@ -678,14 +678,14 @@ extension CoreHttpProtocolOptionsHeadersWithUnderscoresAction {
 /// An HTTP service to send to, with headers to add.
 public typealias HttpService = Envoy__Config__Core__V3__HttpService
 extension HttpService: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(149) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__http_service) }
     public var request_headers_to_add_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_request_headers_to_add, self.request_headers_to_add) }
 }
 
 /// A URI, the cluster that serves it, and a timeout.
 public typealias HttpUri = Envoy__Config__Core__V3__HttpUri
 extension HttpUri: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(150) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__http_uri) }
     public mutating func set(cluster value: UnsafeMutablePointer<CChar>) { self.cluster = value; self.http_upstream_type_case = .init(2) }
     public enum HttpUpstreamTypeChoice {
         case cluster(String)
@@ -701,26 +701,26 @@ extension HttpUri: ProtobufMessage {
 /// How JSON log entries are written.
 public typealias JsonFormatOptions = Envoy__Config__Core__V3__JsonFormatOptions
 extension JsonFormatOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(151) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__json_format_options) }
     public mutating func set(sort_properties value: Bool) { self.sort_properties = value ? 1 : 0 }
 }
 
 /// When HTTP/2 PINGs are sent, and how long an answer may take.
 public typealias KeepaliveSettings = Envoy__Config__Core__V3__KeepaliveSettings
 extension KeepaliveSettings: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(152) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__keepalive_settings) }
 }
 
 /// A key and bytes (superseded by KeyValuePair).
 public typealias KeyValue = Envoy__Config__Core__V3__KeyValue
 extension KeyValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(153) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__key_value) }
 }
 
 /// A key and value to add, and what happens when the key is there already.
 public typealias KeyValueAppend = Envoy__Config__Core__V3__KeyValueAppend
 extension KeyValueAppend: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(154) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__key_value_append) }
 }
 
 /// What happens to a key that is there already.
@@ -735,25 +735,25 @@ extension KeyValueAppendKeyValueAppendAction {
 /// One change of keys and values: add or remove.
 public typealias KeyValueMutation = Envoy__Config__Core__V3__KeyValueMutation
 extension KeyValueMutation: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(155) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__key_value_mutation) }
 }
 
 /// A key and a value of any kind.
 public typealias KeyValuePair = Envoy__Config__Core__V3__KeyValuePair
 extension KeyValuePair: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(156) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__key_value_pair) }
 }
 
 /// Where something runs: region, zone, sub-zone.
 public typealias Locality = Envoy__Config__Core__V3__Locality
 extension Locality: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(157) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__locality) }
 }
 
 /// Data for filters, under each filter's name.
 public typealias Metadata = Envoy__Config__Core__V3__Metadata
 extension Metadata: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(158) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__metadata) }
     public var filter_metadata_list: Repeated<MetadataFilterMetadataEntry> { Repeated<MetadataFilterMetadataEntry>(self.n_filter_metadata, self.filter_metadata) }
     public var typed_filter_metadata_list: Repeated<MetadataTypedFilterMetadataEntry> { Repeated<MetadataTypedFilterMetadataEntry>(self.n_typed_filter_metadata, self.typed_filter_metadata) }
 }
@@ -761,21 +761,21 @@ extension Metadata: ProtobufMessage {
 /// An entry of `envoy.config.core.v3.Metadata`'s map.
 public typealias MetadataFilterMetadataEntry = Envoy__Config__Core__V3__Metadata__FilterMetadataEntry
 extension MetadataFilterMetadataEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(805) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__metadata__filter_metadata_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<ProtobufStruct>) { self.key = key; self.value = value }
 }
 
 /// An entry of `envoy.config.core.v3.Metadata`'s map.
 public typealias MetadataTypedFilterMetadataEntry = Envoy__Config__Core__V3__Metadata__TypedFilterMetadataEntry
 extension MetadataTypedFilterMetadataEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(806) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__metadata__typed_filter_metadata_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<ProtobufAny>) { self.key = key; self.value = value }
 }
 
 /// Who a client is: id, cluster, locality, metadata, features. The first request of a stream carries it.
 public typealias Node = Envoy__Config__Core__V3__Node
 extension Node: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(159) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__node) }
     public var dynamic_parameters_list: Repeated<NodeDynamicParametersEntry> { Repeated<NodeDynamicParametersEntry>(self.n_dynamic_parameters, self.dynamic_parameters) }
     public mutating func set(user_agent_version value: UnsafeMutablePointer<CChar>) { self.user_agent_version = value; self.user_agent_version_type_case = .init(7) }
     public mutating func set(user_agent_build_version value: UnsafeMutablePointer<BuildVersion>) { self.user_agent_build_version = value; self.user_agent_version_type_case = .init(8) }
@@ -798,33 +798,33 @@ extension Node: ProtobufMessage {
 /// An entry of `envoy.config.core.v3.Node`'s map.
 public typealias NodeDynamicParametersEntry = Envoy__Config__Core__V3__Node__DynamicParametersEntry
 extension NodeDynamicParametersEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(807) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__node__dynamic_parameters_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<XdsContextParams>) { self.key = key; self.value = value }
 }
 
 /// A file with resources, watched for changes.
 public typealias PathConfigSource = Envoy__Config__Core__V3__PathConfigSource
 extension PathConfigSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(160) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__path_config_source) }
 }
 
 /// TLVs that one upstream host gets beside the others'; read from its metadata.
 public typealias PerHostConfig = Envoy__Config__Core__V3__PerHostConfig
 extension PerHostConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(161) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__per_host_config) }
     public var added_tlvs_list: Repeated<TlvEntry> { Repeated<TlvEntry>(self.n_added_tlvs, self.added_tlvs) }
 }
 
 /// A Unix domain socket.
 public typealias PipeAddress = Envoy__Config__Core__V3__Pipe
 extension PipeAddress: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(162) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__pipe) }
 }
 
 /// Which PROXY protocol version is written, and what is passed on in it.
 public typealias ProxyProtocolConfig = Envoy__Config__Core__V3__ProxyProtocolConfig
 extension ProxyProtocolConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(163) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__proxy_protocol_config) }
     public var added_tlvs_list: Repeated<TlvEntry> { Repeated<TlvEntry>(self.n_added_tlvs, self.added_tlvs) }
 }
 
@@ -838,7 +838,7 @@ extension ProxyProtocolConfigVersion {
 /// Which TLVs of a PROXY header are passed on.
 public typealias ProxyProtocolPassThroughTLVs = Envoy__Config__Core__V3__ProxyProtocolPassThroughTLVs
 extension ProxyProtocolPassThroughTLVs: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(164) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__proxy_protocol_pass_through_tlvs) }
     public var tlv_type_list: UnsafeBufferPointer<UInt32> { UnsafeBufferPointer<UInt32>(start: self.tlv_type, count: self.n_tlv_type) }
 }
 
@@ -852,31 +852,31 @@ extension ProxyProtocolPassThroughTLVsPassTLVsMatchType {
 /// One query parameter.
 public typealias QueryParameter = Envoy__Config__Core__V3__QueryParameter
 extension QueryParameter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(165) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__query_parameter) }
 }
 
 /// When QUIC PINGs are sent.
 public typealias QuicKeepAliveSettings = Envoy__Config__Core__V3__QuicKeepAliveSettings
 extension QuicKeepAliveSettings: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(166) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__quic_keep_alive_settings) }
 }
 
 /// QUIC behaviour: windows, streams, keepalive.
 public typealias QuicProtocolOptions = Envoy__Config__Core__V3__QuicProtocolOptions
 extension QuicProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(167) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__quic_protocol_options) }
 }
 
 /// How often a client may ask its configuration server.
 public typealias RateLimitSettings = Envoy__Config__Core__V3__RateLimitSettings
 extension RateLimitSettings: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(168) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__rate_limit_settings) }
 }
 
 /// Bytes fetched over HTTP and checked by their SHA-256.
 public typealias RemoteDataSource = Envoy__Config__Core__V3__RemoteDataSource
 extension RemoteDataSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(169) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__remote_data_source) }
 }
 
 /// The HTTP methods.
@@ -897,14 +897,14 @@ extension RequestMethod {
 /// How calls to a remote source are tried again.
 public typealias CoreRetryPolicy = Envoy__Config__Core__V3__RetryPolicy
 extension CoreRetryPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(170) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__retry_policy) }
     public var retry_host_predicate_list: Repeated<CoreRetryPolicyRetryHostPredicate> { Repeated<CoreRetryPolicyRetryHostPredicate>(self.n_retry_host_predicate, self.retry_host_predicate) }
 }
 
 /// Which hosts a retry avoids, as an extension.
 public typealias CoreRetryPolicyRetryHostPredicate = Envoy__Config__Core__V3__RetryPolicy__RetryHostPredicate
 extension CoreRetryPolicyRetryHostPredicate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(171) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__retry_policy__retry_host_predicate) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(2) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -920,7 +920,7 @@ extension CoreRetryPolicyRetryHostPredicate: ProtobufMessage {
 /// Which priority a retry goes to, as an extension.
 public typealias CoreRetryPolicyRetryPriority = Envoy__Config__Core__V3__RetryPolicy__RetryPriority
 extension CoreRetryPolicyRetryPriority: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(172) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__retry_policy__retry_priority) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(2) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -943,37 +943,37 @@ extension RoutingPriority {
 /// A double that runtime can override.
 public typealias RuntimeDouble = Envoy__Config__Core__V3__RuntimeDouble
 extension RuntimeDouble: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(173) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__runtime_double) }
 }
 
 /// A switch that runtime can override.
 public typealias RuntimeFeatureFlag = Envoy__Config__Core__V3__RuntimeFeatureFlag
 extension RuntimeFeatureFlag: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(174) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__runtime_feature_flag) }
 }
 
 /// A fraction that runtime can override.
 public typealias RuntimeFractionalPercent = Envoy__Config__Core__V3__RuntimeFractionalPercent
 extension RuntimeFractionalPercent: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(175) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__runtime_fractional_percent) }
 }
 
 /// A percentage that runtime can override.
 public typealias RuntimePercent = Envoy__Config__Core__V3__RuntimePercent
 extension RuntimePercent: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(176) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__runtime_percent) }
 }
 
 /// A number that runtime can override.
 public typealias RuntimeUInt32 = Envoy__Config__Core__V3__RuntimeUInt32
 extension RuntimeUInt32: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(177) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__runtime_uint32) }
 }
 
 /// Overwrites the `:scheme` header.
 public typealias SchemeHeaderTransformation = Envoy__Config__Core__V3__SchemeHeaderTransformation
 extension SchemeHeaderTransformation: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(178) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__scheme_header_transformation) }
     public mutating func set(scheme_to_overwrite value: UnsafeMutablePointer<CChar>) { self.scheme_to_overwrite = value; self.transformation_case = .init(1) }
     public mutating func set(match_upstream value: Bool) { self.match_upstream = value ? 1 : 0 }
     public enum TransformationChoice {
@@ -990,13 +990,13 @@ extension SchemeHeaderTransformation: ProtobufMessage {
 /// Says that a resource comes from the server that named it.
 public typealias SelfConfigSource = Envoy__Config__Core__V3__SelfConfigSource
 extension SelfConfigSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(179) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__self_config_source) }
 }
 
 /// An IP address or name, and a port.
 public typealias SocketAddress = Envoy__Config__Core__V3__SocketAddress
 extension SocketAddress: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(180) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__socket_address) }
     public mutating func set(port_value value: UInt32) { self.port_value = value; self.port_specifier_case = .init(3) }
     public mutating func set(named_port value: UnsafeMutablePointer<CChar>) { self.named_port = value; self.port_specifier_case = .init(4) }
     public mutating func set(ipv4_compat value: Bool) { self.ipv4_compat = value ? 1 : 0 }
@@ -1023,13 +1023,13 @@ extension SocketAddressProtocol {
 /// An ancillary message that is read along with datagrams.
 public typealias SocketCmsgHeaders = Envoy__Config__Core__V3__SocketCmsgHeaders
 extension SocketCmsgHeaders: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(181) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__socket_cmsg_headers) }
 }
 
 /// One setsockopt(2) call, and when it is made.
 public typealias SocketOption = Envoy__Config__Core__V3__SocketOption
 extension SocketOption: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(182) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__socket_option) }
     public mutating func set(int_value value: Int64) { self.int_value = value; self.value_case = .init(4) }
     public mutating func set(buf_value value: ProtobufCBinaryData) { self.buf_value = value; self.value_case = .init(5) }
     public enum ValueChoice {
@@ -1056,32 +1056,32 @@ extension SocketOptionSocketState {
 /// Restricts an option to stream or datagram sockets.
 public typealias SocketOptionSocketType = Envoy__Config__Core__V3__SocketOption__SocketType
 extension SocketOptionSocketType: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(183) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__socket_option__socket_type) }
 }
 
 /// Datagram sockets. Empty.
 public typealias SocketOptionSocketTypeDatagram = Envoy__Config__Core__V3__SocketOption__SocketType__Datagram
 extension SocketOptionSocketTypeDatagram: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(184) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__socket_option__socket_type__datagram) }
 }
 
 /// Stream sockets. Empty.
 public typealias SocketOptionSocketTypeStream = Envoy__Config__Core__V3__SocketOption__SocketType__Stream
 extension SocketOptionSocketTypeStream: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(185) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__socket_option__socket_type__stream) }
 }
 
 /// Socket options that replace those of the listener.
 public typealias SocketOptionsOverride = Envoy__Config__Core__V3__SocketOptionsOverride
 extension SocketOptionsOverride: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(186) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__socket_options_override) }
     public var socket_options_list: Repeated<SocketOption> { Repeated<SocketOption>(self.n_socket_options, self.socket_options) }
 }
 
 /// A text or JSON template with `%COMMAND%` operators.
 public typealias SubstitutionFormatString = Envoy__Config__Core__V3__SubstitutionFormatString
 extension SubstitutionFormatString: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(187) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__substitution_format_string) }
     public mutating func set(text_format value: UnsafeMutablePointer<CChar>) { self.text_format = value; self.format_case = .init(1) }
     public mutating func set(json_format value: UnsafeMutablePointer<ProtobufStruct>) { self.json_format = value; self.format_case = .init(2) }
     public mutating func set(text_format_source value: UnsafeMutablePointer<DataSource>) { self.text_format_source = value; self.format_case = .init(5) }
@@ -1105,19 +1105,19 @@ extension SubstitutionFormatString: ProtobufMessage {
 /// TCP keepalive: probes, idle time, interval (seconds).
 public typealias TcpKeepalive = Envoy__Config__Core__V3__TcpKeepalive
 extension TcpKeepalive: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(188) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__tcp_keepalive) }
 }
 
 /// TCP behaviour. Empty so far.
 public typealias TcpProtocolOptions = Envoy__Config__Core__V3__TcpProtocolOptions
 extension TcpProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(189) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__tcp_protocol_options) }
 }
 
 /// One type-length-value of a PROXY header.
 public typealias TlvEntry = Envoy__Config__Core__V3__TlvEntry
 extension TlvEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(190) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__tlv_entry) }
 }
 
 /// Whether a listener takes traffic in or out.
@@ -1131,7 +1131,7 @@ extension TrafficDirection {
 /// How bytes travel (plain, TLS, …), as an extension.
 public typealias TransportSocket = Envoy__Config__Core__V3__TransportSocket
 extension TransportSocket: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(191) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__transport_socket) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -1147,19 +1147,19 @@ extension TransportSocket: ProtobufMessage {
 /// The name and the typed configuration of an extension. The resource of ECDS.
 public typealias TypedExtensionConfig = Envoy__Config__Core__V3__TypedExtensionConfig
 extension TypedExtensionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(192) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__typed_extension_config) }
 }
 
 /// Datagram size and segmentation offload.
 public typealias UdpSocketConfig = Envoy__Config__Core__V3__UdpSocketConfig
 extension UdpSocketConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(193) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__udp_socket_config) }
 }
 
 /// Server name and SAN checks taken from the HTTP request.
 public typealias UpstreamHttpProtocolOptions = Envoy__Config__Core__V3__UpstreamHttpProtocolOptions
 extension UpstreamHttpProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(194) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__upstream_http_protocol_options) }
     public mutating func set(auto_sni value: Bool) { self.auto_sni = value ? 1 : 0 }
     public mutating func set(auto_san_validation value: Bool) { self.auto_san_validation = value ? 1 : 0 }
 }
@@ -1167,5 +1167,5 @@ extension UpstreamHttpProtocolOptions: ProtobufMessage {
 /// A directory whose replacement makes its files be read again.
 public typealias WatchedDirectory = Envoy__Config__Core__V3__WatchedDirectory
 extension WatchedDirectory: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(195) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__watched_directory) }
 }

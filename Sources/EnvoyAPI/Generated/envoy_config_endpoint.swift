@@ -7,7 +7,7 @@ import Protobuf
 /// The endpoints of one cluster, by locality and priority. The resource of EDS.
 public typealias ClusterLoadAssignment = Envoy__Config__Endpoint__V3__ClusterLoadAssignment
 extension ClusterLoadAssignment: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(196) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__cluster_load_assignment) }
     public var endpoints_list: Repeated<LocalityLbEndpoints> { Repeated<LocalityLbEndpoints>(self.n_endpoints, self.endpoints) }
     public var named_endpoints_list: Repeated<ClusterLoadAssignmentNamedEndpointsEntry> { Repeated<ClusterLoadAssignmentNamedEndpointsEntry>(self.n_named_endpoints, self.named_endpoints) }
 }
@@ -15,14 +15,14 @@ extension ClusterLoadAssignment: ProtobufMessage {
 /// An entry of `envoy.config.endpoint.v3.ClusterLoadAssignment`'s map.
 public typealias ClusterLoadAssignmentNamedEndpointsEntry = Envoy__Config__Endpoint__V3__ClusterLoadAssignment__NamedEndpointsEntry
 extension ClusterLoadAssignmentNamedEndpointsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(808) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__cluster_load_assignment__named_endpoints_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<Endpoint>) { self.key = key; self.value = value }
 }
 
 /// Drops, overprovisioning, and how long the assignment may be used.
 public typealias ClusterLoadAssignmentPolicy = Envoy__Config__Endpoint__V3__ClusterLoadAssignment__Policy
 extension ClusterLoadAssignmentPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(197) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__cluster_load_assignment__policy) }
     public var drop_overloads_list: Repeated<ClusterLoadAssignmentPolicyDropOverload> { Repeated<ClusterLoadAssignmentPolicyDropOverload>(self.n_drop_overloads, self.drop_overloads) }
     public mutating func set(weighted_priority_health value: Bool) { self.weighted_priority_health = value ? 1 : 0 }
 }
@@ -30,13 +30,13 @@ extension ClusterLoadAssignmentPolicy: ProtobufMessage {
 /// A category of requests and the share of it that is dropped.
 public typealias ClusterLoadAssignmentPolicyDropOverload = Envoy__Config__Endpoint__V3__ClusterLoadAssignment__Policy__DropOverload
 extension ClusterLoadAssignmentPolicyDropOverload: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(198) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__cluster_load_assignment__policy__drop_overload) }
 }
 
 /// The load of one cluster, as a client reports it.
 public typealias ClusterStats = Envoy__Config__Endpoint__V3__ClusterStats
 extension ClusterStats: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(199) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__cluster_stats) }
     public var upstream_locality_stats_list: Repeated<UpstreamLocalityStats> { Repeated<UpstreamLocalityStats>(self.n_upstream_locality_stats, self.upstream_locality_stats) }
     public var dropped_requests_list: Repeated<ClusterStatsDroppedRequests> { Repeated<ClusterStatsDroppedRequests>(self.n_dropped_requests, self.dropped_requests) }
 }
@@ -44,39 +44,39 @@ extension ClusterStats: ProtobufMessage {
 /// How many requests of one category were dropped.
 public typealias ClusterStatsDroppedRequests = Envoy__Config__Endpoint__V3__ClusterStats__DroppedRequests
 extension ClusterStatsDroppedRequests: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(200) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__cluster_stats__dropped_requests) }
 }
 
 /// An address, its further addresses and its health-check address.
 public typealias Endpoint = Envoy__Config__Endpoint__V3__Endpoint
 extension Endpoint: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(201) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__endpoint) }
     public var additional_addresses_list: Repeated<EndpointAdditionalAddress> { Repeated<EndpointAdditionalAddress>(self.n_additional_addresses, self.additional_addresses) }
 }
 
 /// A further address of the same endpoint.
 public typealias EndpointAdditionalAddress = Envoy__Config__Endpoint__V3__Endpoint__AdditionalAddress
 extension EndpointAdditionalAddress: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(202) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__endpoint__additional_address) }
 }
 
 /// Where and whether an endpoint is checked, when that differs from its address.
 public typealias EndpointHealthCheckConfig = Envoy__Config__Endpoint__V3__Endpoint__HealthCheckConfig
 extension EndpointHealthCheckConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(203) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__endpoint__health_check_config) }
     public mutating func set(disable_active_health_check value: Bool) { self.disable_active_health_check = value ? 1 : 0 }
 }
 
 /// Sums of one metric that endpoints reported.
 public typealias EndpointLoadMetricStats = Envoy__Config__Endpoint__V3__EndpointLoadMetricStats
 extension EndpointLoadMetricStats: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(204) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__endpoint_load_metric_stats) }
 }
 
 /// An endpoint with health, metadata and weight.
 public typealias LbEndpoint = Envoy__Config__Endpoint__V3__LbEndpoint
 extension LbEndpoint: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(205) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__lb_endpoint) }
     public mutating func set(endpoint value: UnsafeMutablePointer<Endpoint>) { self.endpoint = value; self.host_identifier_case = .init(1) }
     public mutating func set(endpoint_name value: UnsafeMutablePointer<CChar>) { self.endpoint_name = value; self.host_identifier_case = .init(5) }
     public enum HostIdentifierChoice {
@@ -95,13 +95,13 @@ extension LbEndpoint: ProtobufMessage {
 /// Where the endpoints of one locality come from, over LEDS.
 public typealias LedsClusterLocalityConfig = Envoy__Config__Endpoint__V3__LedsClusterLocalityConfig
 extension LedsClusterLocalityConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(206) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__leds_cluster_locality_config) }
 }
 
 /// The endpoints of one locality and priority.
 public typealias LocalityLbEndpoints = Envoy__Config__Endpoint__V3__LocalityLbEndpoints
 extension LocalityLbEndpoints: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(207) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__locality_lb_endpoints) }
     public var lb_endpoints_list: Repeated<LbEndpoint> { Repeated<LbEndpoint>(self.n_lb_endpoints, self.lb_endpoints) }
     public mutating func set(load_balancer_endpoints value: UnsafeMutablePointer<LocalityLbEndpointsLbEndpointList>) { self.load_balancer_endpoints = value; self.lb_config_case = .init(7) }
     public mutating func set(leds_cluster_locality_config value: UnsafeMutablePointer<LedsClusterLocalityConfig>) { self.leds_cluster_locality_config = value; self.lb_config_case = .init(8) }
@@ -121,27 +121,27 @@ extension LocalityLbEndpoints: ProtobufMessage {
 /// A list of endpoints given inline.
 public typealias LocalityLbEndpointsLbEndpointList = Envoy__Config__Endpoint__V3__LocalityLbEndpoints__LbEndpointList
 extension LocalityLbEndpointsLbEndpointList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(208) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__locality_lb_endpoints__lb_endpoint_list) }
     public var lb_endpoints_list: Repeated<LbEndpoint> { Repeated<LbEndpoint>(self.n_lb_endpoints, self.lb_endpoints) }
 }
 
 /// Sums of a metric without a name of its own, such as CPU.
 public typealias UnnamedEndpointLoadMetricStats = Envoy__Config__Endpoint__V3__UnnamedEndpointLoadMetricStats
 extension UnnamedEndpointLoadMetricStats: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(209) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__unnamed_endpoint_load_metric_stats) }
 }
 
 /// The load of one endpoint.
 public typealias UpstreamEndpointStats = Envoy__Config__Endpoint__V3__UpstreamEndpointStats
 extension UpstreamEndpointStats: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(210) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__upstream_endpoint_stats) }
     public var load_metric_stats_list: Repeated<EndpointLoadMetricStats> { Repeated<EndpointLoadMetricStats>(self.n_load_metric_stats, self.load_metric_stats) }
 }
 
 /// The load of one locality.
 public typealias UpstreamLocalityStats = Envoy__Config__Endpoint__V3__UpstreamLocalityStats
 extension UpstreamLocalityStats: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(211) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__endpoint__v3__upstream_locality_stats) }
     public var load_metric_stats_list: Repeated<EndpointLoadMetricStats> { Repeated<EndpointLoadMetricStats>(self.n_load_metric_stats, self.load_metric_stats) }
     public var upstream_endpoint_stats_list: Repeated<UpstreamEndpointStats> { Repeated<UpstreamEndpointStats>(self.n_upstream_endpoint_stats, self.upstream_endpoint_stats) }
 }

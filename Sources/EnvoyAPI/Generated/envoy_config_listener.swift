@@ -7,31 +7,31 @@ import Protobuf
 /// Marks a listener of plain datagrams. Empty.
 public typealias ActiveRawUdpListenerConfig = Envoy__Config__Listener__V3__ActiveRawUdpListenerConfig
 extension ActiveRawUdpListenerConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(212) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__active_raw_udp_listener_config) }
 }
 
 /// A further address that a listener is bound to.
 public typealias AdditionalAddress = Envoy__Config__Listener__V3__AdditionalAddress
 extension AdditionalAddress: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(213) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__additional_address) }
 }
 
 /// A listener without a socket: what gRPC clients use.
 public typealias ApiListener = Envoy__Config__Listener__V3__ApiListener
 extension ApiListener: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(214) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__api_listener) }
 }
 
 /// Says that the proxy has API listeners only. Empty.
 public typealias ApiListenerManager = Envoy__Config__Listener__V3__ApiListenerManager
 extension ApiListenerManager: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(215) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__api_listener_manager) }
 }
 
 /// A network filter on downstream connections.
 public typealias NetworkFilter = Envoy__Config__Listener__V3__Filter
 extension NetworkFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(216) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__filter) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(4) }
     public mutating func set(config_discovery value: UnsafeMutablePointer<ExtensionConfigSource>) { self.config_discovery = value; self.config_type_case = .init(5) }
     public enum ConfigTypeChoice {
@@ -50,14 +50,14 @@ extension NetworkFilter: ProtobufMessage {
 /// Network filters and a transport socket for the connections that match.
 public typealias FilterChain = Envoy__Config__Listener__V3__FilterChain
 extension FilterChain: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(217) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__filter_chain) }
     public var filters_list: Repeated<NetworkFilter> { Repeated<NetworkFilter>(self.n_filters, self.filters) }
 }
 
 /// Which connections a filter chain takes.
 public typealias FilterChainMatch = Envoy__Config__Listener__V3__FilterChainMatch
 extension FilterChainMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(218) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__filter_chain_match) }
     public var prefix_ranges_list: Repeated<CidrRange> { Repeated<CidrRange>(self.n_prefix_ranges, self.prefix_ranges) }
     public var direct_source_prefix_ranges_list: Repeated<CidrRange> { Repeated<CidrRange>(self.n_direct_source_prefix_ranges, self.direct_source_prefix_ranges) }
     public var source_prefix_ranges_list: Repeated<CidrRange> { Repeated<CidrRange>(self.n_source_prefix_ranges, self.source_prefix_ranges) }
@@ -77,7 +77,7 @@ extension FilterChainMatchConnectionSourceType {
 /// A socket that takes connections, and what is done with them. The resource of LDS.
 public typealias Listener = Envoy__Config__Listener__V3__Listener
 extension Listener: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(219) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener) }
     public var additional_addresses_list: Repeated<AdditionalAddress> { Repeated<AdditionalAddress>(self.n_additional_addresses, self.additional_addresses) }
     public var filter_chains_list: Repeated<FilterChain> { Repeated<FilterChain>(self.n_filter_chains, self.filter_chains) }
     public var listener_filters_list: Repeated<ListenerFilter> { Repeated<ListenerFilter>(self.n_listener_filters, self.listener_filters) }
@@ -103,7 +103,7 @@ extension Listener: ProtobufMessage {
 /// How connections are spread over the workers.
 public typealias ListenerConnectionBalanceConfig = Envoy__Config__Listener__V3__Listener__ConnectionBalanceConfig
 extension ListenerConnectionBalanceConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(220) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener__connection_balance_config) }
     public mutating func set(exact_balance value: UnsafeMutablePointer<ListenerConnectionBalanceConfigExactBalance>) { self.exact_balance = value; self.balance_type_case = .init(1) }
     public mutating func set(extend_balance value: UnsafeMutablePointer<TypedExtensionConfig>) { self.extend_balance = value; self.balance_type_case = .init(2) }
     public enum BalanceTypeChoice {
@@ -122,13 +122,13 @@ extension ListenerConnectionBalanceConfig: ProtobufMessage {
 /// Exact balance, under a lock. Empty.
 public typealias ListenerConnectionBalanceConfigExactBalance = Envoy__Config__Listener__V3__Listener__ConnectionBalanceConfig__ExactBalance
 extension ListenerConnectionBalanceConfigExactBalance: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(221) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener__connection_balance_config__exact_balance) }
 }
 
 /// What is left of the v1 listener.
 public typealias ListenerDeprecatedV1 = Envoy__Config__Listener__V3__Listener__DeprecatedV1
 extension ListenerDeprecatedV1: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(222) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener__deprecated_v1) }
 }
 
 /// Which events make a listener drain.
@@ -141,26 +141,26 @@ extension ListenerDrainType {
 /// Where filter chains come from when they are discovered by themselves.
 public typealias ListenerFcdsConfig = Envoy__Config__Listener__V3__Listener__FcdsConfig
 extension ListenerFcdsConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(223) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener__fcds_config) }
 }
 
 /// Makes the listener one inside the proxy. Empty.
 public typealias ListenerInternalListenerConfig = Envoy__Config__Listener__V3__Listener__InternalListenerConfig
 extension ListenerInternalListenerConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(224) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener__internal_listener_config) }
 }
 
 /// A list of listeners by reference (xDS collections).
 public typealias ListenerCollection = Envoy__Config__Listener__V3__ListenerCollection
 extension ListenerCollection: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(225) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener_collection) }
     public var entries_list: Repeated<XdsCollectionEntry> { Repeated<XdsCollectionEntry>(self.n_entries, self.entries) }
 }
 
 /// A filter that looks at a connection before its filter chain is chosen.
 public typealias ListenerFilter = Envoy__Config__Listener__V3__ListenerFilter
 extension ListenerFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(226) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener_filter) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public mutating func set(config_discovery value: UnsafeMutablePointer<ExtensionConfigSource>) { self.config_discovery = value; self.config_type_case = .init(5) }
     public enum ConfigTypeChoice {
@@ -179,7 +179,7 @@ extension ListenerFilter: ProtobufMessage {
 /// For which connections a listener filter is skipped.
 public typealias ListenerFilterChainMatchPredicate = Envoy__Config__Listener__V3__ListenerFilterChainMatchPredicate
 extension ListenerFilterChainMatchPredicate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(227) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener_filter_chain_match_predicate) }
     public mutating func set(or_match value: UnsafeMutablePointer<ListenerFilterChainMatchPredicateMatchSet>) { self.or_match = value; self.rule_case = .init(1) }
     public mutating func set(and_match value: UnsafeMutablePointer<ListenerFilterChainMatchPredicateMatchSet>) { self.and_match = value; self.rule_case = .init(2) }
     public mutating func set(not_match value: UnsafeMutablePointer<ListenerFilterChainMatchPredicate>) { self.not_match = value; self.rule_case = .init(3) }
@@ -207,20 +207,20 @@ extension ListenerFilterChainMatchPredicate: ProtobufMessage {
 /// The conditions that and / or combine.
 public typealias ListenerFilterChainMatchPredicateMatchSet = Envoy__Config__Listener__V3__ListenerFilterChainMatchPredicate__MatchSet
 extension ListenerFilterChainMatchPredicateMatchSet: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(228) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener_filter_chain_match_predicate__match_set) }
     public var rules_list: Repeated<ListenerFilterChainMatchPredicate> { Repeated<ListenerFilterChainMatchPredicate>(self.n_rules, self.rules) }
 }
 
 /// The default listener manager. Empty.
 public typealias ListenerManager = Envoy__Config__Listener__V3__ListenerManager
 extension ListenerManager: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(229) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__listener_manager) }
 }
 
 /// QUIC on a listener.
 public typealias ListenerQuicProtocolOptions = Envoy__Config__Listener__V3__QuicProtocolOptions
 extension ListenerQuicProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(230) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__quic_protocol_options) }
     public var save_cmsg_config_list: Repeated<SocketCmsgHeaders> { Repeated<SocketCmsgHeaders>(self.n_save_cmsg_config, self.save_cmsg_config) }
     public mutating func set(reject_new_connections value: Bool) { self.reject_new_connections = value ? 1 : 0 }
 }
@@ -228,11 +228,11 @@ extension ListenerQuicProtocolOptions: ProtobufMessage {
 /// Datagrams on a listener.
 public typealias UdpListenerConfig = Envoy__Config__Listener__V3__UdpListenerConfig
 extension UdpListenerConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(231) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__udp_listener_config) }
 }
 
 /// The listener manager of validation runs. Empty.
 public typealias ValidationListenerManager = Envoy__Config__Listener__V3__ValidationListenerManager
 extension ValidationListenerManager: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(232) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__listener__v3__validation_listener_manager) }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// Statistics to DogStatsD.
 public typealias DogStatsdSink = Envoy__Config__Metrics__V3__DogStatsdSink
 extension DogStatsdSink: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(233) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__metrics__v3__dog_statsd_sink) }
     public mutating func set(address value: UnsafeMutablePointer<Address>) { self.address = value; self.dog_statsd_specifier_case = .init(1) }
     public enum DogStatsdSpecifierChoice {
         case address(UnsafeMutablePointer<Address>)
@@ -23,7 +23,7 @@ extension DogStatsdSink: ProtobufMessage {
 /// The bucket bounds of histograms whose names match.
 public typealias HistogramBucketSettings = Envoy__Config__Metrics__V3__HistogramBucketSettings
 extension HistogramBucketSettings: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(234) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__metrics__v3__histogram_bucket_settings) }
     public var buckets_list: UnsafeBufferPointer<Double> { UnsafeBufferPointer<Double>(start: self.buckets, count: self.n_buckets) }
 }
 
@@ -38,20 +38,20 @@ extension HistogramEmitMode {
 /// Statistics as a Hystrix event stream.
 public typealias HystrixSink = Envoy__Config__Metrics__V3__HystrixSink
 extension HystrixSink: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(235) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__metrics__v3__hystrix_sink) }
 }
 
 /// Statistics over the gRPC metrics service.
 public typealias MetricsServiceConfig = Envoy__Config__Metrics__V3__MetricsServiceConfig
 extension MetricsServiceConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(236) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__metrics__v3__metrics_service_config) }
     public mutating func set(emit_tags_as_labels value: Bool) { self.emit_tags_as_labels = value ? 1 : 0 }
 }
 
 /// Which statistics exist, and which tags are cut out of their names.
 public typealias StatsConfig = Envoy__Config__Metrics__V3__StatsConfig
 extension StatsConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(237) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__metrics__v3__stats_config) }
     public var stats_tags_list: Repeated<TagSpecifier> { Repeated<TagSpecifier>(self.n_stats_tags, self.stats_tags) }
     public var histogram_bucket_settings_list: Repeated<HistogramBucketSettings> { Repeated<HistogramBucketSettings>(self.n_histogram_bucket_settings, self.histogram_bucket_settings) }
 }
@@ -59,7 +59,7 @@ extension StatsConfig: ProtobufMessage {
 /// Names of statistics that are made, or not made.
 public typealias StatsMatcher = Envoy__Config__Metrics__V3__StatsMatcher
 extension StatsMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(238) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__metrics__v3__stats_matcher) }
     public mutating func set(reject_all value: Bool) { self.reject_all = value ? 1 : 0; self.stats_matcher_case = .init(1) }
     public mutating func set(exclusion_list value: UnsafeMutablePointer<ListStringMatcher>) { self.exclusion_list = value; self.stats_matcher_case = .init(2) }
     public mutating func set(inclusion_list value: UnsafeMutablePointer<ListStringMatcher>) { self.inclusion_list = value; self.stats_matcher_case = .init(3) }
@@ -81,7 +81,7 @@ extension StatsMatcher: ProtobufMessage {
 /// A place that statistics are flushed to.
 public typealias StatsSink = Envoy__Config__Metrics__V3__StatsSink
 extension StatsSink: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(239) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__metrics__v3__stats_sink) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -97,7 +97,7 @@ extension StatsSink: ProtobufMessage {
 /// Statistics to statsd, over UDP or TCP.
 public typealias StatsdSink = Envoy__Config__Metrics__V3__StatsdSink
 extension StatsdSink: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(240) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__metrics__v3__statsd_sink) }
     public mutating func set(address value: UnsafeMutablePointer<Address>) { self.address = value; self.statsd_specifier_case = .init(1) }
     public mutating func set(tcp_cluster_name value: UnsafeMutablePointer<CChar>) { self.tcp_cluster_name = value; self.statsd_specifier_case = .init(2) }
     public enum StatsdSpecifierChoice {
@@ -116,7 +116,7 @@ extension StatsdSink: ProtobufMessage {
 /// A tag and the expression that cuts it from the name.
 public typealias TagSpecifier = Envoy__Config__Metrics__V3__TagSpecifier
 extension TagSpecifier: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(241) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__metrics__v3__tag_specifier) }
     public mutating func set(regex value: UnsafeMutablePointer<CChar>) { self.regex = value; self.tag_value_case = .init(2) }
     public mutating func set(fixed_value value: UnsafeMutablePointer<CChar>) { self.fixed_value = value; self.tag_value_case = .init(3) }
     public enum TagValueChoice {

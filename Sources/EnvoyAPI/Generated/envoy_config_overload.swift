@@ -7,27 +7,27 @@ import Protobuf
 /// From which size on buffers are accounted for.
 public typealias BufferFactoryConfig = Envoy__Config__Overload__V3__BufferFactoryConfig
 extension BufferFactoryConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(242) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__buffer_factory_config) }
 }
 
 /// A point at which work is refused under load.
 public typealias LoadShedPoint = Envoy__Config__Overload__V3__LoadShedPoint
 extension LoadShedPoint: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(243) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__load_shed_point) }
     public var triggers_list: Repeated<Trigger> { Repeated<Trigger>(self.n_triggers, self.triggers) }
 }
 
 /// Something that is done under load, and its triggers.
 public typealias OverloadAction = Envoy__Config__Overload__V3__OverloadAction
 extension OverloadAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(244) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__overload_action) }
     public var triggers_list: Repeated<Trigger> { Repeated<Trigger>(self.n_triggers, self.triggers) }
 }
 
 /// Resources that are watched, and what is done when they run short.
 public typealias OverloadManager = Envoy__Config__Overload__V3__OverloadManager
 extension OverloadManager: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(245) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__overload_manager) }
     public var resource_monitors_list: Repeated<ResourceMonitor> { Repeated<ResourceMonitor>(self.n_resource_monitors, self.resource_monitors) }
     public var actions_list: Repeated<OverloadAction> { Repeated<OverloadAction>(self.n_actions, self.actions) }
     public var loadshed_points_list: Repeated<LoadShedPoint> { Repeated<LoadShedPoint>(self.n_loadshed_points, self.loadshed_points) }
@@ -36,7 +36,7 @@ extension OverloadManager: ProtobufMessage {
 /// A watched resource, as an extension.
 public typealias ResourceMonitor = Envoy__Config__Overload__V3__ResourceMonitor
 extension ResourceMonitor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(246) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__resource_monitor) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -52,14 +52,14 @@ extension ResourceMonitor: ProtobufMessage {
 /// Which timers become shorter under load.
 public typealias ScaleTimersOverloadActionConfig = Envoy__Config__Overload__V3__ScaleTimersOverloadActionConfig
 extension ScaleTimersOverloadActionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(247) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__scale_timers_overload_action_config) }
     public var timer_scale_factors_list: Repeated<ScaleTimersOverloadActionConfigScaleTimer> { Repeated<ScaleTimersOverloadActionConfigScaleTimer>(self.n_timer_scale_factors, self.timer_scale_factors) }
 }
 
 /// One timer and its smallest value.
 public typealias ScaleTimersOverloadActionConfigScaleTimer = Envoy__Config__Overload__V3__ScaleTimersOverloadActionConfig__ScaleTimer
 extension ScaleTimersOverloadActionConfigScaleTimer: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(248) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__scale_timers_overload_action_config__scale_timer) }
     public mutating func set(min_timeout value: UnsafeMutablePointer<ProtobufDuration>) { self.min_timeout = value; self.overload_adjust_case = .init(2) }
     public mutating func set(min_scale value: UnsafeMutablePointer<Percent>) { self.min_scale = value; self.overload_adjust_case = .init(3) }
     public enum OverloadAdjustChoice {
@@ -89,19 +89,19 @@ extension ScaleTimersOverloadActionConfigTimerType {
 /// Grows from 0 to 1 between two pressures.
 public typealias ScaledTrigger = Envoy__Config__Overload__V3__ScaledTrigger
 extension ScaledTrigger: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(249) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__scaled_trigger) }
 }
 
 /// Fires at one pressure.
 public typealias ThresholdTrigger = Envoy__Config__Overload__V3__ThresholdTrigger
 extension ThresholdTrigger: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(250) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__threshold_trigger) }
 }
 
 /// When an action starts: by the pressure of one resource.
 public typealias Trigger = Envoy__Config__Overload__V3__Trigger
 extension Trigger: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(251) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__overload__v3__trigger) }
     public mutating func set(threshold value: UnsafeMutablePointer<ThresholdTrigger>) { self.threshold = value; self.trigger_oneof_case = .init(2) }
     public mutating func set(scaled value: UnsafeMutablePointer<ScaledTrigger>) { self.scaled = value; self.trigger_oneof_case = .init(3) }
     public enum TriggerOneofChoice {

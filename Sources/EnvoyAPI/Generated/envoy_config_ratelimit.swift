@@ -7,5 +7,5 @@ import Protobuf
 /// The rate-limit service to ask.
 public typealias RateLimitServiceConfig = Envoy__Config__Ratelimit__V3__RateLimitServiceConfig
 extension RateLimitServiceConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(252) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__ratelimit__v3__rate_limit_service_config) }
 }

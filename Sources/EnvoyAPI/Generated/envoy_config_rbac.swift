@@ -7,7 +7,7 @@ import Protobuf
 /// The action of an RBAC match, for matcher trees.
 public typealias RBACMatchAction = Envoy__Config__Rbac__V3__Action
 extension RBACMatchAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(253) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__action) }
 }
 
 /// Where metadata are read from.
@@ -20,7 +20,7 @@ extension MetadataSource {
 /// What may be done: a condition on the request.
 public typealias Permission = Envoy__Config__Rbac__V3__Permission
 extension Permission: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(254) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__permission) }
     public mutating func set(and_rules value: UnsafeMutablePointer<PermissionSet>) { self.and_rules = value; self.rule_case = .init(1) }
     public mutating func set(or_rules value: UnsafeMutablePointer<PermissionSet>) { self.or_rules = value; self.rule_case = .init(2) }
     public mutating func set(any value: Bool) { self.any = value ? 1 : 0; self.rule_case = .init(3) }
@@ -75,14 +75,14 @@ extension Permission: ProtobufMessage {
 /// The permissions that and / or combine.
 public typealias PermissionSet = Envoy__Config__Rbac__V3__Permission__Set
 extension PermissionSet: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(255) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__permission__set) }
     public var rules_list: Repeated<Permission> { Repeated<Permission>(self.n_rules, self.rules) }
 }
 
 /// Who may do what: permissions, principals and a CEL condition.
 public typealias Policy = Envoy__Config__Rbac__V3__Policy
 extension Policy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(256) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__policy) }
     public var permissions_list: Repeated<Permission> { Repeated<Permission>(self.n_permissions, self.permissions) }
     public var principals_list: Repeated<Principal> { Repeated<Principal>(self.n_principals, self.principals) }
 }
@@ -90,7 +90,7 @@ extension Policy: ProtobufMessage {
 /// Who does it: a condition on the peer.
 public typealias Principal = Envoy__Config__Rbac__V3__Principal
 extension Principal: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(257) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__principal) }
     public mutating func set(and_ids value: UnsafeMutablePointer<PrincipalSet>) { self.and_ids = value; self.identifier_case = .init(1) }
     public mutating func set(or_ids value: UnsafeMutablePointer<PrincipalSet>) { self.or_ids = value; self.identifier_case = .init(2) }
     public mutating func set(any value: Bool) { self.any = value ? 1 : 0; self.identifier_case = .init(3) }
@@ -145,20 +145,20 @@ extension Principal: ProtobufMessage {
 /// The name in the peer's certificate.
 public typealias PrincipalAuthenticated = Envoy__Config__Rbac__V3__Principal__Authenticated
 extension PrincipalAuthenticated: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(258) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__principal__authenticated) }
 }
 
 /// The principals that and / or combine.
 public typealias PrincipalSet = Envoy__Config__Rbac__V3__Principal__Set
 extension PrincipalSet: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(259) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__principal__set) }
     public var ids_list: Repeated<Principal> { Repeated<Principal>(self.n_ids, self.ids) }
 }
 
 /// Policies by name, and what a match means.
 public typealias RBAC = Envoy__Config__Rbac__V3__RBAC
 extension RBAC: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(260) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__rbac) }
     public var policies_list: Repeated<RBACPoliciesEntry> { Repeated<RBACPoliciesEntry>(self.n_policies, self.policies) }
 }
 
@@ -173,7 +173,7 @@ extension RBACAction {
 /// When and where decisions are written.
 public typealias RBACAuditLoggingOptions = Envoy__Config__Rbac__V3__RBAC__AuditLoggingOptions
 extension RBACAuditLoggingOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(261) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__rbac__audit_logging_options) }
     public var logger_configs_list: Repeated<RBACAuditLoggingOptionsAuditLoggerConfig> { Repeated<RBACAuditLoggingOptionsAuditLoggerConfig>(self.n_logger_configs, self.logger_configs) }
 }
 
@@ -189,19 +189,19 @@ extension RBACAuditLoggingOptionsAuditCondition {
 /// A logger of decisions, as an extension.
 public typealias RBACAuditLoggingOptionsAuditLoggerConfig = Envoy__Config__Rbac__V3__RBAC__AuditLoggingOptions__AuditLoggerConfig
 extension RBACAuditLoggingOptionsAuditLoggerConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(262) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__rbac__audit_logging_options__audit_logger_config) }
     public mutating func set(is_optional value: Bool) { self.is_optional = value ? 1 : 0 }
 }
 
 /// An entry of `envoy.config.rbac.v3.RBAC`'s map.
 public typealias RBACPoliciesEntry = Envoy__Config__Rbac__V3__RBAC__PoliciesEntry
 extension RBACPoliciesEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(809) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__rbac__policies_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<Policy>) { self.key = key; self.value = value }
 }
 
 /// A condition on metadata, and where these come from.
 public typealias SourcedMetadata = Envoy__Config__Rbac__V3__SourcedMetadata
 extension SourcedMetadata: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(263) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__rbac__v3__sourced_metadata) }
 }

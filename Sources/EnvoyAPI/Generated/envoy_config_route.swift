@@ -7,14 +7,14 @@ import Protobuf
 /// Chooses a cluster, as an extension.
 public typealias ClusterSpecifierPlugin = Envoy__Config__Route__V3__ClusterSpecifierPlugin
 extension ClusterSpecifierPlugin: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(264) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__cluster_specifier_plugin) }
     public mutating func set(is_optional value: Bool) { self.is_optional = value ? 1 : 0 }
 }
 
 /// Cross-origin rules (the route's older form).
 public typealias RouteCorsPolicy = Envoy__Config__Route__V3__CorsPolicy
 extension RouteCorsPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(265) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__cors_policy) }
     public var allow_origin_string_match_list: Repeated<StringMatcher> { Repeated<StringMatcher>(self.n_allow_origin_string_match, self.allow_origin_string_match) }
     public mutating func set(filter_enabled value: UnsafeMutablePointer<RuntimeFractionalPercent>) { self.filter_enabled = value; self.enabled_specifier_case = .init(9) }
     public enum EnabledSpecifierChoice {
@@ -31,25 +31,25 @@ extension RouteCorsPolicy: ProtobufMessage {
 /// The name of a route in traces.
 public typealias Decorator = Envoy__Config__Route__V3__Decorator
 extension Decorator: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(266) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__decorator) }
 }
 
 /// Answers without an upstream.
 public typealias DirectResponseAction = Envoy__Config__Route__V3__DirectResponseAction
 extension DirectResponseAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(267) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__direct_response_action) }
 }
 
 /// Leaves the request to a filter.
 public typealias FilterAction = Envoy__Config__Route__V3__FilterAction
 extension FilterAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(268) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__filter_action) }
 }
 
 /// A filter's configuration for one route, optional or switched off.
 public typealias RouteFilterConfig = Envoy__Config__Route__V3__FilterConfig
 extension RouteFilterConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(269) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__filter_config) }
     public mutating func set(is_optional value: Bool) { self.is_optional = value ? 1 : 0 }
     public mutating func set(disabled value: Bool) { self.disabled = value ? 1 : 0 }
 }
@@ -57,7 +57,7 @@ extension RouteFilterConfig: ProtobufMessage {
 /// A condition on one header.
 public typealias HeaderMatcher = Envoy__Config__Route__V3__HeaderMatcher
 extension HeaderMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(270) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__header_matcher) }
     public mutating func set(exact_match value: UnsafeMutablePointer<CChar>) { self.exact_match = value; self.header_match_specifier_case = .init(4) }
     public mutating func set(safe_regex_match value: UnsafeMutablePointer<RegexMatcher>) { self.safe_regex_match = value; self.header_match_specifier_case = .init(11) }
     public mutating func set(range_match value: UnsafeMutablePointer<Int64Range>) { self.range_match = value; self.header_match_specifier_case = .init(6) }
@@ -96,14 +96,14 @@ extension HeaderMatcher: ProtobufMessage {
 /// When a second request is sent before the first is answered.
 public typealias HedgePolicy = Envoy__Config__Route__V3__HedgePolicy
 extension HedgePolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(271) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__hedge_policy) }
     public mutating func set(hedge_on_per_try_timeout value: Bool) { self.hedge_on_per_try_timeout = value ? 1 : 0 }
 }
 
 /// Which redirects of an upstream the proxy follows itself.
 public typealias InternalRedirectPolicy = Envoy__Config__Route__V3__InternalRedirectPolicy
 extension InternalRedirectPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(272) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__internal_redirect_policy) }
     public var redirect_response_codes_list: UnsafeBufferPointer<UInt32> { UnsafeBufferPointer<UInt32>(start: self.redirect_response_codes, count: self.n_redirect_response_codes) }
     public var predicates_list: Repeated<TypedExtensionConfig> { Repeated<TypedExtensionConfig>(self.n_predicates, self.predicates) }
     public mutating func set(allow_cross_scheme_redirect value: Bool) { self.allow_cross_scheme_redirect = value ? 1 : 0 }
@@ -113,13 +113,13 @@ extension InternalRedirectPolicy: ProtobufMessage {
 /// The route of a server that is the end of the line (gRPC servers). Empty.
 public typealias NonForwardingAction = Envoy__Config__Route__V3__NonForwardingAction
 extension NonForwardingAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(273) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__non_forwarding_action) }
 }
 
 /// A condition on one query parameter.
 public typealias QueryParameterMatcher = Envoy__Config__Route__V3__QueryParameterMatcher
 extension QueryParameterMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(274) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__query_parameter_matcher) }
     public mutating func set(string_match value: UnsafeMutablePointer<StringMatcher>) { self.string_match = value; self.query_parameter_match_specifier_case = .init(5) }
     public mutating func set(present_match value: Bool) { self.present_match = value ? 1 : 0; self.query_parameter_match_specifier_case = .init(6) }
     public enum QueryParameterMatchSpecifierChoice {
@@ -138,7 +138,7 @@ extension QueryParameterMatcher: ProtobufMessage {
 /// Descriptors that are sent to a rate-limit service.
 public typealias RateLimit = Envoy__Config__Route__V3__RateLimit
 extension RateLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(275) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit) }
     public var actions_list: Repeated<RateLimitAction> { Repeated<RateLimitAction>(self.n_actions, self.actions) }
     public mutating func set(apply_on_stream_done value: Bool) { self.apply_on_stream_done = value ? 1 : 0 }
 }
@@ -146,7 +146,7 @@ extension RateLimit: ProtobufMessage {
 /// Makes one entry of a descriptor.
 public typealias RateLimitAction = Envoy__Config__Route__V3__RateLimit__Action
 extension RateLimitAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(276) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action) }
     public mutating func set(source_cluster value: UnsafeMutablePointer<RateLimitActionSourceCluster>) { self.source_cluster = value; self.action_specifier_case = .init(1) }
     public mutating func set(destination_cluster value: UnsafeMutablePointer<RateLimitActionDestinationCluster>) { self.destination_cluster = value; self.action_specifier_case = .init(2) }
     public mutating func set(request_headers value: UnsafeMutablePointer<RateLimitActionRequestHeaders>) { self.request_headers = value; self.action_specifier_case = .init(3) }
@@ -195,38 +195,38 @@ extension RateLimitAction: ProtobufMessage {
 /// The cluster that the route names. Empty.
 public typealias RateLimitActionDestinationCluster = Envoy__Config__Route__V3__RateLimit__Action__DestinationCluster
 extension RateLimitActionDestinationCluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(277) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__destination_cluster) }
 }
 
 /// A value of dynamic metadata (superseded by MetaData).
 public typealias RateLimitActionDynamicMetaData = Envoy__Config__Route__V3__RateLimit__Action__DynamicMetaData
 extension RateLimitActionDynamicMetaData: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(278) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__dynamic_meta_data) }
 }
 
 /// A fixed key and value.
 public typealias RateLimitActionGenericKey = Envoy__Config__Route__V3__RateLimit__Action__GenericKey
 extension RateLimitActionGenericKey: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(279) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__generic_key) }
 }
 
 /// A fixed value, when headers match.
 public typealias RateLimitActionHeaderValueMatch = Envoy__Config__Route__V3__RateLimit__Action__HeaderValueMatch
 extension RateLimitActionHeaderValueMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(280) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__header_value_match) }
     public var headers_list: Repeated<HeaderMatcher> { Repeated<HeaderMatcher>(self.n_headers, self.headers) }
 }
 
 /// The network of the client's address.
 public typealias RateLimitActionMaskedRemoteAddress = Envoy__Config__Route__V3__RateLimit__Action__MaskedRemoteAddress
 extension RateLimitActionMaskedRemoteAddress: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(281) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__masked_remote_address) }
 }
 
 /// A value of metadata.
 public typealias RateLimitActionMetaData = Envoy__Config__Route__V3__RateLimit__Action__MetaData
 extension RateLimitActionMetaData: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(282) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__meta_data) }
     public mutating func set(skip_if_absent value: Bool) { self.skip_if_absent = value ? 1 : 0 }
 }
 
@@ -240,46 +240,46 @@ extension RateLimitActionMetaDataSource {
 /// A fixed value, when query parameters match.
 public typealias RateLimitActionQueryParameterValueMatch = Envoy__Config__Route__V3__RateLimit__Action__QueryParameterValueMatch
 extension RateLimitActionQueryParameterValueMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(283) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__query_parameter_value_match) }
     public var query_parameters_list: Repeated<QueryParameterMatcher> { Repeated<QueryParameterMatcher>(self.n_query_parameters, self.query_parameters) }
 }
 
 /// The value of a query parameter.
 public typealias RateLimitActionQueryParameters = Envoy__Config__Route__V3__RateLimit__Action__QueryParameters
 extension RateLimitActionQueryParameters: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(284) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__query_parameters) }
     public mutating func set(skip_if_absent value: Bool) { self.skip_if_absent = value ? 1 : 0 }
 }
 
 /// The client's address. Empty.
 public typealias RateLimitActionRemoteAddress = Envoy__Config__Route__V3__RateLimit__Action__RemoteAddress
 extension RateLimitActionRemoteAddress: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(285) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__remote_address) }
 }
 
 /// The value of a header.
 public typealias RateLimitActionRequestHeaders = Envoy__Config__Route__V3__RateLimit__Action__RequestHeaders
 extension RateLimitActionRequestHeaders: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(286) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__request_headers) }
     public mutating func set(skip_if_absent value: Bool) { self.skip_if_absent = value ? 1 : 0 }
 }
 
 /// The proxy's own cluster. Empty.
 public typealias RateLimitActionSourceCluster = Envoy__Config__Route__V3__RateLimit__Action__SourceCluster
 extension RateLimitActionSourceCluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(287) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__action__source_cluster) }
 }
 
 /// How much one request counts.
 public typealias RateLimitHitsAddend = Envoy__Config__Route__V3__RateLimit__HitsAddend
 extension RateLimitHitsAddend: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(288) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__hits_addend) }
 }
 
 /// A limit that replaces the service's own.
 public typealias RateLimitOverride = Envoy__Config__Route__V3__RateLimit__Override
 extension RateLimitOverride: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(289) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__override) }
     public mutating func set(dynamic_metadata value: UnsafeMutablePointer<RateLimitOverrideDynamicMetadata>) { self.dynamic_metadata = value; self.override_specifier_case = .init(1) }
     public enum OverrideSpecifierChoice {
         case dynamic_metadata(UnsafeMutablePointer<RateLimitOverrideDynamicMetadata>)
@@ -295,13 +295,13 @@ extension RateLimitOverride: ProtobufMessage {
 /// The limit is in dynamic metadata.
 public typealias RateLimitOverrideDynamicMetadata = Envoy__Config__Route__V3__RateLimit__Override__DynamicMetadata
 extension RateLimitOverrideDynamicMetadata: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(290) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__rate_limit__override__dynamic_metadata) }
 }
 
 /// Answers with a redirect.
 public typealias RedirectAction = Envoy__Config__Route__V3__RedirectAction
 extension RedirectAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(291) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__redirect_action) }
     public mutating func set(https_redirect value: Bool) { self.https_redirect = value ? 1 : 0; self.scheme_rewrite_specifier_case = .init(4) }
     public mutating func set(scheme_redirect value: UnsafeMutablePointer<CChar>) { self.scheme_redirect = value; self.scheme_rewrite_specifier_case = .init(7) }
     public mutating func set(path_redirect value: UnsafeMutablePointer<CChar>) { self.path_redirect = value; self.path_rewrite_specifier_case = .init(2) }
@@ -347,7 +347,7 @@ extension RedirectActionRedirectResponseCode {
 /// When, how often and with which pauses a request is tried again.
 public typealias RetryPolicy = Envoy__Config__Route__V3__RetryPolicy
 extension RetryPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(292) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__retry_policy) }
     public var retry_host_predicate_list: Repeated<RetryPolicyRetryHostPredicate> { Repeated<RetryPolicyRetryHostPredicate>(self.n_retry_host_predicate, self.retry_host_predicate) }
     public var retry_options_predicates_list: Repeated<TypedExtensionConfig> { Repeated<TypedExtensionConfig>(self.n_retry_options_predicates, self.retry_options_predicates) }
     public var retriable_status_codes_list: UnsafeBufferPointer<UInt32> { UnsafeBufferPointer<UInt32>(start: self.retriable_status_codes, count: self.n_retriable_status_codes) }
@@ -358,14 +358,14 @@ extension RetryPolicy: ProtobufMessage {
 /// Pauses that the upstream's headers ask for.
 public typealias RetryPolicyRateLimitedRetryBackOff = Envoy__Config__Route__V3__RetryPolicy__RateLimitedRetryBackOff
 extension RetryPolicyRateLimitedRetryBackOff: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(293) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__retry_policy__rate_limited_retry_back_off) }
     public var reset_headers_list: Repeated<RetryPolicyResetHeader> { Repeated<RetryPolicyResetHeader>(self.n_reset_headers, self.reset_headers) }
 }
 
 /// A header that says when to try again.
 public typealias RetryPolicyResetHeader = Envoy__Config__Route__V3__RetryPolicy__ResetHeader
 extension RetryPolicyResetHeader: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(294) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__retry_policy__reset_header) }
 }
 
 /// Seconds or a moment in Unix time.
@@ -378,13 +378,13 @@ extension RetryPolicyResetHeaderFormat {
 /// First and longest pause between retries.
 public typealias RetryPolicyRetryBackOff = Envoy__Config__Route__V3__RetryPolicy__RetryBackOff
 extension RetryPolicyRetryBackOff: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(295) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__retry_policy__retry_back_off) }
 }
 
 /// Which hosts a retry avoids, as an extension.
 public typealias RetryPolicyRetryHostPredicate = Envoy__Config__Route__V3__RetryPolicy__RetryHostPredicate
 extension RetryPolicyRetryHostPredicate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(296) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__retry_policy__retry_host_predicate) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -400,7 +400,7 @@ extension RetryPolicyRetryHostPredicate: ProtobufMessage {
 /// Which priority a retry goes to, as an extension.
 public typealias RetryPolicyRetryPriority = Envoy__Config__Route__V3__RetryPolicy__RetryPriority
 extension RetryPolicyRetryPriority: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(297) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__retry_policy__retry_priority) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -416,7 +416,7 @@ extension RetryPolicyRetryPriority: ProtobufMessage {
 /// A match and what is done with the requests that match.
 public typealias Route = Envoy__Config__Route__V3__Route
 extension Route: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(298) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route) }
     public mutating func set(route value: UnsafeMutablePointer<RouteAction>) { self.route = value; self.action_case = .init(2) }
     public mutating func set(redirect value: UnsafeMutablePointer<RedirectAction>) { self.redirect = value; self.action_case = .init(3) }
     public mutating func set(direct_response value: UnsafeMutablePointer<DirectResponseAction>) { self.direct_response = value; self.action_case = .init(7) }
@@ -449,14 +449,14 @@ extension Route: ProtobufMessage {
 /// An entry of `envoy.config.route.v3.Route`'s map.
 public typealias RouteTypedPerFilterConfigEntry = Envoy__Config__Route__V3__Route__TypedPerFilterConfigEntry
 extension RouteTypedPerFilterConfigEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(810) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route__typed_per_filter_config_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<ProtobufAny>) { self.key = key; self.value = value }
 }
 
 /// Forwards to a cluster: which one, how long, how often, with which changes.
 public typealias RouteAction = Envoy__Config__Route__V3__RouteAction
 extension RouteAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(299) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action) }
     public mutating func set(cluster value: UnsafeMutablePointer<CChar>) { self.cluster = value; self.cluster_specifier_case = .init(1) }
     public mutating func set(cluster_header value: UnsafeMutablePointer<CChar>) { self.cluster_header = value; self.cluster_specifier_case = .init(2) }
     public mutating func set(weighted_clusters value: UnsafeMutablePointer<WeightedCluster>) { self.weighted_clusters = value; self.cluster_specifier_case = .init(3) }
@@ -519,7 +519,7 @@ extension RouteActionClusterNotFoundResponseCode {
 /// What a hash for consistent hashing is made of.
 public typealias RouteActionHashPolicy = Envoy__Config__Route__V3__RouteAction__HashPolicy
 extension RouteActionHashPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(300) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__hash_policy) }
     public mutating func set(header value: UnsafeMutablePointer<RouteActionHashPolicyHeader>) { self.header = value; self.policy_specifier_case = .init(1) }
     public mutating func set(cookie value: UnsafeMutablePointer<RouteActionHashPolicyCookie>) { self.cookie = value; self.policy_specifier_case = .init(2) }
     public mutating func set(connection_properties value: UnsafeMutablePointer<RouteActionHashPolicyConnectionProperties>) { self.connection_properties = value; self.policy_specifier_case = .init(3) }
@@ -548,39 +548,39 @@ extension RouteActionHashPolicy: ProtobufMessage {
 /// Hash of the source address.
 public typealias RouteActionHashPolicyConnectionProperties = Envoy__Config__Route__V3__RouteAction__HashPolicy__ConnectionProperties
 extension RouteActionHashPolicyConnectionProperties: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(301) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__hash_policy__connection_properties) }
     public mutating func set(source_ip value: Bool) { self.source_ip = value ? 1 : 0 }
 }
 
 /// Hash of a cookie, which is made when it is missing.
 public typealias RouteActionHashPolicyCookie = Envoy__Config__Route__V3__RouteAction__HashPolicy__Cookie
 extension RouteActionHashPolicyCookie: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(302) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__hash_policy__cookie) }
     public var attributes_list: Repeated<RouteActionHashPolicyCookieAttribute> { Repeated<RouteActionHashPolicyCookieAttribute>(self.n_attributes, self.attributes) }
 }
 
 /// An attribute of the cookie that is made.
 public typealias RouteActionHashPolicyCookieAttribute = Envoy__Config__Route__V3__RouteAction__HashPolicy__CookieAttribute
 extension RouteActionHashPolicyCookieAttribute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(303) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__hash_policy__cookie_attribute) }
 }
 
 /// Hash of an object in the filter state.
 public typealias RouteActionHashPolicyFilterState = Envoy__Config__Route__V3__RouteAction__HashPolicy__FilterState
 extension RouteActionHashPolicyFilterState: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(304) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__hash_policy__filter_state) }
 }
 
 /// Hash of a header.
 public typealias RouteActionHashPolicyHeader = Envoy__Config__Route__V3__RouteAction__HashPolicy__Header
 extension RouteActionHashPolicyHeader: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(305) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__hash_policy__header) }
 }
 
 /// Hash of a query parameter.
 public typealias RouteActionHashPolicyQueryParameter = Envoy__Config__Route__V3__RouteAction__HashPolicy__QueryParameter
 extension RouteActionHashPolicyQueryParameter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(306) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__hash_policy__query_parameter) }
 }
 
 /// Pass a redirect through or follow it (superseded by InternalRedirectPolicy).
@@ -593,13 +593,13 @@ extension RouteActionInternalRedirectAction {
 /// How long a stream may live, and whether gRPC's own deadline counts.
 public typealias RouteActionMaxStreamDuration = Envoy__Config__Route__V3__RouteAction__MaxStreamDuration
 extension RouteActionMaxStreamDuration: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(307) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__max_stream_duration) }
 }
 
 /// A cluster that gets a copy of the request; its answer is thrown away.
 public typealias RouteActionRequestMirrorPolicy = Envoy__Config__Route__V3__RouteAction__RequestMirrorPolicy
 extension RouteActionRequestMirrorPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(308) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__request_mirror_policy) }
     public mutating func set(disable_shadow_host_suffix_append value: Bool) { self.disable_shadow_host_suffix_append = value ? 1 : 0 }
     public var request_headers_mutations_list: Repeated<HeaderMutation> { Repeated<HeaderMutation>(self.n_request_headers_mutations, self.request_headers_mutations) }
 }
@@ -607,20 +607,20 @@ extension RouteActionRequestMirrorPolicy: ProtobufMessage {
 /// One upgrade (WebSocket, CONNECT, …), allowed or not.
 public typealias RouteActionUpgradeConfig = Envoy__Config__Route__V3__RouteAction__UpgradeConfig
 extension RouteActionUpgradeConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(309) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__upgrade_config) }
 }
 
 /// What is done with CONNECT.
 public typealias RouteActionUpgradeConfigConnectConfig = Envoy__Config__Route__V3__RouteAction__UpgradeConfig__ConnectConfig
 extension RouteActionUpgradeConfigConnectConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(310) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_action__upgrade_config__connect_config) }
     public mutating func set(allow_post value: Bool) { self.allow_post = value ? 1 : 0 }
 }
 
 /// Virtual hosts and what holds for all of them. The resource of RDS.
 public typealias RouteConfiguration = Envoy__Config__Route__V3__RouteConfiguration
 extension RouteConfiguration: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(311) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_configuration) }
     public var virtual_hosts_list: Repeated<VirtualHost> { Repeated<VirtualHost>(self.n_virtual_hosts, self.virtual_hosts) }
     public var internal_only_headers_list: RepeatedStrings { RepeatedStrings(self.n_internal_only_headers, self.internal_only_headers) }
     public var response_headers_to_add_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_response_headers_to_add, self.response_headers_to_add) }
@@ -638,21 +638,21 @@ extension RouteConfiguration: ProtobufMessage {
 /// An entry of `envoy.config.route.v3.RouteConfiguration`'s map.
 public typealias RouteConfigurationTypedPerFilterConfigEntry = Envoy__Config__Route__V3__RouteConfiguration__TypedPerFilterConfigEntry
 extension RouteConfigurationTypedPerFilterConfigEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(811) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_configuration__typed_per_filter_config_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<ProtobufAny>) { self.key = key; self.value = value }
 }
 
 /// Routes in a matcher tree.
 public typealias RouteList = Envoy__Config__Route__V3__RouteList
 extension RouteList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(312) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_list) }
     public var routes_list: Repeated<Route> { Repeated<Route>(self.n_routes, self.routes) }
 }
 
 /// Which requests a route takes: path, headers, query, TLS, metadata.
 public typealias RouteMatch = Envoy__Config__Route__V3__RouteMatch
 extension RouteMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(313) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_match) }
     public mutating func set(prefix value: UnsafeMutablePointer<CChar>) { self.prefix = value; self.path_specifier_case = .init(1) }
     public mutating func set(path value: UnsafeMutablePointer<CChar>) { self.path = value; self.path_specifier_case = .init(2) }
     public mutating func set(safe_regex value: UnsafeMutablePointer<RegexMatcher>) { self.safe_regex = value; self.path_specifier_case = .init(10) }
@@ -687,39 +687,39 @@ extension RouteMatch: ProtobufMessage {
 /// Takes CONNECT requests. Empty.
 public typealias RouteMatchConnectMatcher = Envoy__Config__Route__V3__RouteMatch__ConnectMatcher
 extension RouteMatchConnectMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(314) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_match__connect_matcher) }
 }
 
 /// Takes gRPC requests only. Empty.
 public typealias RouteMatchGrpcRouteMatchOptions = Envoy__Config__Route__V3__RouteMatch__GrpcRouteMatchOptions
 extension RouteMatchGrpcRouteMatchOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(315) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_match__grpc_route_match_options) }
 }
 
 /// Takes requests by the peer's certificate.
 public typealias RouteMatchTlsContextMatchOptions = Envoy__Config__Route__V3__RouteMatch__TlsContextMatchOptions
 extension RouteMatchTlsContextMatchOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(316) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__route_match__tls_context_match_options) }
 }
 
 /// Maps a key to a route configuration. The resource of SRDS.
 public typealias ScopedRouteConfiguration = Envoy__Config__Route__V3__ScopedRouteConfiguration
 extension ScopedRouteConfiguration: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(317) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__scoped_route_configuration) }
     public mutating func set(on_demand value: Bool) { self.on_demand = value ? 1 : 0 }
 }
 
 /// The key: fragments that must all be equal.
 public typealias ScopedRouteConfigurationKey = Envoy__Config__Route__V3__ScopedRouteConfiguration__Key
 extension ScopedRouteConfigurationKey: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(318) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__scoped_route_configuration__key) }
     public var fragments_list: Repeated<ScopedRouteConfigurationKeyFragment> { Repeated<ScopedRouteConfigurationKeyFragment>(self.n_fragments, self.fragments) }
 }
 
 /// One fragment of a key.
 public typealias ScopedRouteConfigurationKeyFragment = Envoy__Config__Route__V3__ScopedRouteConfiguration__Key__Fragment
 extension ScopedRouteConfigurationKeyFragment: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(319) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__scoped_route_configuration__key__fragment) }
     public mutating func set(string_key value: UnsafeMutablePointer<CChar>) { self.string_key = value; self.type_case = .init(1) }
     public enum TypeChoice {
         case string_key(String)
@@ -735,27 +735,27 @@ extension ScopedRouteConfigurationKeyFragment: ProtobufMessage {
 /// Sampling and tags of traces for one route.
 public typealias RouteTracing = Envoy__Config__Route__V3__Tracing
 extension RouteTracing: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(320) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__tracing) }
     public var custom_tags_list: Repeated<CustomTag> { Repeated<CustomTag>(self.n_custom_tags, self.custom_tags) }
 }
 
 /// Where virtual hosts come from when they are loaded on demand.
 public typealias Vhds = Envoy__Config__Route__V3__Vhds
 extension Vhds: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(321) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__vhds) }
 }
 
 /// A name for the requests that match, for statistics only.
 public typealias VirtualCluster = Envoy__Config__Route__V3__VirtualCluster
 extension VirtualCluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(322) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__virtual_cluster) }
     public var headers_list: Repeated<HeaderMatcher> { Repeated<HeaderMatcher>(self.n_headers, self.headers) }
 }
 
 /// Domains and their routes. The resource of VHDS.
 public typealias VirtualHost = Envoy__Config__Route__V3__VirtualHost
 extension VirtualHost: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(323) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__virtual_host) }
     public var domains_list: RepeatedStrings { RepeatedStrings(self.n_domains, self.domains) }
     public var routes_list: Repeated<Route> { Repeated<Route>(self.n_routes, self.routes) }
     public var virtual_clusters_list: Repeated<VirtualCluster> { Repeated<VirtualCluster>(self.n_virtual_clusters, self.virtual_clusters) }
@@ -782,14 +782,14 @@ extension VirtualHostTlsRequirementType {
 /// An entry of `envoy.config.route.v3.VirtualHost`'s map.
 public typealias VirtualHostTypedPerFilterConfigEntry = Envoy__Config__Route__V3__VirtualHost__TypedPerFilterConfigEntry
 extension VirtualHostTypedPerFilterConfigEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(812) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__virtual_host__typed_per_filter_config_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<ProtobufAny>) { self.key = key; self.value = value }
 }
 
 /// Several clusters that share the traffic by weight.
 public typealias WeightedCluster = Envoy__Config__Route__V3__WeightedCluster
 extension WeightedCluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(324) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__weighted_cluster) }
     public var clusters_list: Repeated<WeightedClusterClusterWeight> { Repeated<WeightedClusterClusterWeight>(self.n_clusters, self.clusters) }
     public mutating func set(header_name value: UnsafeMutablePointer<CChar>) { self.header_name = value; self.random_value_specifier_case = .init(4) }
     public mutating func set(use_hash_policy value: UnsafeMutablePointer<ProtobufBoolValue>) { self.use_hash_policy = value; self.random_value_specifier_case = .init(5) }
@@ -809,7 +809,7 @@ extension WeightedCluster: ProtobufMessage {
 /// One of the clusters, its weight and its own changes to the request.
 public typealias WeightedClusterClusterWeight = Envoy__Config__Route__V3__WeightedCluster__ClusterWeight
 extension WeightedClusterClusterWeight: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(325) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__weighted_cluster__cluster_weight) }
     public var request_headers_to_add_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_request_headers_to_add, self.request_headers_to_add) }
     public var request_headers_to_remove_list: RepeatedStrings { RepeatedStrings(self.n_request_headers_to_remove, self.request_headers_to_remove) }
     public var response_headers_to_add_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_response_headers_to_add, self.response_headers_to_add) }
@@ -830,6 +830,6 @@ extension WeightedClusterClusterWeight: ProtobufMessage {
 /// An entry of `envoy.config.route.v3.WeightedCluster.ClusterWeight`'s map.
 public typealias WeightedClusterClusterWeightTypedPerFilterConfigEntry = Envoy__Config__Route__V3__WeightedCluster__ClusterWeight__TypedPerFilterConfigEntry
 extension WeightedClusterClusterWeightTypedPerFilterConfigEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(813) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__route__v3__weighted_cluster__cluster_weight__typed_per_filter_config_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<ProtobufAny>) { self.key = key; self.value = value }
 }

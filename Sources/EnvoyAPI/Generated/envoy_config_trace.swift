@@ -7,20 +7,20 @@ import Protobuf
 /// Spans to an OpenTelemetry collector, over gRPC or HTTP.
 public typealias OpenTelemetryConfig = Envoy__Config__Trace__V3__OpenTelemetryConfig
 extension OpenTelemetryConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(326) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__trace__v3__open_telemetry_config) }
     public var resource_detectors_list: Repeated<TypedExtensionConfig> { Repeated<TypedExtensionConfig>(self.n_resource_detectors, self.resource_detectors) }
 }
 
 /// The tracer of a proxy.
 public typealias Tracing = Envoy__Config__Trace__V3__Tracing
 extension Tracing: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(327) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__trace__v3__tracing) }
 }
 
 /// A tracer by name, as an extension.
 public typealias TracingHttp = Envoy__Config__Trace__V3__Tracing__Http
 extension TracingHttp: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(328) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__trace__v3__tracing__http) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public enum ConfigTypeChoice {
         case typed_config(UnsafeMutablePointer<ProtobufAny>)
@@ -36,7 +36,7 @@ extension TracingHttp: ProtobufMessage {
 /// Spans to a Zipkin collector.
 public typealias ZipkinConfig = Envoy__Config__Trace__V3__ZipkinConfig
 extension ZipkinConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(329) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__trace__v3__zipkin_config) }
     public mutating func set(trace_id_128bit value: Bool) { self.trace_id_128bit = value ? 1 : 0 }
     public mutating func set(split_spans_for_request value: Bool) { self.split_spans_for_request = value ? 1 : 0 }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// What HTTP and TCP entries share: peers, times, bytes, flags, tags.
 public typealias AccessLogCommon = Envoy__Data__Accesslog__V3__AccessLogCommon
 extension AccessLogCommon: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(330) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__access_log_common) }
     public var filter_state_objects_list: Repeated<AccessLogCommonFilterStateObjectsEntry> { Repeated<AccessLogCommonFilterStateObjectsEntry>(self.n_filter_state_objects, self.filter_state_objects) }
     public var custom_tags_list: Repeated<AccessLogCommonCustomTagsEntry> { Repeated<AccessLogCommonCustomTagsEntry>(self.n_custom_tags, self.custom_tags) }
     public mutating func set(intermediate_log_entry value: Bool) { self.intermediate_log_entry = value ? 1 : 0 }
@@ -16,14 +16,14 @@ extension AccessLogCommon: ProtobufMessage {
 /// An entry of `envoy.data.accesslog.v3.AccessLogCommon`'s map.
 public typealias AccessLogCommonCustomTagsEntry = Envoy__Data__Accesslog__V3__AccessLogCommon__CustomTagsEntry
 extension AccessLogCommonCustomTagsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(814) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__access_log_common__custom_tags_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// An entry of `envoy.data.accesslog.v3.AccessLogCommon`'s map.
 public typealias AccessLogCommonFilterStateObjectsEntry = Envoy__Data__Accesslog__V3__AccessLogCommon__FilterStateObjectsEntry
 extension AccessLogCommonFilterStateObjectsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(815) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__access_log_common__filter_state_objects_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<ProtobufAny>) { self.key = key; self.value = value }
 }
 
@@ -49,13 +49,13 @@ extension AccessLogType {
 /// Bytes of one connection in both directions.
 public typealias ConnectionProperties = Envoy__Data__Accesslog__V3__ConnectionProperties
 extension ConnectionProperties: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(331) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__connection_properties) }
 }
 
 /// One HTTP request.
 public typealias HTTPAccessLogEntry = Envoy__Data__Accesslog__V3__HTTPAccessLogEntry
 extension HTTPAccessLogEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(332) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__httpaccess_log_entry) }
 }
 
 /// The HTTP versions.
@@ -71,21 +71,21 @@ extension HTTPAccessLogEntryHTTPVersion {
 /// The request: method, path, headers, sizes.
 public typealias HTTPRequestProperties = Envoy__Data__Accesslog__V3__HTTPRequestProperties
 extension HTTPRequestProperties: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(333) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__httprequest_properties) }
     public var request_headers_list: Repeated<HTTPRequestPropertiesRequestHeadersEntry> { Repeated<HTTPRequestPropertiesRequestHeadersEntry>(self.n_request_headers, self.request_headers) }
 }
 
 /// An entry of `envoy.data.accesslog.v3.HTTPRequestProperties`'s map.
 public typealias HTTPRequestPropertiesRequestHeadersEntry = Envoy__Data__Accesslog__V3__HTTPRequestProperties__RequestHeadersEntry
 extension HTTPRequestPropertiesRequestHeadersEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(816) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__httprequest_properties__request_headers_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// The response: status, headers, sizes.
 public typealias HTTPResponseProperties = Envoy__Data__Accesslog__V3__HTTPResponseProperties
 extension HTTPResponseProperties: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(334) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__httpresponse_properties) }
     public var response_headers_list: Repeated<HTTPResponsePropertiesResponseHeadersEntry> { Repeated<HTTPResponsePropertiesResponseHeadersEntry>(self.n_response_headers, self.response_headers) }
     public var response_trailers_list: Repeated<HTTPResponsePropertiesResponseTrailersEntry> { Repeated<HTTPResponsePropertiesResponseTrailersEntry>(self.n_response_trailers, self.response_trailers) }
 }
@@ -93,21 +93,21 @@ extension HTTPResponseProperties: ProtobufMessage {
 /// An entry of `envoy.data.accesslog.v3.HTTPResponseProperties`'s map.
 public typealias HTTPResponsePropertiesResponseHeadersEntry = Envoy__Data__Accesslog__V3__HTTPResponseProperties__ResponseHeadersEntry
 extension HTTPResponsePropertiesResponseHeadersEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(817) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__httpresponse_properties__response_headers_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// An entry of `envoy.data.accesslog.v3.HTTPResponseProperties`'s map.
 public typealias HTTPResponsePropertiesResponseTrailersEntry = Envoy__Data__Accesslog__V3__HTTPResponseProperties__ResponseTrailersEntry
 extension HTTPResponsePropertiesResponseTrailersEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(818) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__httpresponse_properties__response_trailers_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// Why a request ended as it did.
 public typealias ResponseFlags = Envoy__Data__Accesslog__V3__ResponseFlags
 extension ResponseFlags: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(335) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__response_flags) }
     public mutating func set(failed_local_healthcheck value: Bool) { self.failed_local_healthcheck = value ? 1 : 0 }
     public mutating func set(no_healthy_upstream value: Bool) { self.no_healthy_upstream = value ? 1 : 0 }
     public mutating func set(upstream_request_timeout value: Bool) { self.upstream_request_timeout = value ? 1 : 0 }
@@ -140,7 +140,7 @@ extension ResponseFlags: ProtobufMessage {
 /// A request that was refused, and why.
 public typealias ResponseFlagsUnauthorized = Envoy__Data__Accesslog__V3__ResponseFlags__Unauthorized
 extension ResponseFlagsUnauthorized: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(336) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__response_flags__unauthorized) }
 }
 
 /// Why it was refused.
@@ -153,26 +153,26 @@ extension ResponseFlagsUnauthorizedReason {
 /// One TCP connection.
 public typealias TCPAccessLogEntry = Envoy__Data__Accesslog__V3__TCPAccessLogEntry
 extension TCPAccessLogEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(337) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__tcpaccess_log_entry) }
 }
 
 /// The TLS session: version, cipher, server name, certificates.
 public typealias TLSProperties = Envoy__Data__Accesslog__V3__TLSProperties
 extension TLSProperties: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(338) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__tlsproperties) }
 }
 
 /// Subject and names of a certificate.
 public typealias TLSPropertiesCertificateProperties = Envoy__Data__Accesslog__V3__TLSProperties__CertificateProperties
 extension TLSPropertiesCertificateProperties: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(339) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__tlsproperties__certificate_properties) }
     public var subject_alt_name_list: Repeated<TLSPropertiesCertificatePropertiesSubjectAltName> { Repeated<TLSPropertiesCertificatePropertiesSubjectAltName>(self.n_subject_alt_name, self.subject_alt_name) }
 }
 
 /// One subject alternative name.
 public typealias TLSPropertiesCertificatePropertiesSubjectAltName = Envoy__Data__Accesslog__V3__TLSProperties__CertificateProperties__SubjectAltName
 extension TLSPropertiesCertificatePropertiesSubjectAltName: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(340) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__accesslog__v3__tlsproperties__certificate_properties__subject_alt_name) }
     public mutating func set(uri value: UnsafeMutablePointer<CChar>) { self.uri = value; self.san_case = .init(1) }
     public mutating func set(dns value: UnsafeMutablePointer<CChar>) { self.dns = value; self.san_case = .init(2) }
     public enum SanChoice {

@@ -14,7 +14,7 @@ extension OutlierAction {
 /// An endpoint was ejected or let in again, and why.
 public typealias OutlierDetectionEvent = Envoy__Data__Cluster__V3__OutlierDetectionEvent
 extension OutlierDetectionEvent: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(341) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__cluster__v3__outlier_detection_event) }
     public mutating func set(enforced value: Bool) { self.enforced = value ? 1 : 0 }
     public mutating func set(eject_success_rate_event value: UnsafeMutablePointer<OutlierEjectSuccessRate>) { self.eject_success_rate_event = value; self.event_case = .init(9) }
     public mutating func set(eject_consecutive_event value: UnsafeMutablePointer<OutlierEjectConsecutive>) { self.eject_consecutive_event = value; self.event_case = .init(10) }
@@ -37,19 +37,19 @@ extension OutlierDetectionEvent: ProtobufMessage {
 /// Ejected for errors in a row. Empty.
 public typealias OutlierEjectConsecutive = Envoy__Data__Cluster__V3__OutlierEjectConsecutive
 extension OutlierEjectConsecutive: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(342) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__cluster__v3__outlier_eject_consecutive) }
 }
 
 /// Ejected for its share of failures.
 public typealias OutlierEjectFailurePercentage = Envoy__Data__Cluster__V3__OutlierEjectFailurePercentage
 extension OutlierEjectFailurePercentage: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(343) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__cluster__v3__outlier_eject_failure_percentage) }
 }
 
 /// Ejected for a success rate below the others'.
 public typealias OutlierEjectSuccessRate = Envoy__Data__Cluster__V3__OutlierEjectSuccessRate
 extension OutlierEjectSuccessRate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(344) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__cluster__v3__outlier_eject_success_rate) }
 }
 
 /// The kinds of ejection.

@@ -7,26 +7,26 @@ import Protobuf
 /// A host is healthy but degraded. Empty.
 public typealias DegradedHealthyHost = Envoy__Data__Core__V3__DegradedHealthyHost
 extension DegradedHealthyHost: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(345) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__core__v3__degraded_healthy_host) }
 }
 
 /// A host became healthy.
 public typealias HealthCheckAddHealthy = Envoy__Data__Core__V3__HealthCheckAddHealthy
 extension HealthCheckAddHealthy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(346) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__core__v3__health_check_add_healthy) }
     public mutating func set(first_check value: Bool) { self.first_check = value ? 1 : 0 }
 }
 
 /// A host became unhealthy, and why.
 public typealias HealthCheckEjectUnhealthy = Envoy__Data__Core__V3__HealthCheckEjectUnhealthy
 extension HealthCheckEjectUnhealthy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(347) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__core__v3__health_check_eject_unhealthy) }
 }
 
 /// Something changed, or failed, in the health of a host.
 public typealias HealthCheckEvent = Envoy__Data__Core__V3__HealthCheckEvent
 extension HealthCheckEvent: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(348) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__core__v3__health_check_event) }
     public mutating func set(eject_unhealthy_event value: UnsafeMutablePointer<HealthCheckEjectUnhealthy>) { self.eject_unhealthy_event = value; self.event_case = .init(4) }
     public mutating func set(add_healthy_event value: UnsafeMutablePointer<HealthCheckAddHealthy>) { self.add_healthy_event = value; self.event_case = .init(5) }
     public mutating func set(successful_health_check_event value: UnsafeMutablePointer<HealthCheckSuccessful>) { self.successful_health_check_event = value; self.event_case = .init(12) }
@@ -57,7 +57,7 @@ extension HealthCheckEvent: ProtobufMessage {
 /// A check failed, and how.
 public typealias HealthCheckFailure = Envoy__Data__Core__V3__HealthCheckFailure
 extension HealthCheckFailure: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(349) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__core__v3__health_check_failure) }
     public mutating func set(first_check value: Bool) { self.first_check = value ? 1 : 0 }
 }
 
@@ -73,7 +73,7 @@ extension HealthCheckFailureType {
 /// A check succeeded. Empty.
 public typealias HealthCheckSuccessful = Envoy__Data__Core__V3__HealthCheckSuccessful
 extension HealthCheckSuccessful: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(350) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__core__v3__health_check_successful) }
 }
 
 /// The kinds of checkers.
@@ -89,5 +89,5 @@ extension HealthCheckerType {
 /// A host is no longer degraded. Empty.
 public typealias NoLongerDegradedHost = Envoy__Data__Core__V3__NoLongerDegradedHost
 extension NoLongerDegradedHost: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(351) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__data__core__v3__no_longer_degraded_host) }
 }

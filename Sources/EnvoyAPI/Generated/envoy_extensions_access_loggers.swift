@@ -7,7 +7,7 @@ import Protobuf
 /// Writes entries to a file.
 public typealias FileAccessLog = Envoy__Extensions__AccessLoggers__File__V3__FileAccessLog
 extension FileAccessLog: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(352) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__access_loggers__file__v3__file_access_log) }
     public mutating func set(format value: UnsafeMutablePointer<CChar>) { self.format = value; self.access_log_format_case = .init(2) }
     public mutating func set(json_format value: UnsafeMutablePointer<ProtobufStruct>) { self.json_format = value; self.access_log_format_case = .init(3) }
     public mutating func set(typed_json_format value: UnsafeMutablePointer<ProtobufStruct>) { self.typed_json_format = value; self.access_log_format_case = .init(4) }
@@ -32,7 +32,7 @@ extension FileAccessLog: ProtobufMessage {
 /// What HTTP and TCP loggers over gRPC share: service, log name, buffering.
 public typealias CommonGrpcAccessLogConfig = Envoy__Extensions__AccessLoggers__Grpc__V3__CommonGrpcAccessLogConfig
 extension CommonGrpcAccessLogConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(353) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__access_loggers__grpc__v3__common_grpc_access_log_config) }
     public var filter_state_objects_to_log_list: RepeatedStrings { RepeatedStrings(self.n_filter_state_objects_to_log, self.filter_state_objects_to_log) }
     public var custom_tags_list: Repeated<CustomTag> { Repeated<CustomTag>(self.n_custom_tags, self.custom_tags) }
 }
@@ -40,7 +40,7 @@ extension CommonGrpcAccessLogConfig: ProtobufMessage {
 /// Sends HTTP entries to a gRPC service.
 public typealias HttpGrpcAccessLogConfig = Envoy__Extensions__AccessLoggers__Grpc__V3__HttpGrpcAccessLogConfig
 extension HttpGrpcAccessLogConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(354) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__access_loggers__grpc__v3__http_grpc_access_log_config) }
     public var additional_request_headers_to_log_list: RepeatedStrings { RepeatedStrings(self.n_additional_request_headers_to_log, self.additional_request_headers_to_log) }
     public var additional_response_headers_to_log_list: RepeatedStrings { RepeatedStrings(self.n_additional_response_headers_to_log, self.additional_response_headers_to_log) }
     public var additional_response_trailers_to_log_list: RepeatedStrings { RepeatedStrings(self.n_additional_response_trailers_to_log, self.additional_response_trailers_to_log) }
@@ -49,13 +49,13 @@ extension HttpGrpcAccessLogConfig: ProtobufMessage {
 /// Sends TCP entries to a gRPC service.
 public typealias TcpGrpcAccessLogConfig = Envoy__Extensions__AccessLoggers__Grpc__V3__TcpGrpcAccessLogConfig
 extension TcpGrpcAccessLogConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(355) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__access_loggers__grpc__v3__tcp_grpc_access_log_config) }
 }
 
 /// Writes entries to standard error.
 public typealias StderrAccessLog = Envoy__Extensions__AccessLoggers__Stream__V3__StderrAccessLog
 extension StderrAccessLog: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(356) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__access_loggers__stream__v3__stderr_access_log) }
     public mutating func set(log_format value: UnsafeMutablePointer<SubstitutionFormatString>) { self.log_format = value; self.access_log_format_case = .init(1) }
     public enum AccessLogFormatChoice {
         case log_format(UnsafeMutablePointer<SubstitutionFormatString>)
@@ -71,7 +71,7 @@ extension StderrAccessLog: ProtobufMessage {
 /// Writes entries to standard output.
 public typealias StdoutAccessLog = Envoy__Extensions__AccessLoggers__Stream__V3__StdoutAccessLog
 extension StdoutAccessLog: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(357) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__access_loggers__stream__v3__stdout_access_log) }
     public mutating func set(log_format value: UnsafeMutablePointer<SubstitutionFormatString>) { self.log_format = value; self.access_log_format_case = .init(1) }
     public enum AccessLogFormatChoice {
         case log_format(UnsafeMutablePointer<SubstitutionFormatString>)

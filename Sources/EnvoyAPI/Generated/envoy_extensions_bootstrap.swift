@@ -7,5 +7,5 @@ import Protobuf
 /// Allows listeners inside the proxy, with a buffer of so many KB.
 public typealias InternalListener = Envoy__Extensions__Bootstrap__InternalListener__V3__InternalListener
 extension InternalListener: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(358) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__bootstrap__internal_listener__v3__internal_listener) }
 }

@@ -7,20 +7,20 @@ import Protobuf
 /// Where the list of an aggregate's clusters comes from.
 public typealias AggregateClusterResource = Envoy__Extensions__Clusters__Aggregate__V3__AggregateClusterResource
 extension AggregateClusterResource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(359) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__clusters__aggregate__v3__aggregate_cluster_resource) }
 }
 
 /// Several clusters as one; the first is preferred.
 public typealias AggregateClusterConfig = Envoy__Extensions__Clusters__Aggregate__V3__ClusterConfig
 extension AggregateClusterConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(360) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__clusters__aggregate__v3__cluster_config) }
     public var clusters_list: RepeatedStrings { RepeatedStrings(self.n_clusters, self.clusters) }
 }
 
 /// A cluster whose endpoints are the hosts that requests name.
 public typealias DynamicForwardProxyClusterConfig = Envoy__Extensions__Clusters__DynamicForwardProxy__V3__ClusterConfig
 extension DynamicForwardProxyClusterConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(361) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__clusters__dynamic_forward_proxy__v3__cluster_config) }
     public mutating func set(dns_cache_config value: UnsafeMutablePointer<DnsCacheConfig>) { self.dns_cache_config = value; self.cluster_implementation_specifier_case = .init(1) }
     public mutating func set(sub_clusters_config value: UnsafeMutablePointer<SubClustersConfig>) { self.sub_clusters_config = value; self.cluster_implementation_specifier_case = .init(4) }
     public mutating func set(allow_insecure_cluster_options value: Bool) { self.allow_insecure_cluster_options = value ? 1 : 0 }
@@ -41,6 +41,6 @@ extension DynamicForwardProxyClusterConfig: ProtobufMessage {
 /// Makes one cluster for each host.
 public typealias SubClustersConfig = Envoy__Extensions__Clusters__DynamicForwardProxy__V3__SubClustersConfig
 extension SubClustersConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(362) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__clusters__dynamic_forward_proxy__v3__sub_clusters_config) }
     public var preresolve_clusters_list: Repeated<SocketAddress> { Repeated<SocketAddress>(self.n_preresolve_clusters, self.preresolve_clusters) }
 }

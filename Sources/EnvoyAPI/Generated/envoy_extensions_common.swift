@@ -7,13 +7,13 @@ import Protobuf
 /// How many look-ups may be under way.
 public typealias DnsCacheCircuitBreakers = Envoy__Extensions__Common__DynamicForwardProxy__V3__DnsCacheCircuitBreakers
 extension DnsCacheCircuitBreakers: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(363) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__common__dynamic_forward_proxy__v3__dns_cache_circuit_breakers) }
 }
 
 /// A shared DNS cache: refresh, size, bounds.
 public typealias DnsCacheConfig = Envoy__Extensions__Common__DynamicForwardProxy__V3__DnsCacheConfig
 extension DnsCacheConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(364) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__common__dynamic_forward_proxy__v3__dns_cache_config) }
     public mutating func set(disable_dns_refresh_on_failure value: Bool) { self.disable_dns_refresh_on_failure = value ? 1 : 0 }
     public mutating func set(use_tcp_for_dns_lookups value: Bool) { self.use_tcp_for_dns_lookups = value ? 1 : 0 }
     public var preresolve_hostnames_list: Repeated<SocketAddress> { Repeated<SocketAddress>(self.n_preresolve_hostnames, self.preresolve_hostnames) }
@@ -22,33 +22,33 @@ extension DnsCacheConfig: ProtobufMessage {
 /// Shares one limit among all proxies of the local cluster. Empty.
 public typealias LocalClusterRateLimit = Envoy__Extensions__Common__Ratelimit__V3__LocalClusterRateLimit
 extension LocalClusterRateLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(365) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__common__ratelimit__v3__local_cluster_rate_limit) }
 }
 
 /// A descriptor and its own token bucket.
 public typealias LocalRateLimitDescriptor = Envoy__Extensions__Common__Ratelimit__V3__LocalRateLimitDescriptor
 extension LocalRateLimitDescriptor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(366) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__common__ratelimit__v3__local_rate_limit_descriptor) }
     public var entries_list: Repeated<RateLimitDescriptorEntry> { Repeated<RateLimitDescriptorEntry>(self.n_entries, self.entries) }
 }
 
 /// What a limit applies to: keys and values, in order.
 public typealias RateLimitDescriptor = Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor
 extension RateLimitDescriptor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(367) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__common__ratelimit__v3__rate_limit_descriptor) }
     public var entries_list: Repeated<RateLimitDescriptorEntry> { Repeated<RateLimitDescriptorEntry>(self.n_entries, self.entries) }
 }
 
 /// One key and value.
 public typealias RateLimitDescriptorEntry = Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor__Entry
 extension RateLimitDescriptorEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(368) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__common__ratelimit__v3__rate_limit_descriptor__entry) }
 }
 
 /// A limit that replaces the service's own.
 public typealias RateLimitDescriptorRateLimitOverride = Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor__RateLimitOverride
 extension RateLimitDescriptorRateLimitOverride: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(369) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__common__ratelimit__v3__rate_limit_descriptor__rate_limit_override) }
 }
 
 /// Whether the virtual host's limits apply beside the route's.

@@ -7,7 +7,7 @@ import Protobuf
 /// Compresses with Brotli.
 public typealias BrotliCompressor = Envoy__Extensions__Compression__Brotli__Compressor__V3__Brotli
 extension BrotliCompressor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(370) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__compression__brotli__compressor__v3__brotli) }
     public mutating func set(disable_literal_context_modeling value: Bool) { self.disable_literal_context_modeling = value ? 1 : 0 }
 }
 
@@ -23,7 +23,7 @@ extension BrotliCompressorEncoderMode {
 /// Compresses with gzip.
 public typealias GzipCompressor = Envoy__Extensions__Compression__Gzip__Compressor__V3__Gzip
 extension GzipCompressor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(371) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__compression__gzip__compressor__v3__gzip) }
 }
 
 /// zlib's levels.
@@ -56,13 +56,13 @@ extension GzipCompressorCompressionStrategy {
 /// Decompresses gzip; bounds how much may come out.
 public typealias GzipDecompressor = Envoy__Extensions__Compression__Gzip__Decompressor__V3__Gzip
 extension GzipDecompressor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(372) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__compression__gzip__decompressor__v3__gzip) }
 }
 
 /// Compresses with Zstandard.
 public typealias ZstdCompressor = Envoy__Extensions__Compression__Zstd__Compressor__V3__Zstd
 extension ZstdCompressor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(373) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__compression__zstd__compressor__v3__zstd) }
     public mutating func set(enable_checksum value: Bool) { self.enable_checksum = value ? 1 : 0 }
 }
 
@@ -84,6 +84,6 @@ extension ZstdCompressorStrategy {
 /// Decompresses Zstandard.
 public typealias ZstdDecompressor = Envoy__Extensions__Compression__Zstd__Decompressor__V3__Zstd
 extension ZstdDecompressor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(374) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__compression__zstd__decompressor__v3__zstd) }
     public var dictionaries_list: Repeated<DataSource> { Repeated<DataSource>(self.n_dictionaries, self.dictionaries) }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// Delays a share of the requests.
 public typealias FaultDelay = Envoy__Extensions__Filters__Common__Fault__V3__FaultDelay
 extension FaultDelay: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(375) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__common__fault__v3__fault_delay) }
     public mutating func set(fixed_delay value: UnsafeMutablePointer<ProtobufDuration>) { self.fixed_delay = value; self.fault_delay_secifier_case = .init(3) }
     public mutating func set(header_delay value: UnsafeMutablePointer<FaultDelayHeaderDelay>) { self.header_delay = value; self.fault_delay_secifier_case = .init(5) }
     public enum FaultDelaySecifierChoice {
@@ -26,13 +26,13 @@ extension FaultDelay: ProtobufMessage {
 /// The delay is in a request header. Empty.
 public typealias FaultDelayHeaderDelay = Envoy__Extensions__Filters__Common__Fault__V3__FaultDelay__HeaderDelay
 extension FaultDelayHeaderDelay: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(376) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__common__fault__v3__fault_delay__header_delay) }
 }
 
 /// Slows a share of the responses.
 public typealias FaultRateLimit = Envoy__Extensions__Filters__Common__Fault__V3__FaultRateLimit
 extension FaultRateLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(377) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__common__fault__v3__fault_rate_limit) }
     public mutating func set(fixed_limit value: UnsafeMutablePointer<FaultRateLimitFixedLimit>) { self.fixed_limit = value; self.limit_type_case = .init(1) }
     public mutating func set(header_limit value: UnsafeMutablePointer<FaultRateLimitHeaderLimit>) { self.header_limit = value; self.limit_type_case = .init(3) }
     public enum LimitTypeChoice {
@@ -51,19 +51,19 @@ extension FaultRateLimit: ProtobufMessage {
 /// So many KiB per second.
 public typealias FaultRateLimitFixedLimit = Envoy__Extensions__Filters__Common__Fault__V3__FaultRateLimit__FixedLimit
 extension FaultRateLimitFixedLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(378) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__common__fault__v3__fault_rate_limit__fixed_limit) }
 }
 
 /// The speed is in a request header. Empty.
 public typealias FaultRateLimitHeaderLimit = Envoy__Extensions__Filters__Common__Fault__V3__FaultRateLimit__HeaderLimit
 extension FaultRateLimitHeaderLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(379) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__common__fault__v3__fault_rate_limit__header_limit) }
 }
 
 /// An object to put into the filter state: key, factory, value.
 public typealias FilterStateValue = Envoy__Extensions__Filters__Common__SetFilterState__V3__FilterStateValue
 extension FilterStateValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(380) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__common__set_filter_state__v3__filter_state_value) }
     public mutating func set(object_key value: UnsafeMutablePointer<CChar>) { self.object_key = value; self.key_case = .init(1) }
     public mutating func set(format_string value: UnsafeMutablePointer<SubstitutionFormatString>) { self.format_string = value; self.value_case = .init(2) }
     public mutating func set(read_only value: Bool) { self.read_only = value ? 1 : 0 }
@@ -99,13 +99,13 @@ extension FilterStateValueSharedWithUpstream {
 /// Holds a request until it is whole, up to so many bytes.
 public typealias Buffer = Envoy__Extensions__Filters__Http__Buffer__V3__Buffer
 extension Buffer: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(381) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__buffer__v3__buffer) }
 }
 
 /// The buffer filter for one route.
 public typealias BufferPerRoute = Envoy__Extensions__Filters__Http__Buffer__V3__BufferPerRoute
 extension BufferPerRoute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(382) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__buffer__v3__buffer_per_route) }
     public mutating func set(disabled value: Bool) { self.disabled = value ? 1 : 0; self.override_case = .init(1) }
     public mutating func set(buffer value: UnsafeMutablePointer<Buffer>) { self.buffer = value; self.override_case = .init(2) }
     public enum OverrideChoice {
@@ -124,7 +124,7 @@ extension BufferPerRoute: ProtobufMessage {
 /// Compresses requests or responses with one library.
 public typealias Compressor = Envoy__Extensions__Filters__Http__Compressor__V3__Compressor
 extension Compressor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(383) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__compressor__v3__compressor) }
     public var content_type_list: RepeatedStrings { RepeatedStrings(self.n_content_type, self.content_type) }
     public mutating func set(disable_on_etag_header value: Bool) { self.disable_on_etag_header = value ? 1 : 0 }
     public mutating func set(remove_accept_encoding_header value: Bool) { self.remove_accept_encoding_header = value ? 1 : 0 }
@@ -134,20 +134,20 @@ extension Compressor: ProtobufMessage {
 /// What is compressed in one direction: content types, smallest length.
 public typealias CompressorCommonDirectionConfig = Envoy__Extensions__Filters__Http__Compressor__V3__Compressor__CommonDirectionConfig
 extension CompressorCommonDirectionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(384) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__compressor__v3__compressor__common_direction_config) }
     public var content_type_list: RepeatedStrings { RepeatedStrings(self.n_content_type, self.content_type) }
 }
 
 /// Compression of requests.
 public typealias CompressorRequestDirectionConfig = Envoy__Extensions__Filters__Http__Compressor__V3__Compressor__RequestDirectionConfig
 extension CompressorRequestDirectionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(385) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__compressor__v3__compressor__request_direction_config) }
 }
 
 /// Compression of responses.
 public typealias CompressorResponseDirectionConfig = Envoy__Extensions__Filters__Http__Compressor__V3__Compressor__ResponseDirectionConfig
 extension CompressorResponseDirectionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(386) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__compressor__v3__compressor__response_direction_config) }
     public mutating func set(disable_on_etag_header value: Bool) { self.disable_on_etag_header = value ? 1 : 0 }
     public mutating func set(remove_accept_encoding_header value: Bool) { self.remove_accept_encoding_header = value ? 1 : 0 }
     public var uncompressible_response_codes_list: UnsafeBufferPointer<UInt32> { UnsafeBufferPointer<UInt32>(start: self.uncompressible_response_codes, count: self.n_uncompressible_response_codes) }
@@ -157,13 +157,13 @@ extension CompressorResponseDirectionConfig: ProtobufMessage {
 /// What one route has otherwise.
 public typealias CompressorOverrides = Envoy__Extensions__Filters__Http__Compressor__V3__CompressorOverrides
 extension CompressorOverrides: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(387) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__compressor__v3__compressor_overrides) }
 }
 
 /// The compressor filter for one route.
 public typealias CompressorPerRoute = Envoy__Extensions__Filters__Http__Compressor__V3__CompressorPerRoute
 extension CompressorPerRoute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(388) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__compressor__v3__compressor_per_route) }
     public mutating func set(disabled value: Bool) { self.disabled = value ? 1 : 0; self.override_case = .init(1) }
     public mutating func set(overrides value: UnsafeMutablePointer<CompressorOverrides>) { self.overrides = value; self.override_case = .init(2) }
     public enum OverrideChoice {
@@ -182,51 +182,51 @@ extension CompressorPerRoute: ProtobufMessage {
 /// What one route has otherwise for responses.
 public typealias ResponseDirectionOverrides = Envoy__Extensions__Filters__Http__Compressor__V3__ResponseDirectionOverrides
 extension ResponseDirectionOverrides: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(389) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__compressor__v3__response_direction_overrides) }
 }
 
 /// Answers cross-origin requests. Empty: the rules are on the route.
 public typealias Cors = Envoy__Extensions__Filters__Http__Cors__V3__Cors
 extension Cors: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(390) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__cors__v3__cors) }
 }
 
 /// Cross-origin rules: origins, methods, headers, age.
 public typealias CorsPolicy = Envoy__Extensions__Filters__Http__Cors__V3__CorsPolicy
 extension CorsPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(391) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__cors__v3__cors_policy) }
     public var allow_origin_string_match_list: Repeated<StringMatcher> { Repeated<StringMatcher>(self.n_allow_origin_string_match, self.allow_origin_string_match) }
 }
 
 /// Decompresses requests or responses with one library.
 public typealias Decompressor = Envoy__Extensions__Filters__Http__Decompressor__V3__Decompressor
 extension Decompressor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(392) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__decompressor__v3__decompressor) }
 }
 
 /// What is decompressed in one direction.
 public typealias DecompressorCommonDirectionConfig = Envoy__Extensions__Filters__Http__Decompressor__V3__Decompressor__CommonDirectionConfig
 extension DecompressorCommonDirectionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(393) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__decompressor__v3__decompressor__common_direction_config) }
     public mutating func set(ignore_no_transform_header value: Bool) { self.ignore_no_transform_header = value ? 1 : 0 }
 }
 
 /// Decompression of requests.
 public typealias DecompressorRequestDirectionConfig = Envoy__Extensions__Filters__Http__Decompressor__V3__Decompressor__RequestDirectionConfig
 extension DecompressorRequestDirectionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(394) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__decompressor__v3__decompressor__request_direction_config) }
 }
 
 /// Decompression of responses.
 public typealias DecompressorResponseDirectionConfig = Envoy__Extensions__Filters__Http__Decompressor__V3__Decompressor__ResponseDirectionConfig
 extension DecompressorResponseDirectionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(395) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__decompressor__v3__decompressor__response_direction_config) }
 }
 
 /// Looks up the host of a request before it is routed.
 public typealias DynamicForwardProxyFilterConfig = Envoy__Extensions__Filters__Http__DynamicForwardProxy__V3__FilterConfig
 extension DynamicForwardProxyFilterConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(396) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__dynamic_forward_proxy__v3__filter_config) }
     public mutating func set(dns_cache_config value: UnsafeMutablePointer<DnsCacheConfig>) { self.dns_cache_config = value; self.implementation_specifier_case = .init(1) }
     public mutating func set(sub_cluster_config value: UnsafeMutablePointer<SubClusterConfig>) { self.sub_cluster_config = value; self.implementation_specifier_case = .init(3) }
     public mutating func set(save_upstream_address value: Bool) { self.save_upstream_address = value ? 1 : 0 }
@@ -247,7 +247,7 @@ extension DynamicForwardProxyFilterConfig: ProtobufMessage {
 /// Another host name for one route.
 public typealias DynamicForwardProxyPerRouteConfig = Envoy__Extensions__Filters__Http__DynamicForwardProxy__V3__PerRouteConfig
 extension DynamicForwardProxyPerRouteConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(397) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__dynamic_forward_proxy__v3__per_route_config) }
     public mutating func set(host_rewrite_literal value: UnsafeMutablePointer<CChar>) { self.host_rewrite_literal = value; self.host_rewrite_specifier_case = .init(1) }
     public mutating func set(host_rewrite_header value: UnsafeMutablePointer<CChar>) { self.host_rewrite_header = value; self.host_rewrite_specifier_case = .init(2) }
     public enum HostRewriteSpecifierChoice {
@@ -266,26 +266,26 @@ extension DynamicForwardProxyPerRouteConfig: ProtobufMessage {
 /// Waits for the host's own cluster.
 public typealias SubClusterConfig = Envoy__Extensions__Filters__Http__DynamicForwardProxy__V3__SubClusterConfig
 extension SubClusterConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(398) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__dynamic_forward_proxy__v3__sub_cluster_config) }
 }
 
 /// What an HTTP authorization service is sent.
 public typealias AuthorizationRequest = Envoy__Extensions__Filters__Http__ExtAuthz__V3__AuthorizationRequest
 extension AuthorizationRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(399) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ext_authz__v3__authorization_request) }
     public var headers_to_add_list: Repeated<HeaderValue> { Repeated<HeaderValue>(self.n_headers_to_add, self.headers_to_add) }
 }
 
 /// Which headers of its answer are passed on.
 public typealias AuthorizationResponse = Envoy__Extensions__Filters__Http__ExtAuthz__V3__AuthorizationResponse
 extension AuthorizationResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(400) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ext_authz__v3__authorization_response) }
 }
 
 /// How much of the body is sent along.
 public typealias BufferSettings = Envoy__Extensions__Filters__Http__ExtAuthz__V3__BufferSettings
 extension BufferSettings: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(401) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ext_authz__v3__buffer_settings) }
     public mutating func set(allow_partial_message value: Bool) { self.allow_partial_message = value ? 1 : 0 }
     public mutating func set(pack_as_bytes value: Bool) { self.pack_as_bytes = value ? 1 : 0 }
 }
@@ -293,7 +293,7 @@ extension BufferSettings: ProtobufMessage {
 /// What one route sends along.
 public typealias CheckSettings = Envoy__Extensions__Filters__Http__ExtAuthz__V3__CheckSettings
 extension CheckSettings: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(402) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ext_authz__v3__check_settings) }
     public var context_extensions_list: Repeated<CheckSettingsContextExtensionsEntry> { Repeated<CheckSettingsContextExtensionsEntry>(self.n_context_extensions, self.context_extensions) }
     public mutating func set(disable_request_body_buffering value: Bool) { self.disable_request_body_buffering = value ? 1 : 0 }
     public mutating func set(grpc_service value: UnsafeMutablePointer<GrpcService>) { self.grpc_service = value; self.service_override_case = .init(4) }
@@ -314,14 +314,14 @@ extension CheckSettings: ProtobufMessage {
 /// An entry of `envoy.extensions.filters.http.ext_authz.v3.CheckSettings`'s map.
 public typealias CheckSettingsContextExtensionsEntry = Envoy__Extensions__Filters__Http__ExtAuthz__V3__CheckSettings__ContextExtensionsEntry
 extension CheckSettingsContextExtensionsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(819) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ext_authz__v3__check_settings__context_extensions_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// Asks a service whether a request may pass.
 public typealias HttpExtAuthz = Envoy__Extensions__Filters__Http__ExtAuthz__V3__ExtAuthz
 extension HttpExtAuthz: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(403) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ext_authz__v3__ext_authz) }
     public mutating func set(grpc_service value: UnsafeMutablePointer<GrpcService>) { self.grpc_service = value; self.services_case = .init(1) }
     public mutating func set(http_service value: UnsafeMutablePointer<ExtAuthzHttpService>) { self.http_service = value; self.services_case = .init(3) }
     public mutating func set(failure_mode_allow value: Bool) { self.failure_mode_allow = value ? 1 : 0 }
@@ -353,7 +353,7 @@ extension HttpExtAuthz: ProtobufMessage {
 /// The authorization filter for one route.
 public typealias ExtAuthzPerRoute = Envoy__Extensions__Filters__Http__ExtAuthz__V3__ExtAuthzPerRoute
 extension ExtAuthzPerRoute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(404) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ext_authz__v3__ext_authz_per_route) }
     public mutating func set(disabled value: Bool) { self.disabled = value ? 1 : 0; self.override_case = .init(1) }
     public mutating func set(check_settings value: UnsafeMutablePointer<CheckSettings>) { self.check_settings = value; self.override_case = .init(2) }
     public enum OverrideChoice {
@@ -372,13 +372,13 @@ extension ExtAuthzPerRoute: ProtobufMessage {
 /// An authorization service over HTTP.
 public typealias ExtAuthzHttpService = Envoy__Extensions__Filters__Http__ExtAuthz__V3__HttpService
 extension ExtAuthzHttpService: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(405) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ext_authz__v3__http_service) }
 }
 
 /// Fails a share of the requests with a status.
 public typealias FaultAbort = Envoy__Extensions__Filters__Http__Fault__V3__FaultAbort
 extension FaultAbort: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(406) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__fault__v3__fault_abort) }
     public mutating func set(http_status value: UInt32) { self.http_status = value; self.error_type_case = .init(2) }
     public mutating func set(grpc_status value: UInt32) { self.grpc_status = value; self.error_type_case = .init(5) }
     public mutating func set(header_abort value: UnsafeMutablePointer<FaultAbortHeaderAbort>) { self.header_abort = value; self.error_type_case = .init(4) }
@@ -400,13 +400,13 @@ extension FaultAbort: ProtobufMessage {
 /// The status is in a request header. Empty.
 public typealias FaultAbortHeaderAbort = Envoy__Extensions__Filters__Http__Fault__V3__FaultAbort__HeaderAbort
 extension FaultAbortHeaderAbort: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(407) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__fault__v3__fault_abort__header_abort) }
 }
 
 /// Delays, fails or slows requests, to test what depends on them.
 public typealias HTTPFault = Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault
 extension HTTPFault: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(408) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__fault__v3__httpfault) }
     public var headers_list: Repeated<HeaderMatcher> { Repeated<HeaderMatcher>(self.n_headers, self.headers) }
     public var downstream_nodes_list: RepeatedStrings { RepeatedStrings(self.n_downstream_nodes, self.downstream_nodes) }
     public mutating func set(disable_downstream_cluster_stats value: Bool) { self.disable_downstream_cluster_stats = value ? 1 : 0 }
@@ -415,7 +415,7 @@ extension HTTPFault: ProtobufMessage {
 /// Counts gRPC calls and messages, for all or for some methods.
 public typealias GrpcStatsFilterConfig = Envoy__Extensions__Filters__Http__GrpcStats__V3__FilterConfig
 extension GrpcStatsFilterConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(409) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__grpc_stats__v3__filter_config) }
     public mutating func set(emit_filter_state value: Bool) { self.emit_filter_state = value ? 1 : 0 }
     public mutating func set(individual_method_stats_allowlist value: UnsafeMutablePointer<GrpcMethodList>) { self.individual_method_stats_allowlist = value; self.per_method_stat_specifier_case = .init(2) }
     public mutating func set(stats_for_all_methods value: UnsafeMutablePointer<ProtobufBoolValue>) { self.stats_for_all_methods = value; self.per_method_stat_specifier_case = .init(3) }
@@ -437,32 +437,32 @@ extension GrpcStatsFilterConfig: ProtobufMessage {
 /// Messages counted in one call, for access logs.
 public typealias GrpcStatsFilterObject = Envoy__Extensions__Filters__Http__GrpcStats__V3__FilterObject
 extension GrpcStatsFilterObject: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(410) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__grpc_stats__v3__filter_object) }
 }
 
 /// Translates gRPC-Web. Empty.
 public typealias GrpcWeb = Envoy__Extensions__Filters__Http__GrpcWeb__V3__GrpcWeb
 extension GrpcWeb: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(411) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__grpc_web__v3__grpc_web) }
 }
 
 /// Changes headers, trailers and query parameters.
 public typealias HttpHeaderMutation = Envoy__Extensions__Filters__Http__HeaderMutation__V3__HeaderMutation
 extension HttpHeaderMutation: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(412) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__header_mutation__v3__header_mutation) }
     public mutating func set(most_specific_header_mutations_wins value: Bool) { self.most_specific_header_mutations_wins = value ? 1 : 0 }
 }
 
 /// The changes of one route.
 public typealias HeaderMutationPerRoute = Envoy__Extensions__Filters__Http__HeaderMutation__V3__HeaderMutationPerRoute
 extension HeaderMutationPerRoute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(413) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__header_mutation__v3__header_mutation_per_route) }
 }
 
 /// What is changed in requests and in responses.
 public typealias Mutations = Envoy__Extensions__Filters__Http__HeaderMutation__V3__Mutations
 extension Mutations: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(414) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__header_mutation__v3__mutations) }
     public var request_mutations_list: Repeated<HeaderMutation> { Repeated<HeaderMutation>(self.n_request_mutations, self.request_mutations) }
     public var query_parameter_mutations_list: Repeated<KeyValueMutation> { Repeated<KeyValueMutation>(self.n_query_parameter_mutations, self.query_parameter_mutations) }
     public var response_mutations_list: Repeated<HeaderMutation> { Repeated<HeaderMutation>(self.n_response_mutations, self.response_mutations) }
@@ -473,7 +473,7 @@ extension Mutations: ProtobufMessage {
 /// Turns headers into dynamic metadata.
 public typealias HeaderToMetadataConfig = Envoy__Extensions__Filters__Http__HeaderToMetadata__V3__Config
 extension HeaderToMetadataConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(415) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__header_to_metadata__v3__config) }
     public var request_rules_list: Repeated<HeaderToMetadataConfigRule> { Repeated<HeaderToMetadataConfigRule>(self.n_request_rules, self.request_rules) }
     public var response_rules_list: Repeated<HeaderToMetadataConfigRule> { Repeated<HeaderToMetadataConfigRule>(self.n_response_rules, self.response_rules) }
 }
@@ -481,13 +481,13 @@ extension HeaderToMetadataConfig: ProtobufMessage {
 /// The metadata key, value and type to set.
 public typealias HeaderToMetadataConfigKeyValuePair = Envoy__Extensions__Filters__Http__HeaderToMetadata__V3__Config__KeyValuePair
 extension HeaderToMetadataConfigKeyValuePair: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(416) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__header_to_metadata__v3__config__key_value_pair) }
 }
 
 /// What is done when a header is there, and when it is not.
 public typealias HeaderToMetadataConfigRule = Envoy__Extensions__Filters__Http__HeaderToMetadata__V3__Config__Rule
 extension HeaderToMetadataConfigRule: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(417) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__header_to_metadata__v3__config__rule) }
     public mutating func set(remove value: Bool) { self.remove = value ? 1 : 0 }
 }
 
@@ -509,7 +509,7 @@ extension HeaderToMetadataConfigValueType {
 /// Answers health checks, itself or from a cache.
 public typealias HealthCheckFilter = Envoy__Extensions__Filters__Http__HealthCheck__V3__HealthCheck
 extension HealthCheckFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(418) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__health_check__v3__health_check) }
     public var cluster_min_healthy_percentages_list: Repeated<HealthCheckFilterClusterMinHealthyPercentagesEntry> { Repeated<HealthCheckFilterClusterMinHealthyPercentagesEntry>(self.n_cluster_min_healthy_percentages, self.cluster_min_healthy_percentages) }
     public var headers_list: Repeated<HeaderMatcher> { Repeated<HeaderMatcher>(self.n_headers, self.headers) }
 }
@@ -517,35 +517,35 @@ extension HealthCheckFilter: ProtobufMessage {
 /// An entry of `envoy.extensions.filters.http.health_check.v3.HealthCheck`'s map.
 public typealias HealthCheckFilterClusterMinHealthyPercentagesEntry = Envoy__Extensions__Filters__Http__HealthCheck__V3__HealthCheck__ClusterMinHealthyPercentagesEntry
 extension HealthCheckFilterClusterMinHealthyPercentagesEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(820) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__health_check__v3__health_check__cluster_min_healthy_percentages_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<Percent>) { self.key = key; self.value = value }
 }
 
 /// Chooses a requirement by an object in the filter state.
 public typealias FilterStateRule = Envoy__Extensions__Filters__Http__JwtAuthn__V3__FilterStateRule
 extension FilterStateRule: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(419) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__filter_state_rule) }
     public var requires_list: Repeated<FilterStateRuleRequiresEntry> { Repeated<FilterStateRuleRequiresEntry>(self.n_requires, self.requires) }
 }
 
 /// An entry of `envoy.extensions.filters.http.jwt_authn.v3.FilterStateRule`'s map.
 public typealias FilterStateRuleRequiresEntry = Envoy__Extensions__Filters__Http__JwtAuthn__V3__FilterStateRule__RequiresEntry
 extension FilterStateRuleRequiresEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(821) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__filter_state_rule__requires_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<JwtRequirement>) { self.key = key; self.value = value }
 }
 
 /// Fetches key sets before they are needed.
 public typealias JwksAsyncFetch = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwksAsyncFetch
 extension JwksAsyncFetch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(420) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwks_async_fetch) }
     public mutating func set(fast_listener value: Bool) { self.fast_listener = value ? 1 : 0 }
 }
 
 /// Checks JSON Web Tokens: who issues them, and where they are required.
 public typealias JwtAuthentication = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtAuthentication
 extension JwtAuthentication: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(421) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_authentication) }
     public var providers_list: Repeated<JwtAuthenticationProvidersEntry> { Repeated<JwtAuthenticationProvidersEntry>(self.n_providers, self.providers) }
     public var rules_list: Repeated<RequirementRule> { Repeated<RequirementRule>(self.n_rules, self.rules) }
     public mutating func set(bypass_cors_preflight value: Bool) { self.bypass_cors_preflight = value ? 1 : 0 }
@@ -556,39 +556,39 @@ extension JwtAuthentication: ProtobufMessage {
 /// An entry of `envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication`'s map.
 public typealias JwtAuthenticationProvidersEntry = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtAuthentication__ProvidersEntry
 extension JwtAuthenticationProvidersEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(822) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_authentication__providers_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<JwtProvider>) { self.key = key; self.value = value }
 }
 
 /// An entry of `envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication`'s map.
 public typealias JwtAuthenticationRequirementMapEntry = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtAuthentication__RequirementMapEntry
 extension JwtAuthenticationRequirementMapEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(823) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_authentication__requirement_map_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<JwtRequirement>) { self.key = key; self.value = value }
 }
 
 /// How many checked tokens are kept.
 public typealias JwtCacheConfig = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtCacheConfig
 extension JwtCacheConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(422) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_cache_config) }
 }
 
 /// Copies a claim into a header.
 public typealias JwtClaimToHeader = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtClaimToHeader
 extension JwtClaimToHeader: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(423) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_claim_to_header) }
 }
 
 /// The header that a token is in.
 public typealias JwtHeader = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtHeader
 extension JwtHeader: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(424) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_header) }
 }
 
 /// An issuer: audiences, keys, where the token is, what is passed on.
 public typealias JwtProvider = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtProvider
 extension JwtProvider: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(425) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_provider) }
     public var audiences_list: RepeatedStrings { RepeatedStrings(self.n_audiences, self.audiences) }
     public mutating func set(require_expiration value: Bool) { self.require_expiration = value ? 1 : 0 }
     public mutating func set(remote_jwks value: UnsafeMutablePointer<RemoteJwks>) { self.remote_jwks = value; self.jwks_source_specifier_case = .init(3) }
@@ -616,14 +616,14 @@ extension JwtProvider: ProtobufMessage {
 /// How claims become metadata.
 public typealias JwtProviderNormalizePayload = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtProvider__NormalizePayload
 extension JwtProviderNormalizePayload: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(426) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_provider__normalize_payload) }
     public var space_delimited_claims_list: RepeatedStrings { RepeatedStrings(self.n_space_delimited_claims, self.space_delimited_claims) }
 }
 
 /// What a request must show; exactly one kind is set.
 public typealias JwtRequirement = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtRequirement
 extension JwtRequirement: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(427) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_requirement) }
     public mutating func set(provider_name value: UnsafeMutablePointer<CChar>) { self.provider_name = value; self.requires_type_case = .init(1) }
     public mutating func set(provider_and_audiences value: UnsafeMutablePointer<ProviderWithAudiences>) { self.provider_and_audiences = value; self.requires_type_case = .init(2) }
     public mutating func set(requires_any value: UnsafeMutablePointer<JwtRequirementOrList>) { self.requires_any = value; self.requires_type_case = .init(3) }
@@ -654,21 +654,21 @@ extension JwtRequirement: ProtobufMessage {
 /// Each of the requirements must hold.
 public typealias JwtRequirementAndList = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtRequirementAndList
 extension JwtRequirementAndList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(428) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_requirement_and_list) }
     public var requirements_list: Repeated<JwtRequirement> { Repeated<JwtRequirement>(self.n_requirements, self.requirements) }
 }
 
 /// One of the requirements must hold.
 public typealias JwtRequirementOrList = Envoy__Extensions__Filters__Http__JwtAuthn__V3__JwtRequirementOrList
 extension JwtRequirementOrList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(429) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__jwt_requirement_or_list) }
     public var requirements_list: Repeated<JwtRequirement> { Repeated<JwtRequirement>(self.n_requirements, self.requirements) }
 }
 
 /// The requirement of one route.
 public typealias JwtPerRouteConfig = Envoy__Extensions__Filters__Http__JwtAuthn__V3__PerRouteConfig
 extension JwtPerRouteConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(430) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__per_route_config) }
     public mutating func set(disabled value: Bool) { self.disabled = value ? 1 : 0; self.requirement_specifier_case = .init(1) }
     public mutating func set(requirement_name value: UnsafeMutablePointer<CChar>) { self.requirement_name = value; self.requirement_specifier_case = .init(2) }
     public enum RequirementSpecifierChoice {
@@ -687,20 +687,20 @@ extension JwtPerRouteConfig: ProtobufMessage {
 /// One provider, with other audiences.
 public typealias ProviderWithAudiences = Envoy__Extensions__Filters__Http__JwtAuthn__V3__ProviderWithAudiences
 extension ProviderWithAudiences: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(431) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__provider_with_audiences) }
     public var audiences_list: RepeatedStrings { RepeatedStrings(self.n_audiences, self.audiences) }
 }
 
 /// A key set fetched over HTTP.
 public typealias RemoteJwks = Envoy__Extensions__Filters__Http__JwtAuthn__V3__RemoteJwks
 extension RemoteJwks: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(432) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__remote_jwks) }
 }
 
 /// The requirement for the requests that match.
 public typealias RequirementRule = Envoy__Extensions__Filters__Http__JwtAuthn__V3__RequirementRule
 extension RequirementRule: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(433) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__jwt_authn__v3__requirement_rule) }
     public mutating func set(requires value: UnsafeMutablePointer<JwtRequirement>) { self.requires = value; self.requirement_type_case = .init(2) }
     public mutating func set(requirement_name value: UnsafeMutablePointer<CChar>) { self.requirement_name = value; self.requirement_type_case = .init(3) }
     public enum RequirementTypeChoice {
@@ -719,7 +719,7 @@ extension RequirementRule: ProtobufMessage {
 /// Limits HTTP requests with token buckets of this proxy.
 public typealias HttpLocalRateLimit = Envoy__Extensions__Filters__Http__LocalRatelimit__V3__LocalRateLimit
 extension HttpLocalRateLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(434) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__local_ratelimit__v3__local_rate_limit) }
     public var request_headers_to_add_when_not_enforced_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_request_headers_to_add_when_not_enforced, self.request_headers_to_add_when_not_enforced) }
     public var response_headers_to_add_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_response_headers_to_add, self.response_headers_to_add) }
     public var descriptors_list: Repeated<LocalRateLimitDescriptor> { Repeated<LocalRateLimitDescriptor>(self.n_descriptors, self.descriptors) }
@@ -731,21 +731,21 @@ extension HttpLocalRateLimit: ProtobufMessage {
 /// Runs Lua on requests and responses.
 public typealias Lua = Envoy__Extensions__Filters__Http__Lua__V3__Lua
 extension Lua: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(435) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__lua__v3__lua) }
     public var source_codes_list: Repeated<LuaSourceCodesEntry> { Repeated<LuaSourceCodesEntry>(self.n_source_codes, self.source_codes) }
 }
 
 /// An entry of `envoy.extensions.filters.http.lua.v3.Lua`'s map.
 public typealias LuaSourceCodesEntry = Envoy__Extensions__Filters__Http__Lua__V3__Lua__SourceCodesEntry
 extension LuaSourceCodesEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(824) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__lua__v3__lua__source_codes_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<DataSource>) { self.key = key; self.value = value }
 }
 
 /// The script of one route.
 public typealias LuaPerRoute = Envoy__Extensions__Filters__Http__Lua__V3__LuaPerRoute
 extension LuaPerRoute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(436) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__lua__v3__lua_per_route) }
     public mutating func set(disabled value: Bool) { self.disabled = value ? 1 : 0; self.override_case = .init(1) }
     public mutating func set(name value: UnsafeMutablePointer<CChar>) { self.name = value; self.override_case = .init(2) }
     public mutating func set(source_code value: UnsafeMutablePointer<DataSource>) { self.source_code = value; self.override_case = .init(3) }
@@ -767,25 +767,25 @@ extension LuaPerRoute: ProtobufMessage {
 /// Loads virtual hosts, scopes and clusters when a request needs them.
 public typealias OnDemand = Envoy__Extensions__Filters__Http__OnDemand__V3__OnDemand
 extension OnDemand: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(437) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__on_demand__v3__on_demand) }
 }
 
 /// Where clusters are loaded from, and how long a request waits.
 public typealias OnDemandCds = Envoy__Extensions__Filters__Http__OnDemand__V3__OnDemandCds
 extension OnDemandCds: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(438) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__on_demand__v3__on_demand_cds) }
 }
 
 /// On-demand loading for one route.
 public typealias OnDemandPerRouteConfig = Envoy__Extensions__Filters__Http__OnDemand__V3__PerRouteConfig
 extension OnDemandPerRouteConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(439) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__on_demand__v3__per_route_config) }
 }
 
 /// Asks a rate-limit service about each request.
 public typealias HttpRateLimit = Envoy__Extensions__Filters__Http__Ratelimit__V3__RateLimit
 extension HttpRateLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(440) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ratelimit__v3__rate_limit) }
     public mutating func set(failure_mode_deny value: Bool) { self.failure_mode_deny = value ? 1 : 0 }
     public mutating func set(rate_limited_as_resource_exhausted value: Bool) { self.rate_limited_as_resource_exhausted = value ? 1 : 0 }
     public mutating func set(disable_x_envoy_ratelimited_header value: Bool) { self.disable_x_envoy_ratelimited_header = value ? 1 : 0 }
@@ -803,7 +803,7 @@ extension HttpRateLimitXRateLimitHeadersRFCVersion {
 /// The rate-limit filter for one route.
 public typealias RateLimitPerRoute = Envoy__Extensions__Filters__Http__Ratelimit__V3__RateLimitPerRoute
 extension RateLimitPerRoute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(441) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__ratelimit__v3__rate_limit_per_route) }
     public var rate_limits_list: Repeated<RateLimit> { Repeated<RateLimit>(self.n_rate_limits, self.rate_limits) }
 }
 
@@ -827,20 +827,20 @@ extension RateLimitPerRouteVhRateLimitsOptions {
 /// Allows or denies HTTP requests by policies or a matcher tree.
 public typealias HttpRBAC = Envoy__Extensions__Filters__Http__Rbac__V3__RBAC
 extension HttpRBAC: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(442) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__rbac__v3__rbac) }
     public mutating func set(track_per_rule_stats value: Bool) { self.track_per_rule_stats = value ? 1 : 0 }
 }
 
 /// The policies of one route.
 public typealias HttpRBACPerRoute = Envoy__Extensions__Filters__Http__Rbac__V3__RBACPerRoute
 extension HttpRBACPerRoute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(443) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__rbac__v3__rbacper_route) }
 }
 
 /// The last filter of a chain: sends the request on.
 public typealias Router = Envoy__Extensions__Filters__Http__Router__V3__Router
 extension Router: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(444) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__router__v3__router) }
     public mutating func set(start_child_span value: Bool) { self.start_child_span = value ? 1 : 0 }
     public var upstream_log_list: Repeated<AccessLog> { Repeated<AccessLog>(self.n_upstream_log, self.upstream_log) }
     public mutating func set(suppress_envoy_headers value: Bool) { self.suppress_envoy_headers = value ? 1 : 0 }
@@ -853,35 +853,35 @@ extension Router: ProtobufMessage {
 /// When upstream entries are written.
 public typealias RouterUpstreamAccessLogOptions = Envoy__Extensions__Filters__Http__Router__V3__Router__UpstreamAccessLogOptions
 extension RouterUpstreamAccessLogOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(445) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__router__v3__router__upstream_access_log_options) }
     public mutating func set(flush_upstream_log_on_upstream_stream value: Bool) { self.flush_upstream_log_on_upstream_stream = value ? 1 : 0 }
 }
 
 /// Sets dynamic metadata.
 public typealias SetMetadataConfig = Envoy__Extensions__Filters__Http__SetMetadata__V3__Config
 extension SetMetadataConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(446) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__set_metadata__v3__config) }
     public var metadata_list: Repeated<SetMetadataEntry> { Repeated<SetMetadataEntry>(self.n_metadata, self.metadata) }
 }
 
 /// One namespace, its values, and whether they replace.
 public typealias SetMetadataEntry = Envoy__Extensions__Filters__Http__SetMetadata__V3__Metadata
 extension SetMetadataEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(447) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__set_metadata__v3__metadata) }
     public mutating func set(allow_overwrite value: Bool) { self.allow_overwrite = value ? 1 : 0 }
 }
 
 /// Sends the requests of a session to the same endpoint.
 public typealias StatefulSession = Envoy__Extensions__Filters__Http__StatefulSession__V3__StatefulSession
 extension StatefulSession: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(448) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__stateful_session__v3__stateful_session) }
     public mutating func set(strict value: Bool) { self.strict = value ? 1 : 0 }
 }
 
 /// Stateful sessions for one route.
 public typealias StatefulSessionPerRoute = Envoy__Extensions__Filters__Http__StatefulSession__V3__StatefulSessionPerRoute
 extension StatefulSessionPerRoute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(449) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__stateful_session__v3__stateful_session_per_route) }
     public mutating func set(disabled value: Bool) { self.disabled = value ? 1 : 0; self.override_case = .init(1) }
     public mutating func set(stateful_session value: UnsafeMutablePointer<StatefulSession>) { self.stateful_session = value; self.override_case = .init(2) }
     public enum OverrideChoice {
@@ -900,25 +900,25 @@ extension StatefulSessionPerRoute: ProtobufMessage {
 /// The last filter of an upstream chain. Empty.
 public typealias UpstreamCodec = Envoy__Extensions__Filters__Http__UpstreamCodec__V3__UpstreamCodec
 extension UpstreamCodec: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(450) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__http__upstream_codec__v3__upstream_codec) }
 }
 
 /// Finds out whether a connection speaks HTTP, and which version. Empty.
 public typealias HttpInspector = Envoy__Extensions__Filters__Listener__HttpInspector__V3__HttpInspector
 extension HttpInspector: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(451) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__listener__http_inspector__v3__http_inspector) }
 }
 
 /// Finds the address a connection had before it was redirected. Empty.
 public typealias OriginalDst = Envoy__Extensions__Filters__Listener__OriginalDst__V3__OriginalDst
 extension OriginalDst: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(452) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__listener__original_dst__v3__original_dst) }
 }
 
 /// Reads the PROXY header.
 public typealias ProxyProtocol = Envoy__Extensions__Filters__Listener__ProxyProtocol__V3__ProxyProtocol
 extension ProxyProtocol: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(453) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__listener__proxy_protocol__v3__proxy_protocol) }
     public var rules_list: Repeated<ProxyProtocolRule> { Repeated<ProxyProtocolRule>(self.n_rules, self.rules) }
     public mutating func set(allow_requests_without_proxy_protocol value: Bool) { self.allow_requests_without_proxy_protocol = value ? 1 : 0 }
     public var disallowed_versions_list: UnsafeBufferPointer<ProxyProtocolConfigVersion> { UnsafeBufferPointer<ProxyProtocolConfigVersion>(start: self.disallowed_versions, count: self.n_disallowed_versions) }
@@ -927,13 +927,13 @@ extension ProxyProtocol: ProtobufMessage {
 /// The metadata key that a TLV is put under.
 public typealias ProxyProtocolKeyValuePair = Envoy__Extensions__Filters__Listener__ProxyProtocol__V3__ProxyProtocol__KeyValuePair
 extension ProxyProtocolKeyValuePair: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(454) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__listener__proxy_protocol__v3__proxy_protocol__key_value_pair) }
 }
 
 /// What is done with one type of TLV.
 public typealias ProxyProtocolRule = Envoy__Extensions__Filters__Listener__ProxyProtocol__V3__ProxyProtocol__Rule
 extension ProxyProtocolRule: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(455) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__listener__proxy_protocol__v3__proxy_protocol__rule) }
 }
 
 /// Where TLVs are put.
@@ -946,32 +946,32 @@ extension ProxyProtocolTlvLocation {
 /// Reads server name and ALPN from the ClientHello.
 public typealias TlsInspector = Envoy__Extensions__Filters__Listener__TlsInspector__V3__TlsInspector
 extension TlsInspector: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(456) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__listener__tls_inspector__v3__tls_inspector) }
     public mutating func set(close_connection_on_client_hello_parsing_errors value: Bool) { self.close_connection_on_client_hello_parsing_errors = value ? 1 : 0 }
 }
 
 /// Bounds the connections of a filter chain.
 public typealias ConnectionLimit = Envoy__Extensions__Filters__Network__ConnectionLimit__V3__ConnectionLimit
 extension ConnectionLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(457) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__connection_limit__v3__connection_limit) }
 }
 
 /// Sends fixed bytes and closes.
 public typealias DirectResponseConfig = Envoy__Extensions__Filters__Network__DirectResponse__V3__Config
 extension DirectResponseConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(458) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__direct_response__v3__config) }
 }
 
 /// Sends back what it gets. Empty.
 public typealias Echo = Envoy__Extensions__Filters__Network__Echo__V3__Echo
 extension Echo: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(459) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__echo__v3__echo) }
 }
 
 /// Asks a service whether a connection may pass.
 public typealias NetworkExtAuthz = Envoy__Extensions__Filters__Network__ExtAuthz__V3__ExtAuthz
 extension NetworkExtAuthz: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(460) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__ext_authz__v3__ext_authz) }
     public mutating func set(failure_mode_allow value: Bool) { self.failure_mode_allow = value ? 1 : 0 }
     public mutating func set(include_peer_certificate value: Bool) { self.include_peer_certificate = value ? 1 : 0 }
     public mutating func set(include_tls_session value: Bool) { self.include_tls_session = value ? 1 : 0 }
@@ -983,13 +983,13 @@ extension NetworkExtAuthz: ProtobufMessage {
 /// The connection manager of mobile clients.
 public typealias EnvoyMobileHttpConnectionManager = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__EnvoyMobileHttpConnectionManager
 extension EnvoyMobileHttpConnectionManager: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(461) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__envoy_mobile_http_connection_manager) }
 }
 
 /// Turns a connection into HTTP requests: codec, routes, filters, logs, traces.
 public typealias HttpConnectionManager = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager
 extension HttpConnectionManager: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(462) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager) }
     public mutating func set(rds value: UnsafeMutablePointer<Rds>) { self.rds = value; self.route_specifier_case = .init(3) }
     public mutating func set(route_config value: UnsafeMutablePointer<RouteConfiguration>) { self.route_config = value; self.route_specifier_case = .init(4) }
     public mutating func set(scoped_routes value: UnsafeMutablePointer<ScopedRoutes>) { self.scoped_routes = value; self.route_specifier_case = .init(31) }
@@ -1047,7 +1047,7 @@ extension HttpConnectionManagerCodecType {
 /// Forwarding of client certificates, for matcher trees.
 public typealias HttpConnectionManagerForwardClientCertConfig = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__ForwardClientCertConfig
 extension HttpConnectionManagerForwardClientCertConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(463) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__forward_client_cert_config) }
 }
 
 /// What is done with the x-forwarded-client-cert header.
@@ -1063,7 +1063,7 @@ extension HttpConnectionManagerForwardClientCertDetails {
 /// When entries are written.
 public typealias HttpConnectionManagerHcmAccessLogOptions = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__HcmAccessLogOptions
 extension HttpConnectionManagerHcmAccessLogOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(464) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__hcm_access_log_options) }
     public mutating func set(flush_access_log_on_new_request value: Bool) { self.flush_access_log_on_new_request = value ? 1 : 0 }
     public mutating func set(flush_log_on_tunnel_successfully_established value: Bool) { self.flush_log_on_tunnel_successfully_established = value ? 1 : 0 }
 }
@@ -1071,7 +1071,7 @@ extension HttpConnectionManagerHcmAccessLogOptions: ProtobufMessage {
 /// Which addresses count as internal.
 public typealias HttpConnectionManagerInternalAddressConfig = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__InternalAddressConfig
 extension HttpConnectionManagerInternalAddressConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(465) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__internal_address_config) }
     public mutating func set(unix_sockets value: Bool) { self.unix_sockets = value ? 1 : 0 }
     public var cidr_ranges_list: Repeated<CidrRange> { Repeated<CidrRange>(self.n_cidr_ranges, self.cidr_ranges) }
 }
@@ -1079,7 +1079,7 @@ extension HttpConnectionManagerInternalAddressConfig: ProtobufMessage {
 /// How paths are made canonical.
 public typealias HttpConnectionManagerPathNormalizationOptions = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__PathNormalizationOptions
 extension HttpConnectionManagerPathNormalizationOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(466) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__path_normalization_options) }
 }
 
 /// What is done with %2F in a path.
@@ -1095,7 +1095,7 @@ extension HttpConnectionManagerPathWithEscapedSlashesAction {
 /// The Proxy-Status header (RFC 9209).
 public typealias HttpConnectionManagerProxyStatusConfig = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__ProxyStatusConfig
 extension HttpConnectionManagerProxyStatusConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(467) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__proxy_status_config) }
     public mutating func set(remove_details value: Bool) { self.remove_details = value ? 1 : 0 }
     public mutating func set(remove_connection_termination_details value: Bool) { self.remove_connection_termination_details = value ? 1 : 0 }
     public mutating func set(remove_response_flags value: Bool) { self.remove_response_flags = value ? 1 : 0 }
@@ -1126,7 +1126,7 @@ extension HttpConnectionManagerServerHeaderTransformation {
 /// Which parts of the client's certificate are forwarded.
 public typealias HttpConnectionManagerSetCurrentClientCertDetails = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__SetCurrentClientCertDetails
 extension HttpConnectionManagerSetCurrentClientCertDetails: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(468) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__set_current_client_cert_details) }
     public mutating func set(cert value: Bool) { self.cert = value ? 1 : 0 }
     public mutating func set(chain value: Bool) { self.chain = value ? 1 : 0 }
     public mutating func set(dns value: Bool) { self.dns = value ? 1 : 0 }
@@ -1136,7 +1136,7 @@ extension HttpConnectionManagerSetCurrentClientCertDetails: ProtobufMessage {
 /// Sampling, tags and the tracer.
 public typealias HttpConnectionManagerTracing = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__Tracing
 extension HttpConnectionManagerTracing: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(469) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__tracing) }
     public mutating func set(verbose value: Bool) { self.verbose = value ? 1 : 0 }
     public var custom_tags_list: Repeated<CustomTag> { Repeated<CustomTag>(self.n_custom_tags, self.custom_tags) }
 }
@@ -1144,14 +1144,14 @@ extension HttpConnectionManagerTracing: ProtobufMessage {
 /// One upgrade, and the filters for it.
 public typealias HttpConnectionManagerUpgradeConfig = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpConnectionManager__UpgradeConfig
 extension HttpConnectionManagerUpgradeConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(470) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_connection_manager__upgrade_config) }
     public var filters_list: Repeated<HttpFilter> { Repeated<HttpFilter>(self.n_filters, self.filters) }
 }
 
 /// One HTTP filter, with its configuration or where to get it.
 public typealias HttpFilter = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__HttpFilter
 extension HttpFilter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(471) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__http_filter) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(4) }
     public mutating func set(config_discovery value: UnsafeMutablePointer<ExtensionConfigSource>) { self.config_discovery = value; self.config_type_case = .init(5) }
     public mutating func set(is_optional value: Bool) { self.is_optional = value ? 1 : 0 }
@@ -1172,46 +1172,46 @@ extension HttpFilter: ProtobufMessage {
 /// How the proxy's own answers look.
 public typealias LocalReplyConfig = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__LocalReplyConfig
 extension LocalReplyConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(472) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__local_reply_config) }
     public var mappers_list: Repeated<ResponseMapper> { Repeated<ResponseMapper>(self.n_mappers, self.mappers) }
 }
 
 /// Where a route configuration comes from, and its name.
 public typealias Rds = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__Rds
 extension Rds: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(473) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__rds) }
 }
 
 /// Makes request ids, as an extension.
 public typealias RequestIDExtension = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__RequestIDExtension
 extension RequestIDExtension: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(474) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__request_idextension) }
 }
 
 /// Changes the proxy's own answers that match.
 public typealias ResponseMapper = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ResponseMapper
 extension ResponseMapper: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(475) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__response_mapper) }
     public var headers_to_add_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_headers_to_add, self.headers_to_add) }
 }
 
 /// Where scopes come from.
 public typealias ScopedRds = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRds
 extension ScopedRds: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(476) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__scoped_rds) }
 }
 
 /// Scopes given inline.
 public typealias ScopedRouteConfigurationsList = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRouteConfigurationsList
 extension ScopedRouteConfigurationsList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(477) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__scoped_route_configurations_list) }
     public var scoped_route_configurations_list: Repeated<ScopedRouteConfiguration> { Repeated<ScopedRouteConfiguration>(self.n_scoped_route_configurations, self.scoped_route_configurations) }
 }
 
 /// Chooses a route configuration by a key from the request.
 public typealias ScopedRoutes = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRoutes
 extension ScopedRoutes: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(478) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__scoped_routes) }
     public mutating func set(scoped_route_configurations_list value: UnsafeMutablePointer<ScopedRouteConfigurationsList>) { self.scoped_route_configurations_list = value; self.config_specifier_case = .init(4) }
     public mutating func set(scoped_rds value: UnsafeMutablePointer<ScopedRds>) { self.scoped_rds = value; self.config_specifier_case = .init(5) }
     public enum ConfigSpecifierChoice {
@@ -1230,14 +1230,14 @@ extension ScopedRoutes: ProtobufMessage {
 /// How the key is made from a request.
 public typealias ScopedRoutesScopeKeyBuilder = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRoutes__ScopeKeyBuilder
 extension ScopedRoutesScopeKeyBuilder: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(479) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__scoped_routes__scope_key_builder) }
     public var fragments_list: Repeated<ScopedRoutesScopeKeyBuilderFragmentBuilder> { Repeated<ScopedRoutesScopeKeyBuilderFragmentBuilder>(self.n_fragments, self.fragments) }
 }
 
 /// How one fragment of the key is made.
 public typealias ScopedRoutesScopeKeyBuilderFragmentBuilder = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRoutes__ScopeKeyBuilder__FragmentBuilder
 extension ScopedRoutesScopeKeyBuilderFragmentBuilder: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(480) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__scoped_routes__scope_key_builder__fragment_builder) }
     public mutating func set(header_value_extractor value: UnsafeMutablePointer<ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor>) { self.header_value_extractor = value; self.type_case = .init(1) }
     public enum TypeChoice {
         case header_value_extractor(UnsafeMutablePointer<ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor>)
@@ -1253,7 +1253,7 @@ extension ScopedRoutesScopeKeyBuilderFragmentBuilder: ProtobufMessage {
 /// Takes a fragment from a header.
 public typealias ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRoutes__ScopeKeyBuilder__FragmentBuilder__HeaderValueExtractor
 extension ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(481) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__scoped_routes__scope_key_builder__fragment_builder__header_value_extractor) }
     public mutating func set(index value: UInt32) { self.index = value; self.extract_type_case = .init(3) }
     public mutating func set(element value: UnsafeMutablePointer<ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractorKvElement>) { self.element = value; self.extract_type_case = .init(4) }
     public enum ExtractTypeChoice {
@@ -1272,19 +1272,19 @@ extension ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractor: Protob
 /// Takes the value of one key from a header.
 public typealias ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractorKvElement = Envoy__Extensions__Filters__Network__HttpConnectionManager__V3__ScopedRoutes__ScopeKeyBuilder__FragmentBuilder__HeaderValueExtractor__KvElement
 extension ScopedRoutesScopeKeyBuilderFragmentBuilderHeaderValueExtractorKvElement: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(482) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__http_connection_manager__v3__scoped_routes__scope_key_builder__fragment_builder__header_value_extractor__kv_element) }
 }
 
 /// Limits new connections with a token bucket of this proxy.
 public typealias NetworkLocalRateLimit = Envoy__Extensions__Filters__Network__LocalRatelimit__V3__LocalRateLimit
 extension NetworkLocalRateLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(483) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__local_ratelimit__v3__local_rate_limit) }
 }
 
 /// Allows or denies connections by policies or a matcher tree.
 public typealias NetworkRBAC = Envoy__Extensions__Filters__Network__Rbac__V3__RBAC
 extension NetworkRBAC: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(484) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__rbac__v3__rbac) }
 }
 
 /// Once per connection or whenever data come.
@@ -1297,20 +1297,20 @@ extension NetworkRBACEnforcementType {
 /// Puts objects into the filter state of a connection.
 public typealias SetFilterStateConfig = Envoy__Extensions__Filters__Network__SetFilterState__V3__Config
 extension SetFilterStateConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(485) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__set_filter_state__v3__config) }
     public var on_new_connection_list: Repeated<FilterStateValue> { Repeated<FilterStateValue>(self.n_on_new_connection, self.on_new_connection) }
 }
 
 /// Takes the server name as the cluster name. Empty.
 public typealias SniCluster = Envoy__Extensions__Filters__Network__SniCluster__V3__SniCluster
 extension SniCluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(486) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__sni_cluster__v3__sni_cluster) }
 }
 
 /// Forwards a connection to a cluster.
 public typealias TcpProxy = Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy
 extension TcpProxy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(487) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy) }
     public mutating func set(cluster value: UnsafeMutablePointer<CChar>) { self.cluster = value; self.cluster_specifier_case = .init(2) }
     public mutating func set(weighted_clusters value: UnsafeMutablePointer<TcpProxyWeightedCluster>) { self.weighted_clusters = value; self.cluster_specifier_case = .init(10) }
     public var access_log_list: Repeated<AccessLog> { Repeated<AccessLog>(self.n_access_log, self.access_log) }
@@ -1333,20 +1333,20 @@ extension TcpProxy: ProtobufMessage {
 /// Loads the cluster when a connection needs it.
 public typealias TcpProxyOnDemand = Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy__OnDemand
 extension TcpProxyOnDemand: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(488) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__on_demand) }
 }
 
 /// When entries are written.
 public typealias TcpProxyTcpAccessLogOptions = Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy__TcpAccessLogOptions
 extension TcpProxyTcpAccessLogOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(489) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__tcp_access_log_options) }
     public mutating func set(flush_access_log_on_connected value: Bool) { self.flush_access_log_on_connected = value ? 1 : 0 }
 }
 
 /// Carries the connection in HTTP CONNECT or POST.
 public typealias TcpProxyTunnelingConfig = Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy__TunnelingConfig
 extension TcpProxyTunnelingConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(490) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__tunneling_config) }
     public mutating func set(use_post value: Bool) { self.use_post = value ? 1 : 0 }
     public var headers_to_add_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_headers_to_add, self.headers_to_add) }
     public mutating func set(propagate_response_headers value: Bool) { self.propagate_response_headers = value ? 1 : 0 }
@@ -1356,14 +1356,14 @@ extension TcpProxyTunnelingConfig: ProtobufMessage {
 /// Several clusters that share the connections by weight.
 public typealias TcpProxyWeightedCluster = Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy__WeightedCluster
 extension TcpProxyWeightedCluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(491) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__weighted_cluster) }
     public var clusters_list: Repeated<TcpProxyWeightedClusterClusterWeight> { Repeated<TcpProxyWeightedClusterClusterWeight>(self.n_clusters, self.clusters) }
 }
 
 /// One of the clusters and its weight.
 public typealias TcpProxyWeightedClusterClusterWeight = Envoy__Extensions__Filters__Network__TcpProxy__V3__TcpProxy__WeightedCluster__ClusterWeight
 extension TcpProxyWeightedClusterClusterWeight: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(492) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__filters__network__tcp_proxy__v3__tcp_proxy__weighted_cluster__cluster_weight) }
 }
 
 /// When the upstream connection is opened.

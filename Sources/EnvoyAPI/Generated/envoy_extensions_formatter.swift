@@ -7,11 +7,11 @@ import Protobuf
 /// The %METADATA% operator in formats. Empty.
 public typealias MetadataFormatter = Envoy__Extensions__Formatter__Metadata__V3__Metadata
 extension MetadataFormatter: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(493) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__formatter__metadata__v3__metadata) }
 }
 
 /// The %REQ_WITHOUT_QUERY% operator in formats. Empty.
 public typealias ReqWithoutQuery = Envoy__Extensions__Formatter__ReqWithoutQuery__V3__ReqWithoutQuery
 extension ReqWithoutQuery: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(494) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__formatter__req_without_query__v3__req_without_query) }
 }

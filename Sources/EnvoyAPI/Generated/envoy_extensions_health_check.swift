@@ -7,5 +7,5 @@ import Protobuf
 /// Writes health-check events to a file.
 public typealias HealthCheckEventFileSink = Envoy__Extensions__HealthCheck__EventSinks__File__V3__HealthCheckEventFileSink
 extension HealthCheckEventFileSink: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(495) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__health_check__event_sinks__file__v3__health_check_event_file_sink) }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// Keeps the case of header names.
 public typealias PreserveCaseFormatterConfig = Envoy__Extensions__Http__HeaderFormatters__PreserveCase__V3__PreserveCaseFormatterConfig
 extension PreserveCaseFormatterConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(496) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__http__header_formatters__preserve_case__v3__preserve_case_formatter_config) }
     public mutating func set(forward_reason_phrase value: Bool) { self.forward_reason_phrase = value ? 1 : 0 }
 }
 
@@ -21,24 +21,24 @@ extension PreserveCaseFormatterConfigFormatterTypeOnEnvoyHeaders {
 /// Takes the client's address from X-Forwarded-For.
 public typealias XffConfig = Envoy__Extensions__Http__OriginalIpDetection__Xff__V3__XffConfig
 extension XffConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(497) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__http__original_ip_detection__xff__v3__xff_config) }
 }
 
 /// Networks whose proxies are trusted.
 public typealias XffTrustedCidrs = Envoy__Extensions__Http__OriginalIpDetection__Xff__V3__XffTrustedCidrs
 extension XffTrustedCidrs: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(498) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__http__original_ip_detection__xff__v3__xff_trusted_cidrs) }
     public var cidrs_list: Repeated<CidrRange> { Repeated<CidrRange>(self.n_cidrs, self.cidrs) }
 }
 
 /// Keeps the endpoint of a session in a cookie.
 public typealias CookieBasedSessionState = Envoy__Extensions__Http__StatefulSession__Cookie__V3__CookieBasedSessionState
 extension CookieBasedSessionState: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(499) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__http__stateful_session__cookie__v3__cookie_based_session_state) }
 }
 
 /// Keeps the endpoint of a session in a header.
 public typealias HeaderBasedSessionState = Envoy__Extensions__Http__StatefulSession__Header__V3__HeaderBasedSessionState
 extension HeaderBasedSessionState: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(500) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__http__stateful_session__header__v3__header_based_session_state) }
 }

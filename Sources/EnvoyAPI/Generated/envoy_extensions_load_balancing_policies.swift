@@ -7,20 +7,20 @@ import Protobuf
 /// Round robin, weighted by the load that endpoints report.
 public typealias ClientSideWeightedRoundRobin = Envoy__Extensions__LoadBalancingPolicies__ClientSideWeightedRoundRobin__V3__ClientSideWeightedRoundRobin
 extension ClientSideWeightedRoundRobin: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(501) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__client_side_weighted_round_robin__v3__client_side_weighted_round_robin) }
     public var metric_names_for_computing_utilization_list: RepeatedStrings { RepeatedStrings(self.n_metric_names_for_computing_utilization, self.metric_names_for_computing_utilization) }
 }
 
 /// The cluster type brings its own balancing. Empty.
 public typealias ClusterProvided = Envoy__Extensions__LoadBalancingPolicies__ClusterProvided__V3__ClusterProvided
 extension ClusterProvided: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(502) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__cluster_provided__v3__cluster_provided) }
 }
 
 /// Settings shared by ring hash and Maglev.
 public typealias ConsistentHashingLbConfig = Envoy__Extensions__LoadBalancingPolicies__Common__V3__ConsistentHashingLbConfig
 extension ConsistentHashingLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(503) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__common__v3__consistent_hashing_lb_config) }
     public mutating func set(use_hostname_for_hashing value: Bool) { self.use_hostname_for_hashing = value ? 1 : 0 }
     public var hash_policy_list: Repeated<RouteActionHashPolicy> { Repeated<RouteActionHashPolicy>(self.n_hash_policy, self.hash_policy) }
 }
@@ -28,7 +28,7 @@ extension ConsistentHashingLbConfig: ProtobufMessage {
 /// How localities are chosen: by zone or by weight.
 public typealias LocalityLbConfig = Envoy__Extensions__LoadBalancingPolicies__Common__V3__LocalityLbConfig
 extension LocalityLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(504) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__common__v3__locality_lb_config) }
     public mutating func set(zone_aware_lb_config value: UnsafeMutablePointer<LocalityLbConfigZoneAwareLbConfig>) { self.zone_aware_lb_config = value; self.locality_config_specifier_case = .init(1) }
     public mutating func set(locality_weighted_lb_config value: UnsafeMutablePointer<LocalityLbConfigLocalityWeightedLbConfig>) { self.locality_weighted_lb_config = value; self.locality_config_specifier_case = .init(2) }
     public enum LocalityConfigSpecifierChoice {
@@ -47,13 +47,13 @@ extension LocalityLbConfig: ProtobufMessage {
 /// By the weights of localities. Empty.
 public typealias LocalityLbConfigLocalityWeightedLbConfig = Envoy__Extensions__LoadBalancingPolicies__Common__V3__LocalityLbConfig__LocalityWeightedLbConfig
 extension LocalityLbConfigLocalityWeightedLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(505) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__common__v3__locality_lb_config__locality_weighted_lb_config) }
 }
 
 /// Prefers the proxy's own zone.
 public typealias LocalityLbConfigZoneAwareLbConfig = Envoy__Extensions__LoadBalancingPolicies__Common__V3__LocalityLbConfig__ZoneAwareLbConfig
 extension LocalityLbConfigZoneAwareLbConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(506) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__common__v3__locality_lb_config__zone_aware_lb_config) }
     public mutating func set(fail_traffic_on_panic value: Bool) { self.fail_traffic_on_panic = value ? 1 : 0 }
     public mutating func set(force_locality_direct_routing value: Bool) { self.force_locality_direct_routing = value ? 1 : 0 }
 }
@@ -61,7 +61,7 @@ extension LocalityLbConfigZoneAwareLbConfig: ProtobufMessage {
 /// Stays in the own zone while enough endpoints are there.
 public typealias LocalityLbConfigZoneAwareLbConfigForceLocalZone = Envoy__Extensions__LoadBalancingPolicies__Common__V3__LocalityLbConfig__ZoneAwareLbConfig__ForceLocalZone
 extension LocalityLbConfigZoneAwareLbConfigForceLocalZone: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(507) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__common__v3__locality_lb_config__zone_aware_lb_config__force_local_zone) }
 }
 
 /// What the share of a locality is counted by.
@@ -74,13 +74,13 @@ extension LocalityLbConfigZoneAwareLbConfigLocalityBasis {
 /// Gives new endpoints their share of traffic little by little.
 public typealias LbPolicySlowStartConfig = Envoy__Extensions__LoadBalancingPolicies__Common__V3__SlowStartConfig
 extension LbPolicySlowStartConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(508) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__common__v3__slow_start_config) }
 }
 
 /// The endpoint with the fewest requests, of all or of a few at random.
 public typealias LeastRequest = Envoy__Extensions__LoadBalancingPolicies__LeastRequest__V3__LeastRequest
 extension LeastRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(509) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__least_request__v3__least_request) }
 }
 
 /// Look at a few or at all.
@@ -93,39 +93,39 @@ extension LeastRequestSelectionMethod {
 /// Consistent hashing with a Maglev table.
 public typealias Maglev = Envoy__Extensions__LoadBalancingPolicies__Maglev__V3__Maglev
 extension Maglev: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(510) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__maglev__v3__maglev) }
 }
 
 /// Uses the endpoint that a header or metadata name, else a policy.
 public typealias OverrideHost = Envoy__Extensions__LoadBalancingPolicies__OverrideHost__V3__OverrideHost
 extension OverrideHost: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(511) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__override_host__v3__override_host) }
     public var override_host_sources_list: Repeated<OverrideHostOverrideHostSource> { Repeated<OverrideHostOverrideHostSource>(self.n_override_host_sources, self.override_host_sources) }
 }
 
 /// Where the endpoint's name is read from.
 public typealias OverrideHostOverrideHostSource = Envoy__Extensions__LoadBalancingPolicies__OverrideHost__V3__OverrideHost__OverrideHostSource
 extension OverrideHostOverrideHostSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(512) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__override_host__v3__override_host__override_host_source) }
 }
 
 /// The first endpoint that can be reached.
 public typealias PickFirst = Envoy__Extensions__LoadBalancingPolicies__PickFirst__V3__PickFirst
 extension PickFirst: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(513) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__pick_first__v3__pick_first) }
     public mutating func set(shuffle_address_list value: Bool) { self.shuffle_address_list = value ? 1 : 0 }
 }
 
 /// An endpoint at random.
 public typealias Random = Envoy__Extensions__LoadBalancingPolicies__Random__V3__Random
 extension Random: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(514) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__random__v3__random) }
 }
 
 /// Consistent hashing with a ring.
 public typealias RingHash = Envoy__Extensions__LoadBalancingPolicies__RingHash__V3__RingHash
 extension RingHash: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(515) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__ring_hash__v3__ring_hash) }
     public mutating func set(use_hostname_for_hashing value: Bool) { self.use_hostname_for_hashing = value ? 1 : 0 }
 }
 
@@ -140,13 +140,13 @@ extension RingHashHashFunction {
 /// One endpoint after the other, by weight.
 public typealias RoundRobin = Envoy__Extensions__LoadBalancingPolicies__RoundRobin__V3__RoundRobin
 extension RoundRobin: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(516) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__round_robin__v3__round_robin) }
 }
 
 /// Divides the endpoints by metadata and balances within one part.
 public typealias Subset = Envoy__Extensions__LoadBalancingPolicies__Subset__V3__Subset
 extension Subset: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(517) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__subset__v3__subset) }
     public var subset_selectors_list: Repeated<SubsetLbSubsetSelector> { Repeated<SubsetLbSubsetSelector>(self.n_subset_selectors, self.subset_selectors) }
     public mutating func set(allow_redundant_keys value: Bool) { self.allow_redundant_keys = value ? 1 : 0 }
     public mutating func set(locality_weight_aware value: Bool) { self.locality_weight_aware = value ? 1 : 0 }
@@ -173,7 +173,7 @@ extension SubsetLbSubsetMetadataFallbackPolicy {
 /// One set of metadata keys that makes parts.
 public typealias SubsetLbSubsetSelector = Envoy__Extensions__LoadBalancingPolicies__Subset__V3__Subset__LbSubsetSelector
 extension SubsetLbSubsetSelector: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(518) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__subset__v3__subset__lb_subset_selector) }
     public var keys_list: RepeatedStrings { RepeatedStrings(self.n_keys, self.keys) }
     public mutating func set(single_host_per_subset value: Bool) { self.single_host_per_subset = value ? 1 : 0 }
     public var fallback_keys_subset_list: RepeatedStrings { RepeatedStrings(self.n_fallback_keys_subset, self.fallback_keys_subset) }
@@ -192,5 +192,5 @@ extension SubsetLbSubsetSelectorLbSubsetSelectorFallbackPolicy {
 /// Localities by weight, and a policy within each.
 public typealias WrrLocality = Envoy__Extensions__LoadBalancingPolicies__WrrLocality__V3__WrrLocality
 extension WrrLocality: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(519) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__load_balancing_policies__wrr_locality__v3__wrr_locality) }
 }

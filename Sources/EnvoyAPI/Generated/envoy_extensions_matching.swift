@@ -7,44 +7,44 @@ import Protobuf
 /// Matches on an environment variable.
 public typealias EnvironmentVariableConfig = Envoy__Extensions__Matching__CommonInputs__EnvironmentVariable__V3__Config
 extension EnvironmentVariableConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(520) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__environment_variable__v3__config) }
 }
 
 /// Matches on the ALPN protocols. Empty.
 public typealias ApplicationProtocolInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__ApplicationProtocolInput
 extension ApplicationProtocolInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(521) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__application_protocol_input) }
 }
 
 /// Matches on the destination address. Empty.
 public typealias DestinationIPInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__DestinationIPInput
 extension DestinationIPInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(522) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__destination_ipinput) }
 }
 
 /// Matches on the destination port. Empty.
 public typealias DestinationPortInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__DestinationPortInput
 extension DestinationPortInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(523) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__destination_port_input) }
 }
 
 /// Matches on the address of the directly connected peer. Empty.
 public typealias DirectSourceIPInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__DirectSourceIPInput
 extension DirectSourceIPInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(524) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__direct_source_ipinput) }
 }
 
 /// Matches on dynamic metadata.
 public typealias DynamicMetadataInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__DynamicMetadataInput
 extension DynamicMetadataInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(525) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__dynamic_metadata_input) }
     public var path_list: Repeated<DynamicMetadataInputPathSegment> { Repeated<DynamicMetadataInputPathSegment>(self.n_path, self.path) }
 }
 
 /// One step into nested metadata.
 public typealias DynamicMetadataInputPathSegment = Envoy__Extensions__Matching__CommonInputs__Network__V3__DynamicMetadataInput__PathSegment
 extension DynamicMetadataInputPathSegment: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(526) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__dynamic_metadata_input__path_segment) }
     public mutating func set(key value: UnsafeMutablePointer<CChar>) { self.key = value; self.segment_case = .init(1) }
     public enum SegmentChoice {
         case key(String)
@@ -60,66 +60,66 @@ extension DynamicMetadataInputPathSegment: ProtobufMessage {
 /// Matches on an object in the filter state.
 public typealias FilterStateInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__FilterStateInput
 extension FilterStateInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(527) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__filter_state_input) }
 }
 
 /// Matches on the network namespace of the listener's address. Empty.
 public typealias NetworkNamespaceInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__NetworkNamespaceInput
 extension NetworkNamespaceInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(528) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__network_namespace_input) }
 }
 
 /// Matches on the TLS server name. Empty.
 public typealias ServerNameInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__ServerNameInput
 extension ServerNameInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(529) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__server_name_input) }
 }
 
 /// Matches on the source address. Empty.
 public typealias SourceIPInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__SourceIPInput
 extension SourceIPInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(530) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__source_ipinput) }
 }
 
 /// Matches on the source port. Empty.
 public typealias SourcePortInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__SourcePortInput
 extension SourcePortInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(531) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__source_port_input) }
 }
 
 /// Matches on whether the source is this machine. Empty.
 public typealias SourceTypeInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__SourceTypeInput
 extension SourceTypeInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(532) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__source_type_input) }
 }
 
 /// Matches on the detected transport protocol. Empty.
 public typealias TransportProtocolInput = Envoy__Extensions__Matching__CommonInputs__Network__V3__TransportProtocolInput
 extension TransportProtocolInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(533) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__network__v3__transport_protocol_input) }
 }
 
 /// Matches on the DNS names of the peer's certificate. Empty.
 public typealias DnsSanInput = Envoy__Extensions__Matching__CommonInputs__Ssl__V3__DnsSanInput
 extension DnsSanInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(534) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__ssl__v3__dns_san_input) }
 }
 
 /// Matches on the subject of the peer's certificate. Empty.
 public typealias SubjectInput = Envoy__Extensions__Matching__CommonInputs__Ssl__V3__SubjectInput
 extension SubjectInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(535) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__ssl__v3__subject_input) }
 }
 
 /// Matches on the URIs of the peer's certificate. Empty.
 public typealias UriSanInput = Envoy__Extensions__Matching__CommonInputs__Ssl__V3__UriSanInput
 extension UriSanInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(536) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__common_inputs__ssl__v3__uri_san_input) }
 }
 
 /// Matches an address against networks.
 public typealias IpInputMatcher = Envoy__Extensions__Matching__InputMatchers__Ip__V3__Ip
 extension IpInputMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(537) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__matching__input_matchers__ip__v3__ip) }
     public var cidr_ranges_list: Repeated<CidrRange> { Repeated<CidrRange>(self.n_cidr_ranges, self.cidr_ranges) }
 }

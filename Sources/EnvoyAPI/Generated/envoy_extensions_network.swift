@@ -7,14 +7,14 @@ import Protobuf
 /// DNS through Apple's API.
 public typealias AppleDnsResolverConfig = Envoy__Extensions__Network__DnsResolver__Apple__V3__AppleDnsResolverConfig
 extension AppleDnsResolverConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(538) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__network__dns_resolver__apple__v3__apple_dns_resolver_config) }
     public mutating func set(include_unroutable_families value: Bool) { self.include_unroutable_families = value ? 1 : 0 }
 }
 
 /// DNS through c-ares.
 public typealias CaresDnsResolverConfig = Envoy__Extensions__Network__DnsResolver__Cares__V3__CaresDnsResolverConfig
 extension CaresDnsResolverConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(539) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__network__dns_resolver__cares__v3__cares_dns_resolver_config) }
     public var resolvers_list: Repeated<Address> { Repeated<Address>(self.n_resolvers, self.resolvers) }
     public mutating func set(use_resolvers_as_fallback value: Bool) { self.use_resolvers_as_fallback = value ? 1 : 0 }
     public mutating func set(filter_unroutable_families value: Bool) { self.filter_unroutable_families = value ? 1 : 0 }
@@ -25,5 +25,5 @@ extension CaresDnsResolverConfig: ProtobufMessage {
 /// DNS through getaddrinfo(3).
 public typealias GetAddrInfoDnsResolverConfig = Envoy__Extensions__Network__DnsResolver__Getaddrinfo__V3__GetAddrInfoDnsResolverConfig
 extension GetAddrInfoDnsResolverConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(540) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__network__dns_resolver__getaddrinfo__v3__get_addr_info_dns_resolver_config) }
 }

@@ -7,11 +7,11 @@ import Protobuf
 /// Matches a path against a URI template.
 public typealias UriTemplateMatchConfig = Envoy__Extensions__Path__Match__UriTemplate__V3__UriTemplateMatchConfig
 extension UriTemplateMatchConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(541) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__path__match__uri_template__v3__uri_template_match_config) }
 }
 
 /// Rewrites a path with the variables of a URI template.
 public typealias UriTemplateRewriteConfig = Envoy__Extensions__Path__Rewrite__UriTemplate__V3__UriTemplateRewriteConfig
 extension UriTemplateRewriteConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(542) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__path__rewrite__uri_template__v3__uri_template_rewrite_config) }
 }

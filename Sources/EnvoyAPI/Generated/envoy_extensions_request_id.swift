@@ -7,5 +7,5 @@ import Protobuf
 /// Request ids as UUIDs that carry the trace decision.
 public typealias UuidRequestIdConfig = Envoy__Extensions__RequestId__Uuid__V3__UuidRequestIdConfig
 extension UuidRequestIdConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(543) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__request_id__uuid__v3__uuid_request_id_config) }
 }

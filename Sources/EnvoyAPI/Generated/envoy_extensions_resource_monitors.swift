@@ -7,13 +7,13 @@ import Protobuf
 /// Pressure: memory of the control group.
 public typealias CgroupMemoryConfig = Envoy__Extensions__ResourceMonitors__CgroupMemory__V3__CgroupMemoryConfig
 extension CgroupMemoryConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(544) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__resource_monitors__cgroup_memory__v3__cgroup_memory_config) }
 }
 
 /// Pressure: use of the CPUs.
 public typealias CpuUtilizationConfig = Envoy__Extensions__ResourceMonitors__CpuUtilization__V3__CpuUtilizationConfig
 extension CpuUtilizationConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(545) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__resource_monitors__cpu_utilization__v3__cpu_utilization_config) }
 }
 
 /// Of the machine or of the container.
@@ -26,17 +26,17 @@ extension CpuUtilizationConfigUtilizationComputeStrategy {
 /// Pressure: downstream connections.
 public typealias DownstreamConnectionsConfig = Envoy__Extensions__ResourceMonitors__DownstreamConnections__V3__DownstreamConnectionsConfig
 extension DownstreamConnectionsConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(546) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__resource_monitors__downstream_connections__v3__downstream_connections_config) }
 }
 
 /// Pressure: heap in use, of a fixed size in bytes.
 public typealias FixedHeapConfig = Envoy__Extensions__ResourceMonitors__FixedHeap__V3__FixedHeapConfig
 extension FixedHeapConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(547) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__resource_monitors__fixed_heap__v3__fixed_heap_config) }
 }
 
 /// Pressure: a number in a file, for tests.
 public typealias InjectedResourceConfig = Envoy__Extensions__ResourceMonitors__InjectedResource__V3__InjectedResourceConfig
 extension InjectedResourceConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(548) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__resource_monitors__injected_resource__v3__injected_resource_config) }
 }

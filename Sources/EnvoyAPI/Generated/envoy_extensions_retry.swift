@@ -7,17 +7,17 @@ import Protobuf
 /// Retries avoid canaries. Empty.
 public typealias OmitCanaryHostsPredicate = Envoy__Extensions__Retry__Host__OmitCanaryHosts__V3__OmitCanaryHostsPredicate
 extension OmitCanaryHostsPredicate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(549) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__retry__host__omit_canary_hosts__v3__omit_canary_hosts_predicate) }
 }
 
 /// Retries avoid hosts with these metadata.
 public typealias OmitHostMetadataConfig = Envoy__Extensions__Retry__Host__OmitHostMetadata__V3__OmitHostMetadataConfig
 extension OmitHostMetadataConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(550) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__retry__host__omit_host_metadata__v3__omit_host_metadata_config) }
 }
 
 /// Retries avoid hosts already tried. Empty.
 public typealias PreviousHostsPredicate = Envoy__Extensions__Retry__Host__PreviousHosts__V3__PreviousHostsPredicate
 extension PreviousHostsPredicate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(551) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__retry__host__previous_hosts__v3__previous_hosts_predicate) }
 }

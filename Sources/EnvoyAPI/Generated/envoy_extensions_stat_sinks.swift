@@ -7,7 +7,7 @@ import Protobuf
 /// Statistics to an OpenTelemetry collector.
 public typealias SinkConfig = Envoy__Extensions__StatSinks__OpenTelemetry__V3__SinkConfig
 extension SinkConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(552) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__stat_sinks__open_telemetry__v3__sink_config) }
     public mutating func set(grpc_service value: UnsafeMutablePointer<GrpcService>) { self.grpc_service = value; self.protocol_specifier_case = .init(1) }
     public var resource_detectors_list: Repeated<TypedExtensionConfig> { Repeated<TypedExtensionConfig>(self.n_resource_detectors, self.resource_detectors) }
     public mutating func set(report_counters_as_deltas value: Bool) { self.report_counters_as_deltas = value ? 1 : 0 }
@@ -26,12 +26,12 @@ extension SinkConfig: ProtobufMessage {
 /// Gives matching statistics another name and labels.
 public typealias SinkConfigConversionAction = Envoy__Extensions__StatSinks__OpenTelemetry__V3__SinkConfig__ConversionAction
 extension SinkConfigConversionAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(553) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__stat_sinks__open_telemetry__v3__sink_config__conversion_action) }
     public var static_metric_labels_list: Repeated<OtelKeyValue> { Repeated<OtelKeyValue>(self.n_static_metric_labels, self.static_metric_labels) }
 }
 
 /// Leaves matching statistics out. Empty.
 public typealias SinkConfigDropAction = Envoy__Extensions__StatSinks__OpenTelemetry__V3__SinkConfig__DropAction
 extension SinkConfigDropAction: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(554) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__stat_sinks__open_telemetry__v3__sink_config__drop_action) }
 }

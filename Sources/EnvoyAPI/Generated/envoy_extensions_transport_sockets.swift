@@ -7,20 +7,20 @@ import Protobuf
 /// Passes metadata to a listener inside the proxy.
 public typealias InternalUpstreamTransport = Envoy__Extensions__TransportSockets__InternalUpstream__V3__InternalUpstreamTransport
 extension InternalUpstreamTransport: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(555) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__internal_upstream__v3__internal_upstream_transport) }
     public var passthrough_metadata_list: Repeated<InternalUpstreamTransportMetadataValueSource> { Repeated<InternalUpstreamTransportMetadataValueSource>(self.n_passthrough_metadata, self.passthrough_metadata) }
 }
 
 /// Which metadata, and from where.
 public typealias InternalUpstreamTransportMetadataValueSource = Envoy__Extensions__TransportSockets__InternalUpstream__V3__InternalUpstreamTransport__MetadataValueSource
 extension InternalUpstreamTransportMetadataValueSource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(556) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__internal_upstream__v3__internal_upstream_transport__metadata_value_source) }
 }
 
 /// Writes the PROXY header to the upstream.
 public typealias ProxyProtocolUpstreamTransport = Envoy__Extensions__TransportSockets__ProxyProtocol__V3__ProxyProtocolUpstreamTransport
 extension ProxyProtocolUpstreamTransport: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(557) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__proxy_protocol__v3__proxy_protocol_upstream_transport) }
     public mutating func set(allow_unspecified_address value: Bool) { self.allow_unspecified_address = value ? 1 : 0 }
     public mutating func set(tlv_as_pool_key value: Bool) { self.tlv_as_pool_key = value ? 1 : 0 }
 }
@@ -28,37 +28,37 @@ extension ProxyProtocolUpstreamTransport: ProtobufMessage {
 /// QUIC on a listener.
 public typealias QuicDownstreamTransport = Envoy__Extensions__TransportSockets__Quic__V3__QuicDownstreamTransport
 extension QuicDownstreamTransport: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(558) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__quic__v3__quic_downstream_transport) }
 }
 
 /// QUIC to an upstream.
 public typealias QuicUpstreamTransport = Envoy__Extensions__TransportSockets__Quic__V3__QuicUpstreamTransport
 extension QuicUpstreamTransport: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(559) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__quic__v3__quic_upstream_transport) }
 }
 
 /// Plain bytes. Empty.
 public typealias RawBuffer = Envoy__Extensions__TransportSockets__RawBuffer__V3__RawBuffer
 extension RawBuffer: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(560) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__raw_buffer__v3__raw_buffer) }
 }
 
 /// Statistics of the kernel's TCP, around another transport socket.
 public typealias TcpStatsConfig = Envoy__Extensions__TransportSockets__TcpStats__V3__Config
 extension TcpStatsConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(561) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tcp_stats__v3__config) }
 }
 
 /// A certificate provider that the bootstrap defines, and what of it is wanted.
 public typealias CertificateProviderPluginInstance = Envoy__Extensions__TransportSockets__Tls__V3__CertificateProviderPluginInstance
 extension CertificateProviderPluginInstance: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(562) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__certificate_provider_plugin_instance) }
 }
 
 /// How a peer's certificate is checked: roots, names, hashes, revocation.
 public typealias CertificateValidationContext = Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext
 extension CertificateValidationContext: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(563) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__certificate_validation_context) }
     public var verify_certificate_spki_list: RepeatedStrings { RepeatedStrings(self.n_verify_certificate_spki, self.verify_certificate_spki) }
     public var verify_certificate_hash_list: RepeatedStrings { RepeatedStrings(self.n_verify_certificate_hash, self.verify_certificate_hash) }
     public var match_typed_subject_alt_names_list: Repeated<SubjectAltNameMatcher> { Repeated<SubjectAltNameMatcher>(self.n_match_typed_subject_alt_names, self.match_typed_subject_alt_names) }
@@ -70,7 +70,7 @@ extension CertificateValidationContext: ProtobufMessage {
 /// Trust what the system trusts. Empty.
 public typealias CertificateValidationContextSystemRootCerts = Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext__SystemRootCerts
 extension CertificateValidationContextSystemRootCerts: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(564) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__certificate_validation_context__system_root_certs) }
 }
 
 /// Whether an untrusted chain is refused.
@@ -83,7 +83,7 @@ extension CertificateValidationContextTrustChainVerification {
 /// What both sides of TLS share: parameters, certificates, validation, ALPN.
 public typealias CommonTlsContext = Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext
 extension CommonTlsContext: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(565) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__common_tls_context) }
     public var tls_certificates_list: Repeated<TlsCertificate> { Repeated<TlsCertificate>(self.n_tls_certificates, self.tls_certificates) }
     public var tls_certificate_sds_secret_configs_list: Repeated<SdsSecretConfig> { Repeated<SdsSecretConfig>(self.n_tls_certificate_sds_secret_configs, self.tls_certificate_sds_secret_configs) }
     public mutating func set(validation_context value: UnsafeMutablePointer<CertificateValidationContext>) { self.validation_context = value; self.validation_context_type_case = .init(3) }
@@ -114,7 +114,7 @@ extension CommonTlsContext: ProtobufMessage {
 /// A certificate provider, as an extension.
 public typealias CommonTlsContextCertificateProvider = Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext__CertificateProvider
 extension CommonTlsContextCertificateProvider: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(566) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__common_tls_context__certificate_provider) }
     public mutating func set(typed_config value: UnsafeMutablePointer<TypedExtensionConfig>) { self.typed_config = value; self.config_case = .init(2) }
     public enum ConfigChoice {
         case typed_config(UnsafeMutablePointer<TypedExtensionConfig>)
@@ -130,19 +130,19 @@ extension CommonTlsContextCertificateProvider: ProtobufMessage {
 /// A certificate provider by name (superseded).
 public typealias CommonTlsContextCertificateProviderInstance = Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext__CertificateProviderInstance
 extension CommonTlsContextCertificateProviderInstance: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(567) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__common_tls_context__certificate_provider_instance) }
 }
 
 /// Validation given here, completed by what comes over SDS.
 public typealias CommonTlsContextCombinedCertificateValidationContext = Envoy__Extensions__TransportSockets__Tls__V3__CommonTlsContext__CombinedCertificateValidationContext
 extension CommonTlsContextCombinedCertificateValidationContext: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(568) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__common_tls_context__combined_certificate_validation_context) }
 }
 
 /// TLS on a listener.
 public typealias DownstreamTlsContext = Envoy__Extensions__TransportSockets__Tls__V3__DownstreamTlsContext
 extension DownstreamTlsContext: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(569) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__downstream_tls_context) }
     public mutating func set(session_ticket_keys value: UnsafeMutablePointer<TlsSessionTicketKeys>) { self.session_ticket_keys = value; self.session_ticket_keys_type_case = .init(4) }
     public mutating func set(session_ticket_keys_sds_secret_config value: UnsafeMutablePointer<SdsSecretConfig>) { self.session_ticket_keys_sds_secret_config = value; self.session_ticket_keys_type_case = .init(5) }
     public mutating func set(disable_stateless_session_resumption value: Bool) { self.disable_stateless_session_resumption = value ? 1 : 0; self.session_ticket_keys_type_case = .init(7) }
@@ -174,21 +174,21 @@ extension DownstreamTlsContextOcspStaplePolicy {
 /// A secret of any kind.
 public typealias GenericSecret = Envoy__Extensions__TransportSockets__Tls__V3__GenericSecret
 extension GenericSecret: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(570) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__generic_secret) }
     public var secrets_list: Repeated<GenericSecretSecretsEntry> { Repeated<GenericSecretSecretsEntry>(self.n_secrets, self.secrets) }
 }
 
 /// An entry of `envoy.extensions.transport_sockets.tls.v3.GenericSecret`'s map.
 public typealias GenericSecretSecretsEntry = Envoy__Extensions__TransportSockets__Tls__V3__GenericSecret__SecretsEntry
 extension GenericSecretSecretsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(825) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__generic_secret__secrets_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<DataSource>) { self.key = key; self.value = value }
 }
 
 /// Signs and decrypts elsewhere, as an extension.
 public typealias PrivateKeyProvider = Envoy__Extensions__TransportSockets__Tls__V3__PrivateKeyProvider
 extension PrivateKeyProvider: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(571) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__private_key_provider) }
     public mutating func set(typed_config value: UnsafeMutablePointer<ProtobufAny>) { self.typed_config = value; self.config_type_case = .init(3) }
     public mutating func set(fallback value: Bool) { self.fallback = value ? 1 : 0 }
     public enum ConfigTypeChoice {
@@ -205,26 +205,26 @@ extension PrivateKeyProvider: ProtobufMessage {
 /// Checks SPIFFE identities by trust domain.
 public typealias SPIFFECertValidatorConfig = Envoy__Extensions__TransportSockets__Tls__V3__SPIFFECertValidatorConfig
 extension SPIFFECertValidatorConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(572) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__spiffecert_validator_config) }
     public var trust_domains_list: Repeated<SPIFFECertValidatorConfigTrustDomain> { Repeated<SPIFFECertValidatorConfigTrustDomain>(self.n_trust_domains, self.trust_domains) }
 }
 
 /// A trust domain and its bundle.
 public typealias SPIFFECertValidatorConfigTrustDomain = Envoy__Extensions__TransportSockets__Tls__V3__SPIFFECertValidatorConfig__TrustDomain
 extension SPIFFECertValidatorConfigTrustDomain: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(573) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__spiffecert_validator_config__trust_domain) }
 }
 
 /// The name of a secret and where it comes from.
 public typealias SdsSecretConfig = Envoy__Extensions__TransportSockets__Tls__V3__SdsSecretConfig
 extension SdsSecretConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(574) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__sds_secret_config) }
 }
 
 /// A certificate, a validation context, ticket keys or any other secret. The resource of SDS.
 public typealias Secret = Envoy__Extensions__TransportSockets__Tls__V3__Secret
 extension Secret: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(575) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__secret) }
     public mutating func set(tls_certificate value: UnsafeMutablePointer<TlsCertificate>) { self.tls_certificate = value; self.type_case = .init(2) }
     public mutating func set(session_ticket_keys value: UnsafeMutablePointer<TlsSessionTicketKeys>) { self.session_ticket_keys = value; self.type_case = .init(3) }
     public mutating func set(validation_context value: UnsafeMutablePointer<CertificateValidationContext>) { self.validation_context = value; self.type_case = .init(4) }
@@ -249,7 +249,7 @@ extension Secret: ProtobufMessage {
 /// A condition on one kind of subject alternative name.
 public typealias SubjectAltNameMatcher = Envoy__Extensions__TransportSockets__Tls__V3__SubjectAltNameMatcher
 extension SubjectAltNameMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(576) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__subject_alt_name_matcher) }
 }
 
 /// The kinds of names.
@@ -266,14 +266,14 @@ extension SubjectAltNameMatcherSanType {
 /// A certificate chain and its private key.
 public typealias TlsCertificate = Envoy__Extensions__TransportSockets__Tls__V3__TlsCertificate
 extension TlsCertificate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(577) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__tls_certificate) }
     public var signed_certificate_timestamp_list: Repeated<DataSource> { Repeated<DataSource>(self.n_signed_certificate_timestamp, self.signed_certificate_timestamp) }
 }
 
 /// Writes session keys for some connections, for debugging.
 public typealias TlsKeyLog = Envoy__Extensions__TransportSockets__Tls__V3__TlsKeyLog
 extension TlsKeyLog: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(578) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__tls_key_log) }
     public var local_address_range_list: Repeated<CidrRange> { Repeated<CidrRange>(self.n_local_address_range, self.local_address_range) }
     public var remote_address_range_list: Repeated<CidrRange> { Repeated<CidrRange>(self.n_remote_address_range, self.remote_address_range) }
 }
@@ -281,7 +281,7 @@ extension TlsKeyLog: ProtobufMessage {
 /// Versions, ciphers, curves and signature algorithms.
 public typealias TlsParameters = Envoy__Extensions__TransportSockets__Tls__V3__TlsParameters
 extension TlsParameters: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(579) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__tls_parameters) }
     public var cipher_suites_list: RepeatedStrings { RepeatedStrings(self.n_cipher_suites, self.cipher_suites) }
     public var ecdh_curves_list: RepeatedStrings { RepeatedStrings(self.n_ecdh_curves, self.ecdh_curves) }
     public var signature_algorithms_list: RepeatedStrings { RepeatedStrings(self.n_signature_algorithms, self.signature_algorithms) }
@@ -307,14 +307,14 @@ extension TlsParametersTlsProtocol {
 /// Keys for session tickets: the first encrypts, all decrypt.
 public typealias TlsSessionTicketKeys = Envoy__Extensions__TransportSockets__Tls__V3__TlsSessionTicketKeys
 extension TlsSessionTicketKeys: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(580) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__tls_session_ticket_keys) }
     public var keys_list: Repeated<DataSource> { Repeated<DataSource>(self.n_keys, self.keys) }
 }
 
 /// TLS to an upstream.
 public typealias UpstreamTlsContext = Envoy__Extensions__TransportSockets__Tls__V3__UpstreamTlsContext
 extension UpstreamTlsContext: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(581) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__transport_sockets__tls__v3__upstream_tls_context) }
     public mutating func set(auto_host_sni value: Bool) { self.auto_host_sni = value ? 1 : 0 }
     public mutating func set(auto_sni_san_validation value: Bool) { self.auto_sni_san_validation = value ? 1 : 0 }
     public mutating func set(allow_renegotiation value: Bool) { self.allow_renegotiation = value ? 1 : 0 }

@@ -7,31 +7,31 @@ import Protobuf
 /// Upstream connections by the request: HTTP or TCP. Empty.
 public typealias HttpGenericConnectionPoolProto = Envoy__Extensions__Upstreams__Http__Generic__V3__GenericConnectionPoolProto
 extension HttpGenericConnectionPoolProto: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(582) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__http__generic__v3__generic_connection_pool_proto) }
 }
 
 /// Upstream connections over HTTP. Empty.
 public typealias HttpConnectionPoolProto = Envoy__Extensions__Upstreams__Http__Http__V3__HttpConnectionPoolProto
 extension HttpConnectionPoolProto: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(583) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__http__http__v3__http_connection_pool_proto) }
 }
 
 /// Upstream connections over TCP, for CONNECT. Empty.
 public typealias TcpConnectionPoolProto = Envoy__Extensions__Upstreams__Http__Tcp__V3__TcpConnectionPoolProto
 extension TcpConnectionPoolProto: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(584) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__http__tcp__v3__tcp_connection_pool_proto) }
 }
 
 /// Upstream sessions over UDP, for CONNECT-UDP. Empty.
 public typealias UdpConnectionPoolProto = Envoy__Extensions__Upstreams__Http__Udp__V3__UdpConnectionPoolProto
 extension UdpConnectionPoolProto: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(585) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__http__udp__v3__udp_connection_pool_proto) }
 }
 
 /// Which HTTP version an upstream is spoken to, and with which options and filters.
 public typealias HttpProtocolOptions = Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions
 extension HttpProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(586) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__http__v3__http_protocol_options) }
     public mutating func set(explicit_http_config value: UnsafeMutablePointer<HttpProtocolOptionsExplicitHttpConfig>) { self.explicit_http_config = value; self.upstream_protocol_options_case = .init(3) }
     public mutating func set(use_downstream_protocol_config value: UnsafeMutablePointer<HttpProtocolOptionsUseDownstreamHttpConfig>) { self.use_downstream_protocol_config = value; self.upstream_protocol_options_case = .init(4) }
     public mutating func set(auto_config value: UnsafeMutablePointer<HttpProtocolOptionsAutoHttpConfig>) { self.auto_config = value; self.upstream_protocol_options_case = .init(5) }
@@ -56,13 +56,13 @@ extension HttpProtocolOptions: ProtobufMessage {
 /// The version that ALPN finds.
 public typealias HttpProtocolOptionsAutoHttpConfig = Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__AutoHttpConfig
 extension HttpProtocolOptionsAutoHttpConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(587) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__http__v3__http_protocol_options__auto_http_config) }
 }
 
 /// A fixed version.
 public typealias HttpProtocolOptionsExplicitHttpConfig = Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__ExplicitHttpConfig
 extension HttpProtocolOptionsExplicitHttpConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(588) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__http__v3__http_protocol_options__explicit_http_config) }
     public mutating func set(http_protocol_options value: UnsafeMutablePointer<Http1ProtocolOptions>) { self.http_protocol_options = value; self.protocol_config_case = .init(1) }
     public mutating func set(http2_protocol_options value: UnsafeMutablePointer<Http2ProtocolOptions>) { self.http2_protocol_options = value; self.protocol_config_case = .init(2) }
     public mutating func set(http3_protocol_options value: UnsafeMutablePointer<Http3ProtocolOptions>) { self.http3_protocol_options = value; self.protocol_config_case = .init(3) }
@@ -84,23 +84,23 @@ extension HttpProtocolOptionsExplicitHttpConfig: ProtobufMessage {
 /// Which responses count as errors of the endpoint.
 public typealias HttpProtocolOptionsOutlierDetection = Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__OutlierDetection
 extension HttpProtocolOptionsOutlierDetection: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(589) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__http__v3__http_protocol_options__outlier_detection) }
 }
 
 /// The version of the downstream request.
 public typealias HttpProtocolOptionsUseDownstreamHttpConfig = Envoy__Extensions__Upstreams__Http__V3__HttpProtocolOptions__UseDownstreamHttpConfig
 extension HttpProtocolOptionsUseDownstreamHttpConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(590) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__http__v3__http_protocol_options__use_downstream_http_config) }
 }
 
 /// Upstream connections of a TCP proxy: TCP or HTTP tunnels. Empty.
 public typealias TcpGenericConnectionPoolProto = Envoy__Extensions__Upstreams__Tcp__Generic__V3__GenericConnectionPoolProto
 extension TcpGenericConnectionPoolProto: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(591) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__tcp__generic__v3__generic_connection_pool_proto) }
 }
 
 /// Options of upstream TCP connections.
 public typealias UpstreamTcpProtocolOptions = Envoy__Extensions__Upstreams__Tcp__V3__TcpProtocolOptions
 extension UpstreamTcpProtocolOptions: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(592) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__extensions__upstreams__tcp__v3__tcp_protocol_options) }
 }

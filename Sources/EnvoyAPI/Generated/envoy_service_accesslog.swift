@@ -7,7 +7,7 @@ import Protobuf
 /// Entries that a proxy sends; the first message says who it is.
 public typealias StreamAccessLogsMessage = Envoy__Service__Accesslog__V3__StreamAccessLogsMessage
 extension StreamAccessLogsMessage: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(593) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__accesslog__v3__stream_access_logs_message) }
     public mutating func set(http_logs value: UnsafeMutablePointer<StreamAccessLogsMessageHTTPAccessLogEntries>) { self.http_logs = value; self.log_entries_case = .init(2) }
     public mutating func set(tcp_logs value: UnsafeMutablePointer<StreamAccessLogsMessageTCPAccessLogEntries>) { self.tcp_logs = value; self.log_entries_case = .init(3) }
     public enum LogEntriesChoice {
@@ -26,25 +26,25 @@ extension StreamAccessLogsMessage: ProtobufMessage {
 /// HTTP entries.
 public typealias StreamAccessLogsMessageHTTPAccessLogEntries = Envoy__Service__Accesslog__V3__StreamAccessLogsMessage__HTTPAccessLogEntries
 extension StreamAccessLogsMessageHTTPAccessLogEntries: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(594) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__accesslog__v3__stream_access_logs_message__httpaccess_log_entries) }
     public var log_entry_list: Repeated<HTTPAccessLogEntry> { Repeated<HTTPAccessLogEntry>(self.n_log_entry, self.log_entry) }
 }
 
 /// The node and the log's name.
 public typealias StreamAccessLogsMessageIdentifier = Envoy__Service__Accesslog__V3__StreamAccessLogsMessage__Identifier
 extension StreamAccessLogsMessageIdentifier: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(595) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__accesslog__v3__stream_access_logs_message__identifier) }
 }
 
 /// TCP entries.
 public typealias StreamAccessLogsMessageTCPAccessLogEntries = Envoy__Service__Accesslog__V3__StreamAccessLogsMessage__TCPAccessLogEntries
 extension StreamAccessLogsMessageTCPAccessLogEntries: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(596) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__accesslog__v3__stream_access_logs_message__tcpaccess_log_entries) }
     public var log_entry_list: Repeated<TCPAccessLogEntry> { Repeated<TCPAccessLogEntry>(self.n_log_entry, self.log_entry) }
 }
 
 /// Never sent. Empty.
 public typealias StreamAccessLogsResponse = Envoy__Service__Accesslog__V3__StreamAccessLogsResponse
 extension StreamAccessLogsResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(597) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__accesslog__v3__stream_access_logs_response) }
 }

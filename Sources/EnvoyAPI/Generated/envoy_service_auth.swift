@@ -7,67 +7,67 @@ import Protobuf
 /// What is known of a request: peers, request, TLS, metadata.
 public typealias AttributeContext = Envoy__Service__Auth__V3__AttributeContext
 extension AttributeContext: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(598) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__attribute_context) }
     public var context_extensions_list: Repeated<AttributeContextContextExtensionsEntry> { Repeated<AttributeContextContextExtensionsEntry>(self.n_context_extensions, self.context_extensions) }
 }
 
 /// An entry of `envoy.service.auth.v3.AttributeContext`'s map.
 public typealias AttributeContextContextExtensionsEntry = Envoy__Service__Auth__V3__AttributeContext__ContextExtensionsEntry
 extension AttributeContextContextExtensionsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(826) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__attribute_context__context_extensions_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// The HTTP request.
 public typealias AttributeContextHttpRequest = Envoy__Service__Auth__V3__AttributeContext__HttpRequest
 extension AttributeContextHttpRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(599) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__attribute_context__http_request) }
     public var headers_list: Repeated<AttributeContextHttpRequestHeadersEntry> { Repeated<AttributeContextHttpRequestHeadersEntry>(self.n_headers, self.headers) }
 }
 
 /// An entry of `envoy.service.auth.v3.AttributeContext.HttpRequest`'s map.
 public typealias AttributeContextHttpRequestHeadersEntry = Envoy__Service__Auth__V3__AttributeContext__HttpRequest__HeadersEntry
 extension AttributeContextHttpRequestHeadersEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(827) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__attribute_context__http_request__headers_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// One end of the connection.
 public typealias AttributeContextPeer = Envoy__Service__Auth__V3__AttributeContext__Peer
 extension AttributeContextPeer: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(600) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__attribute_context__peer) }
     public var labels_list: Repeated<AttributeContextPeerLabelsEntry> { Repeated<AttributeContextPeerLabelsEntry>(self.n_labels, self.labels) }
 }
 
 /// An entry of `envoy.service.auth.v3.AttributeContext.Peer`'s map.
 public typealias AttributeContextPeerLabelsEntry = Envoy__Service__Auth__V3__AttributeContext__Peer__LabelsEntry
 extension AttributeContextPeerLabelsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(828) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__attribute_context__peer__labels_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// When the request came, and the request itself.
 public typealias AttributeContextRequest = Envoy__Service__Auth__V3__AttributeContext__Request
 extension AttributeContextRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(601) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__attribute_context__request) }
 }
 
 /// The TLS session.
 public typealias AttributeContextTLSSession = Envoy__Service__Auth__V3__AttributeContext__TLSSession
 extension AttributeContextTLSSession: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(602) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__attribute_context__tlssession) }
 }
 
 /// Asks whether a request may pass.
 public typealias CheckRequest = Envoy__Service__Auth__V3__CheckRequest
 extension CheckRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(603) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__check_request) }
 }
 
 /// The answer: a status, and what is changed.
 public typealias CheckResponse = Envoy__Service__Auth__V3__CheckResponse
 extension CheckResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(604) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__check_response) }
     public mutating func set(denied_response value: UnsafeMutablePointer<DeniedHttpResponse>) { self.denied_response = value; self.http_response_case = .init(2) }
     public mutating func set(ok_response value: UnsafeMutablePointer<OkHttpResponse>) { self.ok_response = value; self.http_response_case = .init(3) }
     public mutating func set(error_response value: UnsafeMutablePointer<DeniedHttpResponse>) { self.error_response = value; self.http_response_case = .init(5) }
@@ -89,14 +89,14 @@ extension CheckResponse: ProtobufMessage {
 /// What the client gets when the request may not pass.
 public typealias DeniedHttpResponse = Envoy__Service__Auth__V3__DeniedHttpResponse
 extension DeniedHttpResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(605) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__denied_http_response) }
     public var headers_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_headers, self.headers) }
 }
 
 /// What is changed in a request that may pass.
 public typealias OkHttpResponse = Envoy__Service__Auth__V3__OkHttpResponse
 extension OkHttpResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(606) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__ok_http_response) }
     public var headers_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_headers, self.headers) }
     public var headers_to_remove_list: RepeatedStrings { RepeatedStrings(self.n_headers_to_remove, self.headers_to_remove) }
     public var response_headers_to_add_list: Repeated<HeaderValueOption> { Repeated<HeaderValueOption>(self.n_response_headers_to_add, self.response_headers_to_add) }

@@ -7,7 +7,7 @@ import Protobuf
 /// Subscribes, unsubscribes, ACKs or NACKs on a delta stream.
 public typealias DeltaDiscoveryRequest = Envoy__Service__Discovery__V3__DeltaDiscoveryRequest
 extension DeltaDiscoveryRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(607) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__delta_discovery_request) }
     public var resource_names_subscribe_list: RepeatedStrings { RepeatedStrings(self.n_resource_names_subscribe, self.resource_names_subscribe) }
     public var resource_names_unsubscribe_list: RepeatedStrings { RepeatedStrings(self.n_resource_names_unsubscribe, self.resource_names_unsubscribe) }
     public var resource_locators_subscribe_list: Repeated<ResourceLocator> { Repeated<ResourceLocator>(self.n_resource_locators_subscribe, self.resource_locators_subscribe) }
@@ -18,14 +18,14 @@ extension DeltaDiscoveryRequest: ProtobufMessage {
 /// An entry of `envoy.service.discovery.v3.DeltaDiscoveryRequest`'s map.
 public typealias DeltaDiscoveryRequestInitialResourceVersionsEntry = Envoy__Service__Discovery__V3__DeltaDiscoveryRequest__InitialResourceVersionsEntry
 extension DeltaDiscoveryRequestInitialResourceVersionsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(829) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__delta_discovery_request__initial_resource_versions_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// What changed: resources, and names that are gone.
 public typealias DeltaDiscoveryResponse = Envoy__Service__Discovery__V3__DeltaDiscoveryResponse
 extension DeltaDiscoveryResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(608) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__delta_discovery_response) }
     public var resources_list: Repeated<Resource> { Repeated<Resource>(self.n_resources, self.resources) }
     public var removed_resources_list: RepeatedStrings { RepeatedStrings(self.n_removed_resources, self.removed_resources) }
     public var removed_resource_names_list: Repeated<ResourceName> { Repeated<ResourceName>(self.n_removed_resource_names, self.removed_resource_names) }
@@ -35,7 +35,7 @@ extension DeltaDiscoveryResponse: ProtobufMessage {
 /// Asks for resources, ACKs or NACKs on a state-of-the-world stream.
 public typealias DiscoveryRequest = Envoy__Service__Discovery__V3__DiscoveryRequest
 extension DiscoveryRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(609) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__discovery_request) }
     public var resource_names_list: RepeatedStrings { RepeatedStrings(self.n_resource_names, self.resource_names) }
     public var resource_locators_list: Repeated<ResourceLocator> { Repeated<ResourceLocator>(self.n_resource_locators, self.resource_locators) }
 }
@@ -43,7 +43,7 @@ extension DiscoveryRequest: ProtobufMessage {
 /// Resources of one type, with version and nonce.
 public typealias DiscoveryResponse = Envoy__Service__Discovery__V3__DiscoveryResponse
 extension DiscoveryResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(610) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__discovery_response) }
     public var resources_list: Repeated<ProtobufAny> { Repeated<ProtobufAny>(self.n_resources, self.resources) }
     public mutating func set(canary value: Bool) { self.canary = value ? 1 : 0 }
     public var resource_errors_list: Repeated<ResourceError> { Repeated<ResourceError>(self.n_resource_errors, self.resource_errors) }
@@ -52,7 +52,7 @@ extension DiscoveryResponse: ProtobufMessage {
 /// For which clients a variant of a resource is.
 public typealias DynamicParameterConstraints = Envoy__Service__Discovery__V3__DynamicParameterConstraints
 extension DynamicParameterConstraints: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(611) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__dynamic_parameter_constraints) }
     public mutating func set(constraint value: UnsafeMutablePointer<DynamicParameterConstraintsSingleConstraint>) { self.constraint = value; self.type_case = .init(1) }
     public mutating func set(or_constraints value: UnsafeMutablePointer<DynamicParameterConstraintsConstraintList>) { self.or_constraints = value; self.type_case = .init(2) }
     public mutating func set(and_constraints value: UnsafeMutablePointer<DynamicParameterConstraintsConstraintList>) { self.and_constraints = value; self.type_case = .init(3) }
@@ -77,14 +77,14 @@ extension DynamicParameterConstraints: ProtobufMessage {
 /// The constraints that and / or combine.
 public typealias DynamicParameterConstraintsConstraintList = Envoy__Service__Discovery__V3__DynamicParameterConstraints__ConstraintList
 extension DynamicParameterConstraintsConstraintList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(612) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__dynamic_parameter_constraints__constraint_list) }
     public var constraints_list: Repeated<DynamicParameterConstraints> { Repeated<DynamicParameterConstraints>(self.n_constraints, self.constraints) }
 }
 
 /// A condition on one parameter.
 public typealias DynamicParameterConstraintsSingleConstraint = Envoy__Service__Discovery__V3__DynamicParameterConstraints__SingleConstraint
 extension DynamicParameterConstraintsSingleConstraint: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(613) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__dynamic_parameter_constraints__single_constraint) }
     public mutating func set(value: UnsafeMutablePointer<CChar>) { self.value = value; self.constraint_type_case = .init(2) }
     public mutating func set(exists value: UnsafeMutablePointer<DynamicParameterConstraintsSingleConstraintExists>) { self.exists = value; self.constraint_type_case = .init(3) }
     public enum ConstraintTypeChoice {
@@ -103,45 +103,45 @@ extension DynamicParameterConstraintsSingleConstraint: ProtobufMessage {
 /// The parameter is there. Empty.
 public typealias DynamicParameterConstraintsSingleConstraintExists = Envoy__Service__Discovery__V3__DynamicParameterConstraints__SingleConstraint__Exists
 extension DynamicParameterConstraintsSingleConstraintExists: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(614) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__dynamic_parameter_constraints__single_constraint__exists) }
 }
 
 /// A resource with name, aliases, version and time to live.
 public typealias Resource = Envoy__Service__Discovery__V3__Resource
 extension Resource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(615) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__resource) }
     public var aliases_list: RepeatedStrings { RepeatedStrings(self.n_aliases, self.aliases) }
 }
 
 /// Whether a cache may keep it.
 public typealias ResourceCacheControl = Envoy__Service__Discovery__V3__Resource__CacheControl
 extension ResourceCacheControl: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(616) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__resource__cache_control) }
     public mutating func set(do_not_cache value: Bool) { self.do_not_cache = value ? 1 : 0 }
 }
 
 /// Why a resource that was asked for cannot be had.
 public typealias ResourceError = Envoy__Service__Discovery__V3__ResourceError
 extension ResourceError: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(617) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__resource_error) }
 }
 
 /// A name with parameters: what a client asks for.
 public typealias ResourceLocator = Envoy__Service__Discovery__V3__ResourceLocator
 extension ResourceLocator: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(618) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__resource_locator) }
     public var dynamic_parameters_list: Repeated<ResourceLocatorDynamicParametersEntry> { Repeated<ResourceLocatorDynamicParametersEntry>(self.n_dynamic_parameters, self.dynamic_parameters) }
 }
 
 /// An entry of `envoy.service.discovery.v3.ResourceLocator`'s map.
 public typealias ResourceLocatorDynamicParametersEntry = Envoy__Service__Discovery__V3__ResourceLocator__DynamicParametersEntry
 extension ResourceLocatorDynamicParametersEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(830) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__resource_locator__dynamic_parameters_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// A name with constraints: what a server gives.
 public typealias ResourceName = Envoy__Service__Discovery__V3__ResourceName
 extension ResourceName: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(619) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__discovery__v3__resource_name) }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// Which health checks a client can make.
 public typealias Capability = Envoy__Service__Health__V3__Capability
 extension Capability: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(620) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__capability) }
     public var health_check_protocols_list: UnsafeBufferPointer<CapabilityProtocol> { UnsafeBufferPointer<CapabilityProtocol>(start: self.health_check_protocols, count: self.n_health_check_protocols) }
 }
 
@@ -22,14 +22,14 @@ extension CapabilityProtocol {
 /// The health of one cluster's endpoints, by locality.
 public typealias ClusterEndpointsHealth = Envoy__Service__Health__V3__ClusterEndpointsHealth
 extension ClusterEndpointsHealth: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(621) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__cluster_endpoints_health) }
     public var locality_endpoints_health_list: Repeated<LocalityEndpointsHealth> { Repeated<LocalityEndpointsHealth>(self.n_locality_endpoints_health, self.locality_endpoints_health) }
 }
 
 /// Health checks to make for one cluster.
 public typealias ClusterHealthCheck = Envoy__Service__Health__V3__ClusterHealthCheck
 extension ClusterHealthCheck: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(622) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__cluster_health_check) }
     public var health_checks_list: Repeated<HealthCheck> { Repeated<HealthCheck>(self.n_health_checks, self.health_checks) }
     public var locality_endpoints_list: Repeated<LocalityEndpoints> { Repeated<LocalityEndpoints>(self.n_locality_endpoints, self.locality_endpoints) }
     public var transport_socket_matches_list: Repeated<ClusterTransportSocketMatch> { Repeated<ClusterTransportSocketMatch>(self.n_transport_socket_matches, self.transport_socket_matches) }
@@ -38,13 +38,13 @@ extension ClusterHealthCheck: ProtobufMessage {
 /// The health of one endpoint.
 public typealias EndpointHealth = Envoy__Service__Health__V3__EndpointHealth
 extension EndpointHealth: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(623) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__endpoint_health) }
 }
 
 /// The health of all endpoints that were asked about.
 public typealias EndpointHealthResponse = Envoy__Service__Health__V3__EndpointHealthResponse
 extension EndpointHealthResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(624) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__endpoint_health_response) }
     public var endpoints_health_list: Repeated<EndpointHealth> { Repeated<EndpointHealth>(self.n_endpoints_health, self.endpoints_health) }
     public var cluster_endpoints_health_list: Repeated<ClusterEndpointsHealth> { Repeated<ClusterEndpointsHealth>(self.n_cluster_endpoints_health, self.cluster_endpoints_health) }
 }
@@ -52,13 +52,13 @@ extension EndpointHealthResponse: ProtobufMessage {
 /// A client offers to check health.
 public typealias HealthCheckRequest = Envoy__Service__Health__V3__HealthCheckRequest
 extension HealthCheckRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(625) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__health_check_request) }
 }
 
 /// What a client sends: the offer first, then results.
 public typealias HealthCheckRequestOrEndpointHealthResponse = Envoy__Service__Health__V3__HealthCheckRequestOrEndpointHealthResponse
 extension HealthCheckRequestOrEndpointHealthResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(626) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__health_check_request_or_endpoint_health_response) }
     public mutating func set(health_check_request value: UnsafeMutablePointer<HealthCheckRequest>) { self.health_check_request = value; self.request_type_case = .init(1) }
     public mutating func set(endpoint_health_response value: UnsafeMutablePointer<EndpointHealthResponse>) { self.endpoint_health_response = value; self.request_type_case = .init(2) }
     public enum RequestTypeChoice {
@@ -77,20 +77,20 @@ extension HealthCheckRequestOrEndpointHealthResponse: ProtobufMessage {
 /// What a client shall check, and how often it reports.
 public typealias HealthCheckSpecifier = Envoy__Service__Health__V3__HealthCheckSpecifier
 extension HealthCheckSpecifier: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(627) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__health_check_specifier) }
     public var cluster_health_checks_list: Repeated<ClusterHealthCheck> { Repeated<ClusterHealthCheck>(self.n_cluster_health_checks, self.cluster_health_checks) }
 }
 
 /// Endpoints of one locality.
 public typealias LocalityEndpoints = Envoy__Service__Health__V3__LocalityEndpoints
 extension LocalityEndpoints: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(628) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__locality_endpoints) }
     public var endpoints_list: Repeated<Endpoint> { Repeated<Endpoint>(self.n_endpoints, self.endpoints) }
 }
 
 /// The health of one locality's endpoints.
 public typealias LocalityEndpointsHealth = Envoy__Service__Health__V3__LocalityEndpointsHealth
 extension LocalityEndpointsHealth: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(629) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__health__v3__locality_endpoints_health) }
     public var endpoints_health_list: Repeated<EndpointHealth> { Repeated<EndpointHealth>(self.n_endpoints_health, self.endpoints_health) }
 }

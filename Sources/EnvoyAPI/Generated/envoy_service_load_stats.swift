@@ -7,14 +7,14 @@ import Protobuf
 /// The load that a client saw, by cluster.
 public typealias LoadStatsRequest = Envoy__Service__LoadStats__V3__LoadStatsRequest
 extension LoadStatsRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(630) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__load_stats__v3__load_stats_request) }
     public var cluster_stats_list: Repeated<ClusterStats> { Repeated<ClusterStats>(self.n_cluster_stats, self.cluster_stats) }
 }
 
 /// For which clusters and how often load is to be reported.
 public typealias LoadStatsResponse = Envoy__Service__LoadStats__V3__LoadStatsResponse
 extension LoadStatsResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(631) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__load_stats__v3__load_stats_response) }
     public var clusters_list: RepeatedStrings { RepeatedStrings(self.n_clusters, self.clusters) }
     public mutating func set(send_all_clusters value: Bool) { self.send_all_clusters = value ? 1 : 0 }
     public mutating func set(report_endpoint_granularity value: Bool) { self.report_endpoint_granularity = value ? 1 : 0 }

@@ -7,14 +7,14 @@ import Protobuf
 /// Asks whether a request is within its limits.
 public typealias RateLimitRequest = Envoy__Service__Ratelimit__V3__RateLimitRequest
 extension RateLimitRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(632) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__ratelimit__v3__rate_limit_request) }
     public var descriptors_list: Repeated<RateLimitDescriptor> { Repeated<RateLimitDescriptor>(self.n_descriptors, self.descriptors) }
 }
 
 /// The answer: overall, and per descriptor.
 public typealias RateLimitResponse = Envoy__Service__Ratelimit__V3__RateLimitResponse
 extension RateLimitResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(633) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__ratelimit__v3__rate_limit_response) }
     public var statuses_list: Repeated<RateLimitResponseDescriptorStatus> { Repeated<RateLimitResponseDescriptorStatus>(self.n_statuses, self.statuses) }
     public var response_headers_to_add_list: Repeated<HeaderValue> { Repeated<HeaderValue>(self.n_response_headers_to_add, self.response_headers_to_add) }
     public var request_headers_to_add_list: Repeated<HeaderValue> { Repeated<HeaderValue>(self.n_request_headers_to_add, self.request_headers_to_add) }
@@ -31,13 +31,13 @@ extension RateLimitResponseCode {
 /// The answer for one descriptor.
 public typealias RateLimitResponseDescriptorStatus = Envoy__Service__Ratelimit__V3__RateLimitResponse__DescriptorStatus
 extension RateLimitResponseDescriptorStatus: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(634) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__ratelimit__v3__rate_limit_response__descriptor_status) }
 }
 
 /// Requests that need not be asked about for a while.
 public typealias RateLimitResponseQuota = Envoy__Service__Ratelimit__V3__RateLimitResponse__Quota
 extension RateLimitResponseQuota: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(635) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__ratelimit__v3__rate_limit_response__quota) }
     public mutating func set(valid_until value: UnsafeMutablePointer<ProtobufTimestamp>) { self.valid_until = value; self.expiration_specifier_case = .init(2) }
     public enum ExpirationSpecifierChoice {
         case valid_until(UnsafeMutablePointer<ProtobufTimestamp>)
@@ -53,7 +53,7 @@ extension RateLimitResponseQuota: ProtobufMessage {
 /// A limit: so many requests per unit of time.
 public typealias RateLimitResponseRateLimit = Envoy__Service__Ratelimit__V3__RateLimitResponse__RateLimit
 extension RateLimitResponseRateLimit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(636) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__ratelimit__v3__rate_limit_response__rate_limit) }
 }
 
 /// The units of time.

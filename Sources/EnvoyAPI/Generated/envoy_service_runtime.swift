@@ -7,5 +7,5 @@ import Protobuf
 /// A layer of runtime values. The resource of RTDS.
 public typealias Runtime = Envoy__Service__Runtime__V3__Runtime
 extension Runtime: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(637) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__runtime__v3__runtime) }
 }

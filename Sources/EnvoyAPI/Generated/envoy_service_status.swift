@@ -7,7 +7,7 @@ import Protobuf
 /// What one client has: the state of each of its resources.
 public typealias ClientConfig = Envoy__Service__Status__V3__ClientConfig
 extension ClientConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(638) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__status__v3__client_config) }
     public var xds_config_list: Repeated<PerXdsConfig> { Repeated<PerXdsConfig>(self.n_xds_config, self.xds_config) }
     public var generic_xds_configs_list: Repeated<ClientConfigGenericXdsConfig> { Repeated<ClientConfigGenericXdsConfig>(self.n_generic_xds_configs, self.generic_xds_configs) }
 }
@@ -15,7 +15,7 @@ extension ClientConfig: ProtobufMessage {
 /// The state of one resource.
 public typealias ClientConfigGenericXdsConfig = Envoy__Service__Status__V3__ClientConfig__GenericXdsConfig
 extension ClientConfigGenericXdsConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(639) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__status__v3__client_config__generic_xds_config) }
     public mutating func set(is_static_resource value: Bool) { self.is_static_resource = value ? 1 : 0 }
 }
 
@@ -32,7 +32,7 @@ extension ClientConfigStatus {
 /// Asks for the state of the clients that match.
 public typealias ClientStatusRequest = Envoy__Service__Status__V3__ClientStatusRequest
 extension ClientStatusRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(640) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__status__v3__client_status_request) }
     public var node_matchers_list: Repeated<NodeMatcher> { Repeated<NodeMatcher>(self.n_node_matchers, self.node_matchers) }
     public mutating func set(exclude_resource_contents value: Bool) { self.exclude_resource_contents = value ? 1 : 0 }
 }
@@ -40,7 +40,7 @@ extension ClientStatusRequest: ProtobufMessage {
 /// The state of those clients.
 public typealias ClientStatusResponse = Envoy__Service__Status__V3__ClientStatusResponse
 extension ClientStatusResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(641) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__status__v3__client_status_response) }
     public var config_list: Repeated<ClientConfig> { Repeated<ClientConfig>(self.n_config, self.config) }
 }
 
@@ -57,7 +57,7 @@ extension ConfigStatus {
 /// The state of one resource type (superseded by GenericXdsConfig).
 public typealias PerXdsConfig = Envoy__Service__Status__V3__PerXdsConfig
 extension PerXdsConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(642) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__status__v3__per_xds_config) }
     public mutating func set(listener_config value: UnsafeMutablePointer<ListenersConfigDump>) { self.listener_config = value; self.per_xds_config_case = .init(2) }
     public mutating func set(cluster_config value: UnsafeMutablePointer<ClustersConfigDump>) { self.cluster_config = value; self.per_xds_config_case = .init(3) }
     public mutating func set(route_config value: UnsafeMutablePointer<RoutesConfigDump>) { self.route_config = value; self.per_xds_config_case = .init(4) }

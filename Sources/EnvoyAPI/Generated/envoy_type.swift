@@ -15,13 +15,13 @@ extension CodecClientType {
 /// From (inclusive) to (exclusive), doubles.
 public typealias DoubleRange = Envoy__Type__V3__DoubleRange
 extension DoubleRange: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(686) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__double_range) }
 }
 
 /// A fraction of a hundred, ten thousand or a million.
 public typealias FractionalPercent = Envoy__Type__V3__FractionalPercent
 extension FractionalPercent: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(687) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__fractional_percent) }
 }
 
 /// What the numerator is a fraction of.
@@ -35,7 +35,7 @@ extension FractionalPercentDenominatorType {
 /// What a hash for consistent hashing is made of, for TCP.
 public typealias HashPolicy = Envoy__Type__V3__HashPolicy
 extension HashPolicy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(688) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__hash_policy) }
     public mutating func set(source_ip value: UnsafeMutablePointer<HashPolicySourceIp>) { self.source_ip = value; self.policy_specifier_case = .init(1) }
     public mutating func set(filter_state value: UnsafeMutablePointer<HashPolicyFilterState>) { self.filter_state = value; self.policy_specifier_case = .init(2) }
     public enum PolicySpecifierChoice {
@@ -54,43 +54,43 @@ extension HashPolicy: ProtobufMessage {
 /// Hash of an object in the filter state.
 public typealias HashPolicyFilterState = Envoy__Type__V3__HashPolicy__FilterState
 extension HashPolicyFilterState: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(689) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__hash_policy__filter_state) }
 }
 
 /// Hash of the source address. Empty.
 public typealias HashPolicySourceIp = Envoy__Type__V3__HashPolicy__SourceIp
 extension HashPolicySourceIp: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(690) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__hash_policy__source_ip) }
 }
 
 /// An HTTP status.
 public typealias HttpStatus = Envoy__Type__V3__HttpStatus
 extension HttpStatus: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(691) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__http_status) }
 }
 
 /// From (inclusive) to (exclusive), 32 bits.
 public typealias Int32Range = Envoy__Type__V3__Int32Range
 extension Int32Range: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(692) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__int32_range) }
 }
 
 /// From (inclusive) to (exclusive), 64 bits.
 public typealias Int64Range = Envoy__Type__V3__Int64Range
 extension Int64Range: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(693) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__int64_range) }
 }
 
 /// A percentage from 0 to 100.
 public typealias Percent = Envoy__Type__V3__Percent
 extension Percent: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(694) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__percent) }
 }
 
 /// All, none, so many per unit of time, or a token bucket.
 public typealias RateLimitStrategy = Envoy__Type__V3__RateLimitStrategy
 extension RateLimitStrategy: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(695) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__rate_limit_strategy) }
     public mutating func set(blanket_rule value: RateLimitStrategyBlanketRule) { self.blanket_rule = value; self.strategy_case = .init(1) }
     public mutating func set(requests_per_time_unit value: UnsafeMutablePointer<RateLimitStrategyRequestsPerTimeUnit>) { self.requests_per_time_unit = value; self.strategy_case = .init(2) }
     public mutating func set(token_bucket value: UnsafeMutablePointer<TokenBucket>) { self.token_bucket = value; self.strategy_case = .init(3) }
@@ -119,7 +119,7 @@ extension RateLimitStrategyBlanketRule {
 /// So many per unit of time.
 public typealias RateLimitStrategyRequestsPerTimeUnit = Envoy__Type__V3__RateLimitStrategy__RequestsPerTimeUnit
 extension RateLimitStrategyRequestsPerTimeUnit: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(696) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__rate_limit_strategy__requests_per_time_unit) }
 }
 
 /// The units of time.
@@ -137,7 +137,7 @@ extension RateLimitUnit {
 /// A version: major, minor, patch.
 public typealias SemanticVersion = Envoy__Type__V3__SemanticVersion
 extension SemanticVersion: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(697) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__semantic_version) }
 }
 
 /// The HTTP status codes.
@@ -205,5 +205,5 @@ extension StatusCode {
 /// Size, refill and interval of a token bucket.
 public typealias TokenBucket = Envoy__Type__V3__TokenBucket
 extension TokenBucket: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(698) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__v3__token_bucket) }
 }

@@ -7,27 +7,27 @@ import Protobuf
 /// A cookie: name, path, lifetime, attributes.
 public typealias Cookie = Envoy__Type__Http__V3__Cookie
 extension Cookie: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(643) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__http__v3__cookie) }
     public var attributes_list: Repeated<CookieAttribute> { Repeated<CookieAttribute>(self.n_attributes, self.attributes) }
 }
 
 /// One attribute of a cookie.
 public typealias CookieAttribute = Envoy__Type__Http__V3__CookieAttribute
 extension CookieAttribute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(644) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__http__v3__cookie_attribute) }
 }
 
 /// Changes of a path, in order.
 public typealias PathTransformation = Envoy__Type__Http__V3__PathTransformation
 extension PathTransformation: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(645) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__http__v3__path_transformation) }
     public var operations_list: Repeated<PathTransformationOperation> { Repeated<PathTransformationOperation>(self.n_operations, self.operations) }
 }
 
 /// One change of a path.
 public typealias PathTransformationOperation = Envoy__Type__Http__V3__PathTransformation__Operation
 extension PathTransformationOperation: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(646) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__http__v3__path_transformation__operation) }
     public mutating func set(normalize_path_rfc_3986 value: UnsafeMutablePointer<PathTransformationOperationNormalizePathRFC3986>) { self.normalize_path_rfc_3986 = value; self.operation_specifier_case = .init(2) }
     public mutating func set(merge_slashes value: UnsafeMutablePointer<PathTransformationOperationMergeSlashes>) { self.merge_slashes = value; self.operation_specifier_case = .init(3) }
     public enum OperationSpecifierChoice {
@@ -46,11 +46,11 @@ extension PathTransformationOperation: ProtobufMessage {
 /// Several slashes in a row become one. Empty.
 public typealias PathTransformationOperationMergeSlashes = Envoy__Type__Http__V3__PathTransformation__Operation__MergeSlashes
 extension PathTransformationOperationMergeSlashes: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(647) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__http__v3__path_transformation__operation__merge_slashes) }
 }
 
 /// Dot segments go, percent-encoding becomes canonical (RFC 3986). Empty.
 public typealias PathTransformationOperationNormalizePathRFC3986 = Envoy__Type__Http__V3__PathTransformation__Operation__NormalizePathRFC3986
 extension PathTransformationOperationNormalizePathRFC3986: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(648) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__http__v3__path_transformation__operation__normalize_path_rfc3986) }
 }

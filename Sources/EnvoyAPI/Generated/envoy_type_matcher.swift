@@ -7,14 +7,14 @@ import Protobuf
 /// Matches an address against networks.
 public typealias AddressMatcher = Envoy__Type__Matcher__V3__AddressMatcher
 extension AddressMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(649) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__address_matcher) }
     public var ranges_list: Repeated<XdsCidrRange> { Repeated<XdsCidrRange>(self.n_ranges, self.ranges) }
 }
 
 /// Matches a number: a range or a value.
 public typealias DoubleMatcher = Envoy__Type__Matcher__V3__DoubleMatcher
 extension DoubleMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(650) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__double_matcher) }
     public mutating func set(range value: UnsafeMutablePointer<DoubleRange>) { self.range = value; self.match_pattern_case = .init(1) }
     public mutating func set(exact value: Double) { self.exact = value; self.match_pattern_case = .init(2) }
     public enum MatchPatternChoice {
@@ -33,7 +33,7 @@ extension DoubleMatcher: ProtobufMessage {
 /// Matches an object in the filter state.
 public typealias FilterStateMatcher = Envoy__Type__Matcher__V3__FilterStateMatcher
 extension FilterStateMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(651) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__filter_state_matcher) }
     public mutating func set(string_match value: UnsafeMutablePointer<StringMatcher>) { self.string_match = value; self.matcher_case = .init(2) }
     public mutating func set(address_match value: UnsafeMutablePointer<AddressMatcher>) { self.address_match = value; self.matcher_case = .init(3) }
     public enum MatcherChoice {
@@ -52,49 +52,49 @@ extension FilterStateMatcher: ProtobufMessage {
 /// A request header, for matcher trees.
 public typealias HttpRequestHeaderMatchInput = Envoy__Type__Matcher__V3__HttpRequestHeaderMatchInput
 extension HttpRequestHeaderMatchInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(652) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__http_request_header_match_input) }
 }
 
 /// A query parameter, for matcher trees.
 public typealias HttpRequestQueryParamMatchInput = Envoy__Type__Matcher__V3__HttpRequestQueryParamMatchInput
 extension HttpRequestQueryParamMatchInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(653) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__http_request_query_param_match_input) }
 }
 
 /// A request trailer, for matcher trees.
 public typealias HttpRequestTrailerMatchInput = Envoy__Type__Matcher__V3__HttpRequestTrailerMatchInput
 extension HttpRequestTrailerMatchInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(654) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__http_request_trailer_match_input) }
 }
 
 /// A response header, for matcher trees.
 public typealias HttpResponseHeaderMatchInput = Envoy__Type__Matcher__V3__HttpResponseHeaderMatchInput
 extension HttpResponseHeaderMatchInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(655) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__http_response_header_match_input) }
 }
 
 /// The class of the status (2xx, …), for matcher trees. Empty.
 public typealias HttpResponseStatusCodeClassMatchInput = Envoy__Type__Matcher__V3__HttpResponseStatusCodeClassMatchInput
 extension HttpResponseStatusCodeClassMatchInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(656) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__http_response_status_code_class_match_input) }
 }
 
 /// The status, for matcher trees. Empty.
 public typealias HttpResponseStatusCodeMatchInput = Envoy__Type__Matcher__V3__HttpResponseStatusCodeMatchInput
 extension HttpResponseStatusCodeMatchInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(657) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__http_response_status_code_match_input) }
 }
 
 /// A response trailer, for matcher trees.
 public typealias HttpResponseTrailerMatchInput = Envoy__Type__Matcher__V3__HttpResponseTrailerMatchInput
 extension HttpResponseTrailerMatchInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(658) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__http_response_trailer_match_input) }
 }
 
 /// Matches a list by one of its values.
 public typealias ListMatcher = Envoy__Type__Matcher__V3__ListMatcher
 extension ListMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(659) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__list_matcher) }
     public mutating func set(one_of value: UnsafeMutablePointer<ValueMatcher>) { self.one_of = value; self.match_pattern_case = .init(1) }
     public enum MatchPatternChoice {
         case one_of(UnsafeMutablePointer<ValueMatcher>)
@@ -110,14 +110,14 @@ extension ListMatcher: ProtobufMessage {
 /// Matches a text by one of several conditions.
 public typealias ListStringMatcher = Envoy__Type__Matcher__V3__ListStringMatcher
 extension ListStringMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(660) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__list_string_matcher) }
     public var patterns_list: Repeated<StringMatcher> { Repeated<StringMatcher>(self.n_patterns, self.patterns) }
 }
 
 /// Matches a value in metadata, found by a path.
 public typealias MetadataMatcher = Envoy__Type__Matcher__V3__MetadataMatcher
 extension MetadataMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(661) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__metadata_matcher) }
     public var path_list: Repeated<MetadataMatcherPathSegment> { Repeated<MetadataMatcherPathSegment>(self.n_path, self.path) }
     public mutating func set(invert value: Bool) { self.invert = value ? 1 : 0 }
 }
@@ -125,7 +125,7 @@ extension MetadataMatcher: ProtobufMessage {
 /// One step of the path.
 public typealias MetadataMatcherPathSegment = Envoy__Type__Matcher__V3__MetadataMatcher__PathSegment
 extension MetadataMatcherPathSegment: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(662) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__metadata_matcher__path_segment) }
     public mutating func set(key value: UnsafeMutablePointer<CChar>) { self.key = value; self.segment_case = .init(1) }
     public enum SegmentChoice {
         case key(String)
@@ -141,21 +141,21 @@ extension MetadataMatcherPathSegment: ProtobufMessage {
 /// Matches a node by id and metadata.
 public typealias NodeMatcher = Envoy__Type__Matcher__V3__NodeMatcher
 extension NodeMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(663) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__node_matcher) }
     public var node_metadatas_list: Repeated<StructMatcher> { Repeated<StructMatcher>(self.n_node_metadatas, self.node_metadatas) }
 }
 
 /// Matches a value by one of several conditions.
 public typealias OrMatcher = Envoy__Type__Matcher__V3__OrMatcher
 extension OrMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(664) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__or_matcher) }
     public var value_matchers_list: Repeated<ValueMatcher> { Repeated<ValueMatcher>(self.n_value_matchers, self.value_matchers) }
 }
 
 /// Matches the path of a URL.
 public typealias PathMatcher = Envoy__Type__Matcher__V3__PathMatcher
 extension PathMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(665) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__path_matcher) }
     public mutating func set(path value: UnsafeMutablePointer<StringMatcher>) { self.path = value; self.rule_case = .init(1) }
     public enum RuleChoice {
         case path(UnsafeMutablePointer<StringMatcher>)
@@ -171,13 +171,13 @@ extension PathMatcher: ProtobufMessage {
 /// Replaces what an expression matches.
 public typealias RegexMatchAndSubstitute = Envoy__Type__Matcher__V3__RegexMatchAndSubstitute
 extension RegexMatchAndSubstitute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(666) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__regex_match_and_substitute) }
 }
 
 /// Matches a whole text by a regular expression.
 public typealias RegexMatcher = Envoy__Type__Matcher__V3__RegexMatcher
 extension RegexMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(667) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__regex_matcher) }
     public mutating func set(google_re2 value: UnsafeMutablePointer<RegexMatcherGoogleRE2>) { self.google_re2 = value; self.engine_type_case = .init(1) }
     public enum EngineTypeChoice {
         case google_re2(UnsafeMutablePointer<RegexMatcherGoogleRE2>)
@@ -193,13 +193,13 @@ extension RegexMatcher: ProtobufMessage {
 /// The RE2 engine, and how large a program may be.
 public typealias RegexMatcherGoogleRE2 = Envoy__Type__Matcher__V3__RegexMatcher__GoogleRE2
 extension RegexMatcherGoogleRE2: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(668) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__regex_matcher__google_re2) }
 }
 
 /// Matches a text: exact, prefix, suffix, contained, expression.
 public typealias StringMatcher = Envoy__Type__Matcher__V3__StringMatcher
 extension StringMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(669) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__string_matcher) }
     public mutating func set(exact value: UnsafeMutablePointer<CChar>) { self.exact = value; self.match_pattern_case = .init(1) }
     public mutating func set(prefix value: UnsafeMutablePointer<CChar>) { self.prefix = value; self.match_pattern_case = .init(2) }
     public mutating func set(suffix value: UnsafeMutablePointer<CChar>) { self.suffix = value; self.match_pattern_case = .init(3) }
@@ -231,14 +231,14 @@ extension StringMatcher: ProtobufMessage {
 /// Matches a value in a Struct, found by a path.
 public typealias StructMatcher = Envoy__Type__Matcher__V3__StructMatcher
 extension StructMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(670) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__struct_matcher) }
     public var path_list: Repeated<StructMatcherPathSegment> { Repeated<StructMatcherPathSegment>(self.n_path, self.path) }
 }
 
 /// One step of the path.
 public typealias StructMatcherPathSegment = Envoy__Type__Matcher__V3__StructMatcher__PathSegment
 extension StructMatcherPathSegment: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(671) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__struct_matcher__path_segment) }
     public mutating func set(key value: UnsafeMutablePointer<CChar>) { self.key = value; self.segment_case = .init(1) }
     public enum SegmentChoice {
         case key(String)
@@ -254,7 +254,7 @@ extension StructMatcherPathSegment: ProtobufMessage {
 /// Matches a value of any kind.
 public typealias ValueMatcher = Envoy__Type__Matcher__V3__ValueMatcher
 extension ValueMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(672) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__value_matcher) }
     public mutating func set(null_match value: UnsafeMutablePointer<ValueMatcherNullMatch>) { self.null_match = value; self.match_pattern_case = .init(1) }
     public mutating func set(double_match value: UnsafeMutablePointer<DoubleMatcher>) { self.double_match = value; self.match_pattern_case = .init(2) }
     public mutating func set(string_match value: UnsafeMutablePointer<StringMatcher>) { self.string_match = value; self.match_pattern_case = .init(3) }
@@ -288,5 +288,5 @@ extension ValueMatcher: ProtobufMessage {
 /// Matches null. Empty.
 public typealias ValueMatcherNullMatch = Envoy__Type__Matcher__V3__ValueMatcher__NullMatch
 extension ValueMatcherNullMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(673) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__matcher__v3__value_matcher__null_match) }
 }

@@ -7,14 +7,14 @@ import Protobuf
 /// A path into metadata.
 public typealias MetadataKey = Envoy__Type__Metadata__V3__MetadataKey
 extension MetadataKey: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(674) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__metadata__v3__metadata_key) }
     public var path_list: Repeated<MetadataKeyPathSegment> { Repeated<MetadataKeyPathSegment>(self.n_path, self.path) }
 }
 
 /// One step of the path.
 public typealias MetadataKeyPathSegment = Envoy__Type__Metadata__V3__MetadataKey__PathSegment
 extension MetadataKeyPathSegment: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(675) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__metadata__v3__metadata_key__path_segment) }
     public mutating func set(key value: UnsafeMutablePointer<CChar>) { self.key = value; self.segment_case = .init(1) }
     public enum SegmentChoice {
         case key(String)
@@ -30,7 +30,7 @@ extension MetadataKeyPathSegment: ProtobufMessage {
 /// Whose metadata are meant.
 public typealias MetadataKind = Envoy__Type__Metadata__V3__MetadataKind
 extension MetadataKind: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(676) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__metadata__v3__metadata_kind) }
     public mutating func set(request value: UnsafeMutablePointer<MetadataKindRequest>) { self.request = value; self.kind_case = .init(1) }
     public mutating func set(route value: UnsafeMutablePointer<MetadataKindRoute>) { self.route = value; self.kind_case = .init(2) }
     public mutating func set(cluster value: UnsafeMutablePointer<MetadataKindCluster>) { self.cluster = value; self.kind_case = .init(3) }
@@ -55,23 +55,23 @@ extension MetadataKind: ProtobufMessage {
 /// Those of the upstream cluster. Empty.
 public typealias MetadataKindCluster = Envoy__Type__Metadata__V3__MetadataKind__Cluster
 extension MetadataKindCluster: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(677) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__metadata__v3__metadata_kind__cluster) }
 }
 
 /// Those of the upstream host. Empty.
 public typealias MetadataKindHost = Envoy__Type__Metadata__V3__MetadataKind__Host
 extension MetadataKindHost: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(678) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__metadata__v3__metadata_kind__host) }
 }
 
 /// The dynamic ones of the request. Empty.
 public typealias MetadataKindRequest = Envoy__Type__Metadata__V3__MetadataKind__Request
 extension MetadataKindRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(679) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__metadata__v3__metadata_kind__request) }
 }
 
 /// Those of the route. Empty.
 public typealias MetadataKindRoute = Envoy__Type__Metadata__V3__MetadataKind__Route
 extension MetadataKindRoute: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(680) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__metadata__v3__metadata_kind__route) }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// A tag on spans and in logs.
 public typealias CustomTag = Envoy__Type__Tracing__V3__CustomTag
 extension CustomTag: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(681) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__tracing__v3__custom_tag) }
     public mutating func set(literal value: UnsafeMutablePointer<CustomTagLiteral>) { self.literal = value; self.type_case = .init(2) }
     public mutating func set(environment value: UnsafeMutablePointer<CustomTagEnvironment>) { self.environment = value; self.type_case = .init(3) }
     public mutating func set(request_header value: UnsafeMutablePointer<CustomTagHeader>) { self.request_header = value; self.type_case = .init(4) }
@@ -35,23 +35,23 @@ extension CustomTag: ProtobufMessage {
 /// The value is an environment variable.
 public typealias CustomTagEnvironment = Envoy__Type__Tracing__V3__CustomTag__Environment
 extension CustomTagEnvironment: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(682) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__tracing__v3__custom_tag__environment) }
 }
 
 /// The value is a request header.
 public typealias CustomTagHeader = Envoy__Type__Tracing__V3__CustomTag__Header
 extension CustomTagHeader: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(683) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__tracing__v3__custom_tag__header) }
 }
 
 /// The value is fixed.
 public typealias CustomTagLiteral = Envoy__Type__Tracing__V3__CustomTag__Literal
 extension CustomTagLiteral: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(684) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__tracing__v3__custom_tag__literal) }
 }
 
 /// The value is in metadata.
 public typealias CustomTagMetadata = Envoy__Type__Tracing__V3__CustomTag__Metadata
 extension CustomTagMetadata: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(685) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__type__tracing__v3__custom_tag__metadata) }
 }

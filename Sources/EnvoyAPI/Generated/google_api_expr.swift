@@ -7,7 +7,7 @@ import Protobuf
 /// A CEL expression with the types that were found for it.
 public typealias CelCheckedExpr = Google__Api__Expr__V1alpha1__CheckedExpr
 extension CelCheckedExpr: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(699) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__checked_expr) }
     public var reference_map_list: Repeated<CelCheckedExprReferenceMapEntry> { Repeated<CelCheckedExprReferenceMapEntry>(self.n_reference_map, self.reference_map) }
     public var type_map_list: Repeated<CelCheckedExprTypeMapEntry> { Repeated<CelCheckedExprTypeMapEntry>(self.n_type_map, self.type_map) }
 }
@@ -15,19 +15,19 @@ extension CelCheckedExpr: ProtobufMessage {
 /// An entry of `google.api.expr.v1alpha1.CheckedExpr`'s map.
 public typealias CelCheckedExprReferenceMapEntry = Google__Api__Expr__V1alpha1__CheckedExpr__ReferenceMapEntry
 extension CelCheckedExprReferenceMapEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(831) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__checked_expr__reference_map_entry) }
 }
 
 /// An entry of `google.api.expr.v1alpha1.CheckedExpr`'s map.
 public typealias CelCheckedExprTypeMapEntry = Google__Api__Expr__V1alpha1__CheckedExpr__TypeMapEntry
 extension CelCheckedExprTypeMapEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(832) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__checked_expr__type_map_entry) }
 }
 
 /// A literal in an expression.
 public typealias CelConstant = Google__Api__Expr__V1alpha1__Constant
 extension CelConstant: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(700) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__constant) }
     public mutating func set(null_value value: ProtobufNullValue) { self.null_value = value; self.constant_kind_case = .init(1) }
     public mutating func set(bool_value value: Bool) { self.bool_value = value ? 1 : 0; self.constant_kind_case = .init(2) }
     public mutating func set(int64_value value: Int64) { self.int64_value = value; self.constant_kind_case = .init(3) }
@@ -67,7 +67,7 @@ extension CelConstant: ProtobufMessage {
 /// A CEL expression, as a syntax tree.
 public typealias CelExpr = Google__Api__Expr__V1alpha1__Expr
 extension CelExpr: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(701) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__expr) }
     public mutating func set(const_expr value: UnsafeMutablePointer<CelConstant>) { self.const_expr = value; self.expr_kind_case = .init(3) }
     public mutating func set(ident_expr value: UnsafeMutablePointer<CelExprIdent>) { self.ident_expr = value; self.expr_kind_case = .init(4) }
     public mutating func set(select_expr value: UnsafeMutablePointer<CelExprSelect>) { self.select_expr = value; self.expr_kind_case = .init(5) }
@@ -101,20 +101,20 @@ extension CelExpr: ProtobufMessage {
 /// A call of a function or operator.
 public typealias CelExprCall = Google__Api__Expr__V1alpha1__Expr__Call
 extension CelExprCall: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(702) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__expr__call) }
     public var args_list: Repeated<CelExpr> { Repeated<CelExpr>(self.n_args, self.args) }
 }
 
 /// A loop over a list or map, folded into one value.
 public typealias CelExprComprehension = Google__Api__Expr__V1alpha1__Expr__Comprehension
 extension CelExprComprehension: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(703) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__expr__comprehension) }
 }
 
 /// Makes a list.
 public typealias CelExprCreateList = Google__Api__Expr__V1alpha1__Expr__CreateList
 extension CelExprCreateList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(704) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__expr__create_list) }
     public var elements_list: Repeated<CelExpr> { Repeated<CelExpr>(self.n_elements, self.elements) }
     public var optional_indices_list: UnsafeBufferPointer<Int32> { UnsafeBufferPointer<Int32>(start: self.optional_indices, count: self.n_optional_indices) }
 }
@@ -122,14 +122,14 @@ extension CelExprCreateList: ProtobufMessage {
 /// Makes a map or message.
 public typealias CelExprCreateStruct = Google__Api__Expr__V1alpha1__Expr__CreateStruct
 extension CelExprCreateStruct: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(705) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__expr__create_struct) }
     public var entries_list: Repeated<CelExprCreateStructEntry> { Repeated<CelExprCreateStructEntry>(self.n_entries, self.entries) }
 }
 
 /// One field or key, and its value.
 public typealias CelExprCreateStructEntry = Google__Api__Expr__V1alpha1__Expr__CreateStruct__Entry
 extension CelExprCreateStructEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(706) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__expr__create_struct__entry) }
     public mutating func set(field_key value: UnsafeMutablePointer<CChar>) { self.field_key = value; self.key_kind_case = .init(2) }
     public mutating func set(map_key value: UnsafeMutablePointer<CelExpr>) { self.map_key = value; self.key_kind_case = .init(3) }
     public mutating func set(optional_entry value: Bool) { self.optional_entry = value ? 1 : 0 }
@@ -149,33 +149,33 @@ extension CelExprCreateStructEntry: ProtobufMessage {
 /// A name.
 public typealias CelExprIdent = Google__Api__Expr__V1alpha1__Expr__Ident
 extension CelExprIdent: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(707) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__expr__ident) }
 }
 
 /// A field of an operand.
 public typealias CelExprSelect = Google__Api__Expr__V1alpha1__Expr__Select
 extension CelExprSelect: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(708) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__expr__select) }
     public mutating func set(test_only value: Bool) { self.test_only = value ? 1 : 0 }
 }
 
 /// A CEL expression with its source positions.
 public typealias CelParsedExpr = Google__Api__Expr__V1alpha1__ParsedExpr
 extension CelParsedExpr: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(709) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__parsed_expr) }
 }
 
 /// What a name in a checked expression stands for.
 public typealias CelReference = Google__Api__Expr__V1alpha1__Reference
 extension CelReference: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(710) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__reference) }
     public var overload_id_list: RepeatedStrings { RepeatedStrings(self.n_overload_id, self.overload_id) }
 }
 
 /// Positions of an expression in its source.
 public typealias CelSourceInfo = Google__Api__Expr__V1alpha1__SourceInfo
 extension CelSourceInfo: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(711) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__source_info) }
     public var line_offsets_list: UnsafeBufferPointer<Int32> { UnsafeBufferPointer<Int32>(start: self.line_offsets, count: self.n_line_offsets) }
     public var positions_list: Repeated<CelSourceInfoPositionsEntry> { Repeated<CelSourceInfoPositionsEntry>(self.n_positions, self.positions) }
     public var macro_calls_list: Repeated<CelSourceInfoMacroCallsEntry> { Repeated<CelSourceInfoMacroCallsEntry>(self.n_macro_calls, self.macro_calls) }
@@ -185,7 +185,7 @@ extension CelSourceInfo: ProtobufMessage {
 /// A language extension that the source uses.
 public typealias CelSourceInfoExtension = Google__Api__Expr__V1alpha1__SourceInfo__Extension
 extension CelSourceInfoExtension: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(712) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__source_info__extension) }
     public var affected_components_list: UnsafeBufferPointer<CelSourceInfoExtensionComponent> { UnsafeBufferPointer<CelSourceInfoExtensionComponent>(start: self.affected_components, count: self.n_affected_components) }
 }
 
@@ -201,25 +201,25 @@ extension CelSourceInfoExtensionComponent {
 /// The version of an extension.
 public typealias CelSourceInfoExtensionVersion = Google__Api__Expr__V1alpha1__SourceInfo__Extension__Version
 extension CelSourceInfoExtensionVersion: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(713) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__source_info__extension__version) }
 }
 
 /// An entry of `google.api.expr.v1alpha1.SourceInfo`'s map.
 public typealias CelSourceInfoMacroCallsEntry = Google__Api__Expr__V1alpha1__SourceInfo__MacroCallsEntry
 extension CelSourceInfoMacroCallsEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(833) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__source_info__macro_calls_entry) }
 }
 
 /// An entry of `google.api.expr.v1alpha1.SourceInfo`'s map.
 public typealias CelSourceInfoPositionsEntry = Google__Api__Expr__V1alpha1__SourceInfo__PositionsEntry
 extension CelSourceInfoPositionsEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(834) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__source_info__positions_entry) }
 }
 
 /// A CEL type.
 public typealias CelType = Google__Api__Expr__V1alpha1__Type
 extension CelType: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(714) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__type) }
     public mutating func set(dyn value: UnsafeMutablePointer<ProtobufEmpty>) { self.dyn = value; self.type_kind_case = .init(1) }
     public mutating func set(null value: ProtobufNullValue) { self.null = value; self.type_kind_case = .init(2) }
     public mutating func set(primitive value: CelTypePrimitiveType) { self.primitive = value; self.type_kind_case = .init(3) }
@@ -271,27 +271,27 @@ extension CelType: ProtobufMessage {
 /// A type that the application defines.
 public typealias CelTypeAbstractType = Google__Api__Expr__V1alpha1__Type__AbstractType
 extension CelTypeAbstractType: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(715) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__type__abstract_type) }
     public var parameter_types_list: Repeated<CelType> { Repeated<CelType>(self.n_parameter_types, self.parameter_types) }
 }
 
 /// The type of a function.
 public typealias CelTypeFunctionType = Google__Api__Expr__V1alpha1__Type__FunctionType
 extension CelTypeFunctionType: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(716) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__type__function_type) }
     public var arg_types_list: Repeated<CelType> { Repeated<CelType>(self.n_arg_types, self.arg_types) }
 }
 
 /// The type of a list.
 public typealias CelTypeListType = Google__Api__Expr__V1alpha1__Type__ListType
 extension CelTypeListType: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(717) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__type__list_type) }
 }
 
 /// The type of a map.
 public typealias CelTypeMapType = Google__Api__Expr__V1alpha1__Type__MapType
 extension CelTypeMapType: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(718) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__api__expr__v1alpha1__type__map_type) }
 }
 
 /// The types of simple values.

@@ -7,69 +7,69 @@ import Protobuf
 /// A message of any type, with the URL of its type.
 public typealias ProtobufAny = Google__Protobuf__Any
 extension ProtobufAny: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(719) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__any) }
 }
 
 /// A bool that can be absent.
 public typealias ProtobufBoolValue = Google__Protobuf__BoolValue
 extension ProtobufBoolValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(720) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__bool_value) }
     public mutating func set(value: Bool) { self.value = value ? 1 : 0 }
 }
 
 /// Bytes that can be absent.
 public typealias ProtobufBytesValue = Google__Protobuf__BytesValue
 extension ProtobufBytesValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(721) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__bytes_value) }
 }
 
 /// A double that can be absent.
 public typealias ProtobufDoubleValue = Google__Protobuf__DoubleValue
 extension ProtobufDoubleValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(722) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__double_value) }
 }
 
 /// A span of time in seconds and nanoseconds of the same sign.
 public typealias ProtobufDuration = Google__Protobuf__Duration
 extension ProtobufDuration: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(723) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__duration) }
 }
 
 /// Nothing.
 public typealias ProtobufEmpty = Google__Protobuf__Empty
 extension ProtobufEmpty: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(724) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__empty) }
 }
 
 /// Paths of fields.
 public typealias ProtobufFieldMask = Google__Protobuf__FieldMask
 extension ProtobufFieldMask: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(725) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__field_mask) }
     public var paths_list: RepeatedStrings { RepeatedStrings(self.n_paths, self.paths) }
 }
 
 /// A float that can be absent.
 public typealias ProtobufFloatValue = Google__Protobuf__FloatValue
 extension ProtobufFloatValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(726) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__float_value) }
 }
 
 /// A signed number of 32 bits that can be absent.
 public typealias ProtobufInt32Value = Google__Protobuf__Int32Value
 extension ProtobufInt32Value: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(727) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__int32_value) }
 }
 
 /// A signed number of 64 bits that can be absent.
 public typealias ProtobufInt64Value = Google__Protobuf__Int64Value
 extension ProtobufInt64Value: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(728) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__int64_value) }
 }
 
 /// A JSON array.
 public typealias ProtobufListValue = Google__Protobuf__ListValue
 extension ProtobufListValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(729) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__list_value) }
     public var values_list: Repeated<ProtobufValue> { Repeated<ProtobufValue>(self.n_values, self.values) }
 }
 
@@ -82,45 +82,45 @@ extension ProtobufNullValue {
 /// A string that can be absent.
 public typealias ProtobufStringValue = Google__Protobuf__StringValue
 extension ProtobufStringValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(730) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__string_value) }
 }
 
 /// A JSON object.
 public typealias ProtobufStruct = Google__Protobuf__Struct
 extension ProtobufStruct: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(731) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__struct) }
     public var fields_list: Repeated<ProtobufStructFieldsEntry> { Repeated<ProtobufStructFieldsEntry>(self.n_fields, self.fields) }
 }
 
 /// An entry of `google.protobuf.Struct`'s map.
 public typealias ProtobufStructFieldsEntry = Google__Protobuf__Struct__FieldsEntry
 extension ProtobufStructFieldsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(835) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__struct__fields_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<ProtobufValue>) { self.key = key; self.value = value }
 }
 
 /// A moment in UTC: seconds and nanoseconds since 1970.
 public typealias ProtobufTimestamp = Google__Protobuf__Timestamp
 extension ProtobufTimestamp: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(732) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__timestamp) }
 }
 
 /// A number of 32 bits that can be absent.
 public typealias ProtobufUInt32Value = Google__Protobuf__UInt32Value
 extension ProtobufUInt32Value: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(733) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__uint32_value) }
 }
 
 /// A number of 64 bits that can be absent.
 public typealias ProtobufUInt64Value = Google__Protobuf__UInt64Value
 extension ProtobufUInt64Value: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(734) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__uint64_value) }
 }
 
 /// A JSON value.
 public typealias ProtobufValue = Google__Protobuf__Value
 extension ProtobufValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(735) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__value) }
     public mutating func set(null_value value: ProtobufNullValue) { self.null_value = value; self.kind_case = .init(1) }
     public mutating func set(number_value value: Double) { self.number_value = value; self.kind_case = .init(2) }
     public mutating func set(string_value value: UnsafeMutablePointer<CChar>) { self.string_value = value; self.kind_case = .init(3) }

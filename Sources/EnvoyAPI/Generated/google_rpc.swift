@@ -7,6 +7,6 @@ import Protobuf
 /// How a call ended: code, message, details.
 public typealias RpcStatus = Google__Rpc__Status
 extension RpcStatus: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(736) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__rpc__status) }
     public var details_list: Repeated<ProtobufAny> { Repeated<ProtobufAny>(self.n_details, self.details) }
 }

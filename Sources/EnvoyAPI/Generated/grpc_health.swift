@@ -7,13 +7,13 @@ import Protobuf
 /// Asks for the health of one service; the empty name asks for the whole server.
 public typealias GrpcHealthCheckRequest = Grpc__Health__V1__HealthCheckRequest
 extension GrpcHealthCheckRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(737) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__health__v1__health_check_request) }
 }
 
 /// The health of a service.
 public typealias GrpcHealthCheckResponse = Grpc__Health__V1__HealthCheckResponse
 extension GrpcHealthCheckResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(738) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__health__v1__health_check_response) }
 }
 
 /// What a service can be. SERVICE_UNKNOWN is used by Watch only.
@@ -28,19 +28,19 @@ extension GrpcHealthCheckResponseServingStatus {
 /// Asks for the health of every service. Empty.
 public typealias GrpcHealthListRequest = Grpc__Health__V1__HealthListRequest
 extension GrpcHealthListRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(739) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__health__v1__health_list_request) }
 }
 
 /// The health of every service, by name.
 public typealias GrpcHealthListResponse = Grpc__Health__V1__HealthListResponse
 extension GrpcHealthListResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(740) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__health__v1__health_list_response) }
     public var statuses_list: Repeated<GrpcHealthListResponseStatusesEntry> { Repeated<GrpcHealthListResponseStatusesEntry>(self.n_statuses, self.statuses) }
 }
 
 /// An entry of `grpc.health.v1.HealthListResponse`'s map.
 public typealias GrpcHealthListResponseStatusesEntry = Grpc__Health__V1__HealthListResponse__StatusesEntry
 extension GrpcHealthListResponseStatusesEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(836) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__health__v1__health_list_response__statuses_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<GrpcHealthCheckResponse>) { self.key = key; self.value = value }
 }

@@ -7,40 +7,40 @@ import Protobuf
 /// Why a request cannot be answered, with a gRPC status code.
 public typealias ReflectionErrorResponse = Grpc__Reflection__V1__ErrorResponse
 extension ReflectionErrorResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(741) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1__error_response) }
 }
 
 /// The numbers of all extensions of a type.
 public typealias ReflectionExtensionNumberResponse = Grpc__Reflection__V1__ExtensionNumberResponse
 extension ReflectionExtensionNumberResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(742) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1__extension_number_response) }
     public var extension_number_list: UnsafeBufferPointer<Int32> { UnsafeBufferPointer<Int32>(start: self.extension_number, count: self.n_extension_number) }
 }
 
 /// Names an extension by the type that it extends and its number.
 public typealias ReflectionExtensionRequest = Grpc__Reflection__V1__ExtensionRequest
 extension ReflectionExtensionRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(743) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1__extension_request) }
 }
 
 /// Serialized FileDescriptorProtos: the file that was asked for, and those that it needs.
 public typealias ReflectionFileDescriptorResponse = Grpc__Reflection__V1__FileDescriptorResponse
 extension ReflectionFileDescriptorResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(744) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1__file_descriptor_response) }
     public var file_descriptor_proto_list: RepeatedBytes { RepeatedBytes(self.n_file_descriptor_proto, self.file_descriptor_proto) }
 }
 
 /// Every service of the server.
 public typealias ReflectionListServiceResponse = Grpc__Reflection__V1__ListServiceResponse
 extension ReflectionListServiceResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(745) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1__list_service_response) }
     public var service_list: Repeated<ReflectionServiceResponse> { Repeated<ReflectionServiceResponse>(self.n_service, self.service) }
 }
 
 /// What a client wants to know about a server's API.
 public typealias ServerReflectionRequest = Grpc__Reflection__V1__ServerReflectionRequest
 extension ServerReflectionRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(746) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1__server_reflection_request) }
     public mutating func set(file_by_filename value: UnsafeMutablePointer<CChar>) { self.file_by_filename = value; self.message_request_case = .init(3) }
     public mutating func set(file_containing_symbol value: UnsafeMutablePointer<CChar>) { self.file_containing_symbol = value; self.message_request_case = .init(4) }
     public mutating func set(file_containing_extension value: UnsafeMutablePointer<ReflectionExtensionRequest>) { self.file_containing_extension = value; self.message_request_case = .init(5) }
@@ -68,7 +68,7 @@ extension ServerReflectionRequest: ProtobufMessage {
 /// The answer to one request, with the request.
 public typealias ServerReflectionResponse = Grpc__Reflection__V1__ServerReflectionResponse
 extension ServerReflectionResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(747) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1__server_reflection_response) }
     public mutating func set(file_descriptor_response value: UnsafeMutablePointer<ReflectionFileDescriptorResponse>) { self.file_descriptor_response = value; self.message_response_case = .init(4) }
     public mutating func set(all_extension_numbers_response value: UnsafeMutablePointer<ReflectionExtensionNumberResponse>) { self.all_extension_numbers_response = value; self.message_response_case = .init(5) }
     public mutating func set(list_services_response value: UnsafeMutablePointer<ReflectionListServiceResponse>) { self.list_services_response = value; self.message_response_case = .init(6) }
@@ -93,46 +93,46 @@ extension ServerReflectionResponse: ProtobufMessage {
 /// The full name of one service.
 public typealias ReflectionServiceResponse = Grpc__Reflection__V1__ServiceResponse
 extension ReflectionServiceResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(748) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1__service_response) }
 }
 
 /// Why a request cannot be answered, with a gRPC status code.
 public typealias ReflectionAlphaErrorResponse = Grpc__Reflection__V1alpha__ErrorResponse
 extension ReflectionAlphaErrorResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(749) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1alpha__error_response) }
 }
 
 /// The numbers of all extensions of a type.
 public typealias ReflectionAlphaExtensionNumberResponse = Grpc__Reflection__V1alpha__ExtensionNumberResponse
 extension ReflectionAlphaExtensionNumberResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(750) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1alpha__extension_number_response) }
     public var extension_number_list: UnsafeBufferPointer<Int32> { UnsafeBufferPointer<Int32>(start: self.extension_number, count: self.n_extension_number) }
 }
 
 /// Names an extension by the type that it extends and its number.
 public typealias ReflectionAlphaExtensionRequest = Grpc__Reflection__V1alpha__ExtensionRequest
 extension ReflectionAlphaExtensionRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(751) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1alpha__extension_request) }
 }
 
 /// Serialized FileDescriptorProtos: the file that was asked for, and those that it needs.
 public typealias ReflectionAlphaFileDescriptorResponse = Grpc__Reflection__V1alpha__FileDescriptorResponse
 extension ReflectionAlphaFileDescriptorResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(752) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1alpha__file_descriptor_response) }
     public var file_descriptor_proto_list: RepeatedBytes { RepeatedBytes(self.n_file_descriptor_proto, self.file_descriptor_proto) }
 }
 
 /// Every service of the server.
 public typealias ReflectionAlphaListServiceResponse = Grpc__Reflection__V1alpha__ListServiceResponse
 extension ReflectionAlphaListServiceResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(753) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1alpha__list_service_response) }
     public var service_list: Repeated<ReflectionAlphaServiceResponse> { Repeated<ReflectionAlphaServiceResponse>(self.n_service, self.service) }
 }
 
 /// What a client wants to know about a server's API.
 public typealias ReflectionAlphaServerReflectionRequest = Grpc__Reflection__V1alpha__ServerReflectionRequest
 extension ReflectionAlphaServerReflectionRequest: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(754) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1alpha__server_reflection_request) }
     public mutating func set(file_by_filename value: UnsafeMutablePointer<CChar>) { self.file_by_filename = value; self.message_request_case = .init(3) }
     public mutating func set(file_containing_symbol value: UnsafeMutablePointer<CChar>) { self.file_containing_symbol = value; self.message_request_case = .init(4) }
     public mutating func set(file_containing_extension value: UnsafeMutablePointer<ReflectionAlphaExtensionRequest>) { self.file_containing_extension = value; self.message_request_case = .init(5) }
@@ -160,7 +160,7 @@ extension ReflectionAlphaServerReflectionRequest: ProtobufMessage {
 /// The answer to one request, with the request.
 public typealias ReflectionAlphaServerReflectionResponse = Grpc__Reflection__V1alpha__ServerReflectionResponse
 extension ReflectionAlphaServerReflectionResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(755) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1alpha__server_reflection_response) }
     public mutating func set(file_descriptor_response value: UnsafeMutablePointer<ReflectionAlphaFileDescriptorResponse>) { self.file_descriptor_response = value; self.message_response_case = .init(4) }
     public mutating func set(all_extension_numbers_response value: UnsafeMutablePointer<ReflectionAlphaExtensionNumberResponse>) { self.all_extension_numbers_response = value; self.message_response_case = .init(5) }
     public mutating func set(list_services_response value: UnsafeMutablePointer<ReflectionAlphaListServiceResponse>) { self.list_services_response = value; self.message_response_case = .init(6) }
@@ -185,5 +185,5 @@ extension ReflectionAlphaServerReflectionResponse: ProtobufMessage {
 /// The full name of one service.
 public typealias ReflectionAlphaServiceResponse = Grpc__Reflection__V1alpha__ServiceResponse
 extension ReflectionAlphaServiceResponse: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(756) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_grpc__reflection__v1alpha__service_response) }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// An attribute's value.
 public typealias OtelAnyValue = Opentelemetry__Proto__Common__V1__AnyValue
 extension OtelAnyValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(757) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_opentelemetry__proto__common__v1__any_value) }
     public mutating func set(string_value value: UnsafeMutablePointer<CChar>) { self.string_value = value; self.value_case = .init(1) }
     public mutating func set(bool_value value: Bool) { self.bool_value = value ? 1 : 0; self.value_case = .init(2) }
     public mutating func set(int_value value: Int64) { self.int_value = value; self.value_case = .init(3) }
@@ -41,19 +41,19 @@ extension OtelAnyValue: ProtobufMessage {
 /// A list of values.
 public typealias OtelArrayValue = Opentelemetry__Proto__Common__V1__ArrayValue
 extension OtelArrayValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(758) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_opentelemetry__proto__common__v1__array_value) }
     public var values_list: Repeated<OtelAnyValue> { Repeated<OtelAnyValue>(self.n_values, self.values) }
 }
 
 /// An attribute.
 public typealias OtelKeyValue = Opentelemetry__Proto__Common__V1__KeyValue
 extension OtelKeyValue: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(759) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_opentelemetry__proto__common__v1__key_value) }
 }
 
 /// Values by key.
 public typealias OtelKeyValueList = Opentelemetry__Proto__Common__V1__KeyValueList
 extension OtelKeyValueList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(760) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_opentelemetry__proto__common__v1__key_value_list) }
     public var values_list: Repeated<OtelKeyValue> { Repeated<OtelKeyValue>(self.n_values, self.values) }
 }

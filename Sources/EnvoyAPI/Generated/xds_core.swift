@@ -7,19 +7,19 @@ import Protobuf
 /// The authority of a resource name.
 public typealias XdsAuthority = Xds__Core__V3__Authority
 extension XdsAuthority: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(761) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__authority) }
 }
 
 /// An IP address and how many of its leading bits count.
 public typealias XdsCidrRange = Xds__Core__V3__CidrRange
 extension XdsCidrRange: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(762) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__cidr_range) }
 }
 
 /// One resource of a collection: inline or by reference.
 public typealias XdsCollectionEntry = Xds__Core__V3__CollectionEntry
 extension XdsCollectionEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(763) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__collection_entry) }
     public mutating func set(locator value: UnsafeMutablePointer<XdsResourceLocator>) { self.locator = value; self.resource_specifier_case = .init(1) }
     public mutating func set(inline_entry value: UnsafeMutablePointer<XdsCollectionEntryInlineEntry>) { self.inline_entry = value; self.resource_specifier_case = .init(2) }
     public enum ResourceSpecifierChoice {
@@ -38,33 +38,33 @@ extension XdsCollectionEntry: ProtobufMessage {
 /// A resource given inline.
 public typealias XdsCollectionEntryInlineEntry = Xds__Core__V3__CollectionEntry__InlineEntry
 extension XdsCollectionEntryInlineEntry: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(764) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__collection_entry__inline_entry) }
 }
 
 /// Parameters that are part of a resource's name.
 public typealias XdsContextParams = Xds__Core__V3__ContextParams
 extension XdsContextParams: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(765) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__context_params) }
     public var params_list: Repeated<XdsContextParamsParamsEntry> { Repeated<XdsContextParamsParamsEntry>(self.n_params, self.params) }
 }
 
 /// An entry of `xds.core.v3.ContextParams`'s map.
 public typealias XdsContextParamsParamsEntry = Xds__Core__V3__ContextParams__ParamsEntry
 extension XdsContextParamsParamsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(837) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__context_params__params_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<CChar>) { self.key = key; self.value = value }
 }
 
 /// A resource with name and version.
 public typealias XdsResource = Xds__Core__V3__Resource
 extension XdsResource: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(766) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__resource) }
 }
 
 /// An xdstp URL: what a client asks for.
 public typealias XdsResourceLocator = Xds__Core__V3__ResourceLocator
 extension XdsResourceLocator: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(767) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__resource_locator) }
     public mutating func set(exact_context value: UnsafeMutablePointer<XdsContextParams>) { self.exact_context = value; self.context_param_specifier_case = .init(5) }
     public var directives_list: Repeated<XdsResourceLocatorDirective> { Repeated<XdsResourceLocatorDirective>(self.n_directives, self.directives) }
     public enum ContextParamSpecifierChoice {
@@ -81,7 +81,7 @@ extension XdsResourceLocator: ProtobufMessage {
 /// An instruction in the URL's fragment.
 public typealias XdsResourceLocatorDirective = Xds__Core__V3__ResourceLocator__Directive
 extension XdsResourceLocatorDirective: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(768) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__resource_locator__directive) }
     public mutating func set(alt value: UnsafeMutablePointer<XdsResourceLocator>) { self.alt = value; self.directive_case = .init(1) }
     public mutating func set(entry value: UnsafeMutablePointer<CChar>) { self.entry = value; self.directive_case = .init(2) }
     public enum DirectiveChoice {
@@ -108,11 +108,11 @@ extension XdsResourceLocatorScheme {
 /// An xdstp name: what a server gives.
 public typealias XdsResourceName = Xds__Core__V3__ResourceName
 extension XdsResourceName: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(769) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__resource_name) }
 }
 
 /// The name and the typed configuration of an extension.
 public typealias XdsTypedExtensionConfig = Xds__Core__V3__TypedExtensionConfig
 extension XdsTypedExtensionConfig: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(770) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__core__v3__typed_extension_config) }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// The load of an endpoint, as it reports it itself.
 public typealias OrcaLoadReport = Xds__Data__Orca__V3__OrcaLoadReport
 extension OrcaLoadReport: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(771) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__data__orca__v3__orca_load_report) }
     public var request_cost_list: Repeated<OrcaLoadReportRequestCostEntry> { Repeated<OrcaLoadReportRequestCostEntry>(self.n_request_cost, self.request_cost) }
     public var utilization_list: Repeated<OrcaLoadReportUtilizationEntry> { Repeated<OrcaLoadReportUtilizationEntry>(self.n_utilization, self.utilization) }
     public var named_metrics_list: Repeated<OrcaLoadReportNamedMetricsEntry> { Repeated<OrcaLoadReportNamedMetricsEntry>(self.n_named_metrics, self.named_metrics) }
@@ -16,20 +16,20 @@ extension OrcaLoadReport: ProtobufMessage {
 /// An entry of `xds.data.orca.v3.OrcaLoadReport`'s map.
 public typealias OrcaLoadReportNamedMetricsEntry = Xds__Data__Orca__V3__OrcaLoadReport__NamedMetricsEntry
 extension OrcaLoadReportNamedMetricsEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(838) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__data__orca__v3__orca_load_report__named_metrics_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: Double) { self.key = key; self.value = value }
 }
 
 /// An entry of `xds.data.orca.v3.OrcaLoadReport`'s map.
 public typealias OrcaLoadReportRequestCostEntry = Xds__Data__Orca__V3__OrcaLoadReport__RequestCostEntry
 extension OrcaLoadReportRequestCostEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(839) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__data__orca__v3__orca_load_report__request_cost_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: Double) { self.key = key; self.value = value }
 }
 
 /// An entry of `xds.data.orca.v3.OrcaLoadReport`'s map.
 public typealias OrcaLoadReportUtilizationEntry = Xds__Data__Orca__V3__OrcaLoadReport__UtilizationEntry
 extension OrcaLoadReportUtilizationEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(840) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__data__orca__v3__orca_load_report__utilization_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: Double) { self.key = key; self.value = value }
 }

@@ -7,7 +7,7 @@ import Protobuf
 /// In part: without cel_expr_parsed, cel_expr_checked. A CEL expression, parsed, checked or as text.
 public typealias XdsCelExpression = Xds__Type__V3__CelExpression
 extension XdsCelExpression: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(797) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__v3__cel_expression) }
     public mutating func set(parsed_expr value: UnsafeMutablePointer<CelParsedExpr>) { self.parsed_expr = value; self.expr_specifier_case = .init(1) }
     public mutating func set(checked_expr value: UnsafeMutablePointer<CelCheckedExpr>) { self.checked_expr = value; self.expr_specifier_case = .init(2) }
     public enum ExprSpecifierChoice {
@@ -26,23 +26,23 @@ extension XdsCelExpression: ProtobufMessage {
 /// From (inclusive) to (exclusive), doubles.
 public typealias XdsDoubleRange = Xds__Type__V3__DoubleRange
 extension XdsDoubleRange: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(798) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__v3__double_range) }
 }
 
 /// From (inclusive) to (exclusive), 32 bits.
 public typealias XdsInt32Range = Xds__Type__V3__Int32Range
 extension XdsInt32Range: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(799) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__v3__int32_range) }
 }
 
 /// From (inclusive) to (exclusive), 64 bits.
 public typealias XdsInt64Range = Xds__Type__V3__Int64Range
 extension XdsInt64Range: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(800) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__v3__int64_range) }
 }
 
 /// A JSON object that stands for a message of a type that is not known here.
 public typealias XdsTypedStruct = Xds__Type__V3__TypedStruct
 extension XdsTypedStruct: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(801) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__v3__typed_struct) }
 }

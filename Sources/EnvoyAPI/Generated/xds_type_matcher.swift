@@ -7,40 +7,40 @@ import Protobuf
 /// Matches by a CEL expression.
 public typealias XdsCelMatcher = Xds__Type__Matcher__V3__CelMatcher
 extension XdsCelMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(772) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__cel_matcher) }
 }
 
 /// Chooses by ranges of doubles.
 public typealias XdsDoubleRangeMatcher = Xds__Type__Matcher__V3__DoubleRangeMatcher
 extension XdsDoubleRangeMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(773) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__double_range_matcher) }
     public var range_matchers_list: Repeated<XdsDoubleRangeMatcherRangeMatcher> { Repeated<XdsDoubleRangeMatcherRangeMatcher>(self.n_range_matchers, self.range_matchers) }
 }
 
 /// What follows for some ranges.
 public typealias XdsDoubleRangeMatcherRangeMatcher = Xds__Type__Matcher__V3__DoubleRangeMatcher__RangeMatcher
 extension XdsDoubleRangeMatcherRangeMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(774) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__double_range_matcher__range_matcher) }
     public var ranges_list: Repeated<XdsDoubleRange> { Repeated<XdsDoubleRange>(self.n_ranges, self.ranges) }
 }
 
 /// The attributes of a request, for CEL. Empty.
 public typealias XdsHttpAttributesCelMatchInput = Xds__Type__Matcher__V3__HttpAttributesCelMatchInput
 extension XdsHttpAttributesCelMatchInput: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(775) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__http_attributes_cel_match_input) }
 }
 
 /// Chooses by networks; the longest prefix wins.
 public typealias XdsIPMatcher = Xds__Type__Matcher__V3__IPMatcher
 extension XdsIPMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(776) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__ipmatcher) }
     public var range_matchers_list: Repeated<XdsIPMatcherIPRangeMatcher> { Repeated<XdsIPMatcherIPRangeMatcher>(self.n_range_matchers, self.range_matchers) }
 }
 
 /// What follows for some networks.
 public typealias XdsIPMatcherIPRangeMatcher = Xds__Type__Matcher__V3__IPMatcher__IPRangeMatcher
 extension XdsIPMatcherIPRangeMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(777) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__ipmatcher__iprange_matcher) }
     public var ranges_list: Repeated<XdsCidrRange> { Repeated<XdsCidrRange>(self.n_ranges, self.ranges) }
     public mutating func set(exclusive value: Bool) { self.exclusive = value ? 1 : 0 }
 }
@@ -48,42 +48,42 @@ extension XdsIPMatcherIPRangeMatcher: ProtobufMessage {
 /// Chooses by ranges of 32-bit numbers.
 public typealias XdsInt32RangeMatcher = Xds__Type__Matcher__V3__Int32RangeMatcher
 extension XdsInt32RangeMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(778) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__int32_range_matcher) }
     public var range_matchers_list: Repeated<XdsInt32RangeMatcherRangeMatcher> { Repeated<XdsInt32RangeMatcherRangeMatcher>(self.n_range_matchers, self.range_matchers) }
 }
 
 /// What follows for some ranges.
 public typealias XdsInt32RangeMatcherRangeMatcher = Xds__Type__Matcher__V3__Int32RangeMatcher__RangeMatcher
 extension XdsInt32RangeMatcherRangeMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(779) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__int32_range_matcher__range_matcher) }
     public var ranges_list: Repeated<XdsInt32Range> { Repeated<XdsInt32Range>(self.n_ranges, self.ranges) }
 }
 
 /// Chooses by ranges of 64-bit numbers.
 public typealias XdsInt64RangeMatcher = Xds__Type__Matcher__V3__Int64RangeMatcher
 extension XdsInt64RangeMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(780) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__int64_range_matcher) }
     public var range_matchers_list: Repeated<XdsInt64RangeMatcherRangeMatcher> { Repeated<XdsInt64RangeMatcherRangeMatcher>(self.n_range_matchers, self.range_matchers) }
 }
 
 /// What follows for some ranges.
 public typealias XdsInt64RangeMatcherRangeMatcher = Xds__Type__Matcher__V3__Int64RangeMatcher__RangeMatcher
 extension XdsInt64RangeMatcherRangeMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(781) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__int64_range_matcher__range_matcher) }
     public var ranges_list: Repeated<XdsInt64Range> { Repeated<XdsInt64Range>(self.n_ranges, self.ranges) }
 }
 
 /// Matches a text by one of several conditions.
 public typealias XdsListStringMatcher = Xds__Type__Matcher__V3__ListStringMatcher
 extension XdsListStringMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(782) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__list_string_matcher) }
     public var patterns_list: Repeated<XdsStringMatcher> { Repeated<XdsStringMatcher>(self.n_patterns, self.patterns) }
 }
 
 /// Chooses an action by a list of conditions or a tree.
 public typealias XdsMatcher = Xds__Type__Matcher__V3__Matcher
 extension XdsMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(783) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher) }
     public mutating func set(matcher_list value: UnsafeMutablePointer<XdsMatcherMatcherList>) { self.matcher_list = value; self.matcher_type_case = .init(1) }
     public mutating func set(matcher_tree value: UnsafeMutablePointer<XdsMatcherMatcherTree>) { self.matcher_tree = value; self.matcher_type_case = .init(2) }
     public enum MatcherTypeChoice {
@@ -102,20 +102,20 @@ extension XdsMatcher: ProtobufMessage {
 /// Conditions, in order; the first that holds decides.
 public typealias XdsMatcherMatcherList = Xds__Type__Matcher__V3__Matcher__MatcherList
 extension XdsMatcherMatcherList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(784) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher__matcher_list) }
     public var matchers_list: Repeated<XdsMatcherMatcherListFieldMatcher> { Repeated<XdsMatcherMatcherListFieldMatcher>(self.n_matchers, self.matchers) }
 }
 
 /// A condition and what follows.
 public typealias XdsMatcherMatcherListFieldMatcher = Xds__Type__Matcher__V3__Matcher__MatcherList__FieldMatcher
 extension XdsMatcherMatcherListFieldMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(785) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher__matcher_list__field_matcher) }
 }
 
 /// A condition, combined with and, or, not.
 public typealias XdsMatcherMatcherListPredicate = Xds__Type__Matcher__V3__Matcher__MatcherList__Predicate
 extension XdsMatcherMatcherListPredicate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(786) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher__matcher_list__predicate) }
     public mutating func set(single_predicate value: UnsafeMutablePointer<XdsMatcherMatcherListPredicateSinglePredicate>) { self.single_predicate = value; self.match_type_case = .init(1) }
     public mutating func set(or_matcher value: UnsafeMutablePointer<XdsMatcherMatcherListPredicatePredicateList>) { self.or_matcher = value; self.match_type_case = .init(2) }
     public mutating func set(and_matcher value: UnsafeMutablePointer<XdsMatcherMatcherListPredicatePredicateList>) { self.and_matcher = value; self.match_type_case = .init(3) }
@@ -140,14 +140,14 @@ extension XdsMatcherMatcherListPredicate: ProtobufMessage {
 /// The conditions that and / or combine.
 public typealias XdsMatcherMatcherListPredicatePredicateList = Xds__Type__Matcher__V3__Matcher__MatcherList__Predicate__PredicateList
 extension XdsMatcherMatcherListPredicatePredicateList: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(787) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher__matcher_list__predicate__predicate_list) }
     public var predicate_list: Repeated<XdsMatcherMatcherListPredicate> { Repeated<XdsMatcherMatcherListPredicate>(self.n_predicate, self.predicate) }
 }
 
 /// A condition on one input.
 public typealias XdsMatcherMatcherListPredicateSinglePredicate = Xds__Type__Matcher__V3__Matcher__MatcherList__Predicate__SinglePredicate
 extension XdsMatcherMatcherListPredicateSinglePredicate: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(788) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher__matcher_list__predicate__single_predicate) }
     public mutating func set(value_match value: UnsafeMutablePointer<XdsStringMatcher>) { self.value_match = value; self.matcher_case = .init(2) }
     public mutating func set(custom_match value: UnsafeMutablePointer<XdsTypedExtensionConfig>) { self.custom_match = value; self.matcher_case = .init(3) }
     public enum MatcherChoice {
@@ -166,7 +166,7 @@ extension XdsMatcherMatcherListPredicateSinglePredicate: ProtobufMessage {
 /// Looks an input up in a map.
 public typealias XdsMatcherMatcherTree = Xds__Type__Matcher__V3__Matcher__MatcherTree
 extension XdsMatcherMatcherTree: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(789) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher__matcher_tree) }
     public mutating func set(exact_match_map value: UnsafeMutablePointer<XdsMatcherMatcherTreeMatchMap>) { self.exact_match_map = value; self.tree_type_case = .init(2) }
     public mutating func set(prefix_match_map value: UnsafeMutablePointer<XdsMatcherMatcherTreeMatchMap>) { self.prefix_match_map = value; self.tree_type_case = .init(3) }
     public mutating func set(custom_match value: UnsafeMutablePointer<XdsTypedExtensionConfig>) { self.custom_match = value; self.tree_type_case = .init(4) }
@@ -188,21 +188,21 @@ extension XdsMatcherMatcherTree: ProtobufMessage {
 /// What follows for which value.
 public typealias XdsMatcherMatcherTreeMatchMap = Xds__Type__Matcher__V3__Matcher__MatcherTree__MatchMap
 extension XdsMatcherMatcherTreeMatchMap: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(790) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher__matcher_tree__match_map) }
     public var map_list: Repeated<XdsMatcherMatcherTreeMatchMapMapEntry> { Repeated<XdsMatcherMatcherTreeMatchMapMapEntry>(self.n_map, self.map) }
 }
 
 /// An entry of `xds.type.matcher.v3.Matcher.MatcherTree.MatchMap`'s map.
 public typealias XdsMatcherMatcherTreeMatchMapMapEntry = Xds__Type__Matcher__V3__Matcher__MatcherTree__MatchMap__MapEntry
 extension XdsMatcherMatcherTreeMatchMapMapEntry: StringKeyedEntry {
-    public static var descriptor: MessageDescriptor { messageDescriptor(841) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher__matcher_tree__match_map__map_entry) }
     public mutating func set(key: UnsafeMutablePointer<CChar>, value: UnsafeMutablePointer<XdsMatcherOnMatch>) { self.key = key; self.value = value }
 }
 
 /// What follows: another matcher or an action.
 public typealias XdsMatcherOnMatch = Xds__Type__Matcher__V3__Matcher__OnMatch
 extension XdsMatcherOnMatch: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(791) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__matcher__on_match) }
     public mutating func set(matcher value: UnsafeMutablePointer<XdsMatcher>) { self.matcher = value; self.on_match_case = .init(1) }
     public mutating func set(action value: UnsafeMutablePointer<XdsTypedExtensionConfig>) { self.action = value; self.on_match_case = .init(2) }
     public mutating func set(keep_matching value: Bool) { self.keep_matching = value ? 1 : 0 }
@@ -222,7 +222,7 @@ extension XdsMatcherOnMatch: ProtobufMessage {
 /// Matches a whole text by a regular expression.
 public typealias XdsRegexMatcher = Xds__Type__Matcher__V3__RegexMatcher
 extension XdsRegexMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(792) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__regex_matcher) }
     public mutating func set(google_re2 value: UnsafeMutablePointer<XdsRegexMatcherGoogleRE2>) { self.google_re2 = value; self.engine_type_case = .init(1) }
     public enum EngineTypeChoice {
         case google_re2(UnsafeMutablePointer<XdsRegexMatcherGoogleRE2>)
@@ -238,27 +238,27 @@ extension XdsRegexMatcher: ProtobufMessage {
 /// The RE2 engine. Empty.
 public typealias XdsRegexMatcherGoogleRE2 = Xds__Type__Matcher__V3__RegexMatcher__GoogleRE2
 extension XdsRegexMatcherGoogleRE2: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(793) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__regex_matcher__google_re2) }
 }
 
 /// Chooses by domain names, wildcards included.
 public typealias XdsServerNameMatcher = Xds__Type__Matcher__V3__ServerNameMatcher
 extension XdsServerNameMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(794) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__server_name_matcher) }
     public var domain_matchers_list: Repeated<XdsServerNameMatcherDomainMatcher> { Repeated<XdsServerNameMatcherDomainMatcher>(self.n_domain_matchers, self.domain_matchers) }
 }
 
 /// What follows for some domains.
 public typealias XdsServerNameMatcherDomainMatcher = Xds__Type__Matcher__V3__ServerNameMatcher__DomainMatcher
 extension XdsServerNameMatcherDomainMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(795) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__server_name_matcher__domain_matcher) }
     public var domains_list: RepeatedStrings { RepeatedStrings(self.n_domains, self.domains) }
 }
 
 /// Matches a text: exact, prefix, suffix, contained, expression.
 public typealias XdsStringMatcher = Xds__Type__Matcher__V3__StringMatcher
 extension XdsStringMatcher: ProtobufMessage {
-    public static var descriptor: MessageDescriptor { messageDescriptor(796) }
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_xds__type__matcher__v3__string_matcher) }
     public mutating func set(exact value: UnsafeMutablePointer<CChar>) { self.exact = value; self.match_pattern_case = .init(1) }
     public mutating func set(prefix value: UnsafeMutablePointer<CChar>) { self.prefix = value; self.match_pattern_case = .init(2) }
     public mutating func set(suffix value: UnsafeMutablePointer<CChar>) { self.suffix = value; self.match_pattern_case = .init(3) }
