@@ -40,7 +40,7 @@ let package = Package(
         .target(
             name: "Reactor", dependencies: ["TLS", "Time", .product(name: "Logging", package: "swift-log")]),
 
-        .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"]),
+        .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"], exclude: ["Transcripts"]),
         .testTarget(name: "ProtobufTests", dependencies: ["Protobuf", "EnvoyAPI"]),
         .testTarget(name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"]),
         .testTarget(name: "TLSTests", dependencies: ["TLS", "Time"]),
