@@ -80,7 +80,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]),
 
-        .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"]),
+        .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"], exclude: ["Transcripts"]),
         .target(
             name: "CProtobufTestMessages", dependencies: ["CProtobufC"], path: "Tests/CProtobufTestMessages",
             exclude: ["Protos", "generate"]),

@@ -79,7 +79,8 @@ public class Loop {
         _ = linux_close(epoll)
     }
 
-    static func readClock() -> Instant {
+    /// The monotonic clock, for those outside a turn; inside, use ``now``.
+    public static func readClock() -> Instant {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return Instant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))

@@ -1,0 +1,130 @@
+import Time
+
+/// What one client runs of one type, as three separate facts: sent, acknowledged, refused.
+public struct TypeStatus: Hashable, Sendable {
+    /// A NACK that stands: the client runs something else than it was sent.
+    public struct Rejection: Hashable, Sendable {
+        public var version: String
+        /// The client's words, cut to ``StreamLimits/errorDetailBytes``.
+        public var detail: ErrorDetail
+        public var at: Instant
+    }
+
+    /// The facts in one word.
+    public enum State: String, Hashable, Sendable {
+        /// Subscribed to, and nothing was sent yet.
+        case waiting
+        /// A response waits for its ACK or NACK.
+        case pending
+        /// The last response was acknowledged, and no NACK stands.
+        case synced
+        /// The client refused something that it was not sent a replacement for.
+        case rejected
+    }
+
+    public var type: ResourceType
+    public var isWildcard: Bool
+    public var nameCount: Int
+    /// nil: nothing was sent, and no version was confirmed on reconnect.
+    public var sentVersion: String?
+    public var acknowledgedVersion: String?
+    public var rejection: Rejection?
+    /// Since when a response waits for its ACK or NACK.
+    public var pendingSince: Instant?
+
+    public var state: State {
+        if rejection != nil { return .rejected }
+        if pendingSince != nil { return .pending }
+        return sentVersion == nil ? .waiting : .synced
+    }
+}
+
+/// One stream, as an operator sees it.
+public struct StreamStatus: Hashable, Sendable {
+    public var node: String
+    public var view: ViewName?
+    public var isDelta: Bool
+    public var service: DiscoveryService
+    /// By type.
+    public var types: [TypeStatus]
+    /// nil: connected.
+    public var closedAt: Instant?
+}
+
+/// All streams of a server: the connected ones, and a bounded number of those that went, newest last.
+public struct StatusTable: Sendable {
+    /// The owner's number for a stream; never used twice.
+    public struct StreamID: Hashable, Comparable, Sendable {
+        public var number: UInt64
+        public init(_ number: UInt64) { self.number = number }
+        public static func < (left: StreamID, right: StreamID) -> Bool { left.number < right.number }
+    }
+
+    public let closedLimit: Int
+    private var connected: [StreamID: StreamStatus] = [:]
+    private var closed: [(id: StreamID, status: StreamStatus)] = []
+
+    /// - Parameter closedLimit: how many streams that ended are remembered.
+    public init(closedLimit: Int = 1000) {
+        self.closedLimit = closedLimit
+    }
+
+    /// Notes what a stream says of itself now.
+    public mutating func record(_ status: StreamStatus, for id: StreamID) {
+        connected[id] = status
+    }
+
+    /// Notes the end of a stream; its last status stays among the newest closed ones.
+    public mutating func close(_ id: StreamID, now: Instant) {
+        guard var status = connected.removeValue(forKey: id) else { return }
+        status.closedAt = now
+        closed.append((id, status))
+        // Twice the limit before the oldest half goes, so that a close costs constant time on average.
+        if closed.count > 2 * closedLimit { closed.removeFirst(closed.count - closedLimit) }
+    }
+
+    public var connectedCount: Int { connected.count }
+
+    /// The connected streams, by node and then by number.
+    public var connectedStreams: [(id: StreamID, status: StreamStatus)] {
+        connected.map { ($0.key, $0.value) }.sorted { ($0.1.node, $0.0) < ($1.1.node, $1.0) }
+    }
+
+    /// The streams that ended, oldest first; at most ``closedLimit``.
+    public var closedStreams: [(id: StreamID, status: StreamStatus)] { closed.suffix(closedLimit) }
+
+    /// The connected streams with a NACK that stands.
+    public var rejectedStreams: [(id: StreamID, status: StreamStatus)] {
+        connectedStreams.filter { $0.status.types.contains { $0.state == .rejected } }
+    }
+}
+
+extension StreamCore {
+    func status(in view: ViewName?) -> StreamStatus {
+        StreamStatus(
+            node: nodeID ?? "", view: view, isDelta: form == .delta, service: service,
+            types: states.compactMap(\.status))
+    }
+}
+
+extension TypeState {
+    fileprivate var status: TypeStatus? {
+        guard let subscription else { return nil }
+        return TypeStatus(
+            type: type, isWildcard: subscription.isWildcard, nameCount: subscription.names.count,
+            sentVersion: sentVersion.isEmpty ? nil : sentVersion,
+            acknowledgedVersion: acknowledgedVersion.isEmpty ? nil : acknowledgedVersion,
+            rejection: rejection.map { .init(version: $0.version, detail: $0.detail, at: $0.at) },
+            pendingSince: inFlight == nil ? nil : sentAt)
+    }
+}
+
+extension DeltaStream {
+    /// - Parameter view: the view that the owner found for the node.
+    public func status(in view: ViewName?) -> StreamStatus { core.status(in: view) }
+}
+
+extension StateOfTheWorldStream {
+    /// - Parameter view: the view that the owner found for the node.
+    public func status(in view: ViewName?) -> StreamStatus { core.status(in: view) }
+}
