@@ -102,7 +102,8 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    var isUnix: Bool { family == AF_UNIX }
+    /// Whether it is the path of a Unix socket.
+    public var isUnix: Bool { family == AF_UNIX }
 
     private static func halves(_ raw: in6_addr) -> (UInt64, UInt64) {
         withUnsafeBytes(of: raw) {
