@@ -121,10 +121,9 @@ class _Glue:
             kind = "RepeatedStrings"
         elif field.type == Field.TYPE_BYTES:
             kind = "RepeatedBytes"
-        elif field.type == Field.TYPE_BOOL:
-            kind = "RepeatedBools"
         else:
-            kind = f"UnsafeBufferPointer<{self._scalar(field)}>"
+            element = "protobuf_c_boolean" if field.type == Field.TYPE_BOOL else self._scalar(field)
+            kind = f"UnsafeBufferPointer<{element}>"
             return f"    public var {field.name}_list: {kind} {{ {kind}(start: {array}, count: {count}) }}\n"
         return f"    public var {field.name}_list: {kind} {{ {kind}({count}, {array}) }}\n"
 
