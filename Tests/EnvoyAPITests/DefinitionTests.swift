@@ -24,6 +24,12 @@ import Testing
         #expect(result.text.contains("generated files are current"))
     }
 
+    @Test func theGeneratorRefusesWhatItCannotName() throws {
+        let result = try Tools.python("Tests/EnvoyAPITests/refused_definitions.py")
+        #expect(result.status == 0, "\(result.text)\(result.errors)")
+        #expect(result.text.contains("each refused"))
+    }
+
     @Test func theRegistryHoldsEveryMessageOnce() throws {
         let names = envoyTypes.descriptors.map(\.fullName)
         #expect(names.count == Set(names).count)
