@@ -44,7 +44,7 @@ let package = Package(
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"]),
         .testTarget(name: "ProtobufTests", dependencies: ["Protobuf", "EnvoyAPI"]),
         .testTarget(name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"]),
-        .testTarget(name: "TLSTests", dependencies: ["TLS", "Time"]),
+        .testTarget(name: "TLSTests", dependencies: ["TLS", "Time", "COpenSSL"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2", "Time"]),
         .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),

@@ -1,0 +1,168 @@
+import COpenSSL
+import Synchronization
+
+/// A checked ``TLSConfiguration``, made ready once and used by any number of connections on any thread.
+/// It does not change: to swap a certificate, make new settings and hand them to a ``TLSSource``.
+public final class TLSSettings: Sendable {
+    public let configuration: TLSConfiguration
+    /// A server's settings for the names that clients ask for (SNI), by lower-case name or `*.` pattern.
+    let byServerName: [String: TLSSettings]
+    /// Client: sessions to resume.
+    let sessions: SessionStore
+    /// ALPN names as they go over the wire, without lengths.
+    let protocolNames: [[UInt8]]
+    /// libssl counts references to an SSL_CTX atomically and only reads it once connections use it.
+    nonisolated(unsafe) let context: OpaquePointer
+
+    /// - Parameter byServerName: a server's other settings by server name: `web.example.org`, or
+    ///   `*.example.org` for one label more. An exact name wins over a pattern. Everything is taken from
+    ///   the chosen settings, except ticket keys and limits, which are those of `configuration`.
+    /// - Throws: ``TLSError/settingInvalid(_:)``.
+    public convenience init(
+        _ configuration: TLSConfiguration, byServerName: [String: TLSConfiguration] = [:]
+    ) throws(TLSError) {
+        var table: [String: TLSSettings] = [:]
+        for (name, nested) in byServerName.sorted(by: { $0.key < $1.key }) {
+            let key = name.lowercased()
+            guard isHostName(key.hasPrefix("*.") ? String(key.dropFirst(2)) : key) else {
+                throw .settingInvalid(.serverNameInvalid(name))
+            }
+            guard configuration.role == .server, nested.role == .server else {
+                throw .settingInvalid(.nestedRoleMismatch(serverName: name))
+            }
+            var nested = nested
+            nested.ticketKeys = configuration.ticketKeys
+            table[key] = try TLSSettings(nested, scope: key, byServerName: [:])
+        }
+        try self.init(configuration, scope: "", byServerName: table)
+    }
+
+    private init(
+        _ configuration: TLSConfiguration, scope: String, byServerName: [String: TLSSettings]
+    ) throws(TLSError) {
+        if let problem = configuration.problem { throw .settingInvalid(problem) }
+        ERR_clear_error()
+        let method = configuration.role == .server ? TLS_server_method() : TLS_client_method()
+        guard let context = SSL_CTX_new(method) else {
+            throw .libraryFailure(operation: "SSL_CTX_new", reason: libraryReason())
+        }
+        do throws(TLSError) {
+            try configuration.apply(to: context, scope: scope)
+        } catch {
+            SSL_CTX_free(context)
+            throw error
+        }
+        self.configuration = configuration
+        self.byServerName = byServerName
+        self.context = context
+        sessions = SessionStore(capacity: configuration.storedSessions)
+        protocolNames = configuration.applicationProtocols.map { Array($0.utf8) }
+    }
+
+    deinit {
+        SSL_CTX_free(context)
+    }
+
+    /// The settings for the name that a client asked for, which is lower-case; nil: refuse.
+    func chosen(forServerName name: String?) -> TLSSettings? {
+        if let name {
+            if let exact = byServerName[name] { return exact }
+            if let dot = name.firstIndex(of: "."), let pattern = byServerName["*" + name[dot...]] { return pattern }
+        }
+        return configuration.unknownServerName == .refuse ? nil : self
+    }
+}
+
+/// The settings in force, for listeners and connectors: each new connection takes ``current``. After a
+/// replacement new connections use the new settings, and those under way go on with theirs.
+public final class TLSSource: Sendable {
+    private let settings: Mutex<TLSSettings>
+
+    public init(_ settings: TLSSettings) {
+        self.settings = Mutex(settings)
+    }
+
+    public var current: TLSSettings {
+        settings.withLock { $0 }
+    }
+
+    /// Settings of the same role. Keep the same `ticketKeys` in them, and clients go on resuming.
+    public func replace(with new: TLSSettings) {
+        // The old settings may go with this call: not under the lock.
+        let old = settings.withLock { current in
+            let old = current
+            current = new
+            return old
+        }
+        precondition(old.configuration.role == new.configuration.role, "a server's settings replaced by a client's")
+    }
+}
+
+extension TLSConfiguration {
+    /// What cannot work in these settings.
+    fileprivate var problem: TLSError.SettingProblem? {
+        switch role {
+        case .server:
+            if identity == nil { return .serverWithoutIdentity }
+            if clientAuthentication != .none, trustAnchors == nil { return .clientAuthenticationWithoutTrustAnchors }
+            if acceptedPeers == .serverName { return .serverNameMissing }
+        case .client:
+            if trustAnchors == nil { return .clientWithoutTrustAnchors }
+            if acceptedPeers == .serverName, serverName == nil { return .serverNameMissing }
+        }
+        if let serverName, !isHostName(serverName), !isAddress(serverName) { return .serverNameInvalid(serverName) }
+        if case .named(let names) = acceptedPeers {
+            if names.isEmpty { return .acceptedPeersEmpty }
+            if let name = names.first(where: { !$0.isWellFormed }) { return .acceptedNameInvalid("\(name)") }
+        }
+        if let name = applicationProtocols.first(where: { !(1...255).contains($0.utf8.count) }) {
+            return .applicationProtocolInvalid(name)
+        }
+        if requiresApplicationProtocol, applicationProtocols.isEmpty { return .applicationProtocolsEmpty }
+        if minimumVersion > maximumVersion {
+            return .versionsReversed(minimum: minimumVersion, maximum: maximumVersion)
+        }
+        return nil
+    }
+
+    /// The names that a peer may have, if they matter.
+    var expectedNames: [PeerName]? {
+        switch acceptedPeers {
+        case .anyTrusted: nil
+        case .serverName: serverName.map { [.host($0)] } ?? []
+        case .named(let names): names
+        }
+    }
+}
+
+extension TLSVersion {
+    /// The number on the wire.
+    var code: Int32 {
+        switch self {
+        case .tls12: TLS1_2_VERSION
+        case .tls13: TLS1_3_VERSION
+        }
+    }
+}
+
+/// Letters, digits, hyphens, underscores and dots, within DNS's lengths, and no address.
+func isHostName(_ name: String) -> Bool {
+    let labels = name.split(separator: ".", omittingEmptySubsequences: false)
+    guard (1...253).contains(name.utf8.count), !isAddress(name) else { return false }
+    return labels.allSatisfy { label in
+        (1...63).contains(label.utf8.count)
+            && label.utf8.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
+                case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"): true
+                default: false
+                }
+            }
+    }
+}
+
+/// An IPv4 or IPv6 address.
+func isAddress(_ name: String) -> Bool {
+    guard let octets = a2iAddress(name) else { return false }
+    return octets == 4 || octets == 16
+}
