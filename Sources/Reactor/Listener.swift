@@ -198,7 +198,7 @@ final class Listener: EventSource {
             do throws(TLSError) {
                 connection.pointee.tls = try TLSEngine(tls.current)
             } catch {
-                return loop.close(id, reason: .tls(String(describing: error)))
+                return loop.close(id, reason: .tls(error))
             }
         }
         loop.startSession(id, connection, peer: peer, handshakeLimit: options.handshakeTimeout)

@@ -26,11 +26,17 @@ public struct SecurePeer: Sendable {
     public let certificates: [[UInt8]]
     /// The name that the client asked for (SNI).
     public let serverName: String?
+    /// The version of TLS spoken.
+    public let version: TLSVersion?
+    /// A session ticket stood for the certificates' verification of an earlier connection.
+    public let isResumed: Bool
 
     init(_ engine: TLSEngine) {
         alpn = engine.alpn
         certificates = engine.peerCertificates
         serverName = engine.serverName
+        version = engine.version
+        isResumed = engine.isResumed
     }
 }
 

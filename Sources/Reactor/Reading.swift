@@ -68,7 +68,7 @@ extension Loop {
 
     private func brokenOff(_ connection: UnsafeMutablePointer<Connection>, _ error: SystemError) -> CloseReason {
         let isHandshaking = !connection.pointee.state.contains(.established) && connection.pointee.tls != nil
-        return isHandshaking ? .tls("the peer broke off the handshake: \(error)") : .failed(error)
+        return isHandshaking ? .handshakeBrokenOff(error) : .failed(error)
     }
 
     private func take(
@@ -102,7 +102,7 @@ extension Loop {
         }
         if plaintext.count > 0 && accepts(connection) { deliverReceived(id, plaintext.bytes) }
         if let failure {
-            close(id, reason: .tls(String(describing: failure)))
+            close(id, reason: .tls(failure))
         } else if engine.peerClosed {
             deliverEndOfInput(id, connection)
         }
@@ -124,10 +124,7 @@ extension Loop {
             // Without output left, both directions are done. Otherwise the flush closes.
             if state.contains(.writingShut) { close(id, reason: closingReasons[id.index] ?? .requested) }
         } else if let engine = connection.pointee.tls, !engine.peerClosed {
-            close(
-                id,
-                reason: state.contains(.established)
-                    ? .truncated : .tls("the peer ended the connection during the handshake"))
+            close(id, reason: .tls(.truncated(duringHandshake: !state.contains(.established))))
         } else {
             deliverEndOfInput(id, connection)
         }

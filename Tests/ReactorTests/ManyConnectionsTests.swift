@@ -22,7 +22,7 @@ private struct Counter: ConnectionHandler {
 }
 
 /// Resident bytes of this process. Source: proc(5), statm.
-private func residentBytes() -> Int {
+func residentBytes() -> Int {
     let file = open("/proc/self/statm", O_RDONLY)
     defer { close(file) }
     var text = [UInt8](repeating: 0, count: 256)
@@ -31,7 +31,7 @@ private func residentBytes() -> Int {
     return (Int(fields[1]) ?? 0) * sysconf(Int32(_SC_PAGESIZE))
 }
 
-private func raiseDescriptorLimit() {
+func raiseDescriptorLimit() {
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     limit.rlim_cur = limit.rlim_max
@@ -40,7 +40,7 @@ private func raiseDescriptorLimit() {
 
 @Suite struct ManyConnectionsTests {
     @Test func fiveThousandConnectionsAreServedAndCostUnderAKilobyteEach() async {
-        await #expect(processExitsWith: .success) {
+        let result = await #expect(processExitsWith: .success, observing: [\.standardOutputContent]) {
             raiseDescriptorLimit()
             let count = 5000
             let loop = try EventLoop<Counter>()
@@ -66,8 +66,10 @@ private func raiseDescriptorLimit() {
             for id in ids { loop.close(id) }
             loop.turn { Counter.closed == 2 * count }
             try #require(loop.statistics.connections == 0 && loop.timerCount == 0)
+            fflush(nil)
             exit(0)
         }
+        print(String(decoding: result?.standardOutputContent ?? [], as: UTF8.self))
     }
 
     @Test func memoryComesBackAfterManyConnectionsOneAfterTheOther() async {

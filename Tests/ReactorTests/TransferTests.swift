@@ -5,7 +5,7 @@ import Time
 @testable import Reactor
 
 /// Bytes that show every loss, repetition and swap.
-private let pattern: [UInt8] = [UInt8](unsafeUninitializedCapacity: 50 << 20) { bytes, count in
+let pattern: [UInt8] = [UInt8](unsafeUninitializedCapacity: 50 << 20) { bytes, count in
     var random = SplitMix(state: 1)
     bytes.withMemoryRebound(to: UInt64.self) { words in
         for position in words.indices { words[position] = random.next() }
@@ -14,7 +14,7 @@ private let pattern: [UInt8] = [UInt8](unsafeUninitializedCapacity: 50 << 20) { 
 }
 
 /// Writes `total` bytes of the pattern as long as the connection takes them; then ends.
-private final class Producer {
+final class Producer {
     let total: Int
     let piece: Int
     var written = 0
@@ -31,7 +31,7 @@ private final class Producer {
     }
 }
 
-private func tiny() -> (ListenOptions, ConnectOptions) {
+func tiny() -> (ListenOptions, ConnectOptions) {
     var (listen, connect) = (ListenOptions(), ConnectOptions())
     (listen.sendBuffer, listen.receiveBuffer) = (4096, 4096)
     (connect.sendBuffer, connect.receiveBuffer) = (4096, 4096)
@@ -166,11 +166,24 @@ private func tiny() -> (ListenOptions, ConnectOptions) {
         client.onEstablished = { loop, id in loop.write(Array("second".utf8), to: id) }
         loop.write(Array("first ".utf8), to: id)
         #expect(!loop.isWritable(id))
+        loop.write(Array("and ".utf8), to: id)
         let other = loop.connect(to: address, handler: greedy)
         loop.write([UInt8](repeating: 0, count: 101), to: other)
-        loop.turn { server.receivedCount == 12 && !greedy.reasons.isEmpty }
-        #expect(server.text == "first second")
+        loop.turn { server.receivedCount == 16 && !greedy.reasons.isEmpty }
+        #expect(server.text == "first and second")
         #expect(greedy.reasons == [.outputLimit(bytes: 100)] && !greedy.isEstablished)
+    }
+
+    @Test func outputAndHalfCloseBeforeTheConnectionIsThereBothArrive() throws {
+        let loop = try EventLoop<Probe>()
+        let (server, client) = (Probe(), Probe())
+        let listener = try loop.listen(.loopback(port: 0)) { _, _, _ in server }
+        let id = loop.connect(to: try #require(loop.address(of: listener)), handler: client)
+        loop.write(Array("all".utf8), to: id)
+        loop.halfClose(id)
+        loop.write(Array("too late".utf8), to: id)
+        loop.turn { server.ends == 1 }
+        #expect(server.text == "all" && client.isEstablished)
     }
 
     @Test func aBusyPeerDoesNotStarveTheOthers() throws {
