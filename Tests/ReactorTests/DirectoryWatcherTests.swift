@@ -121,6 +121,10 @@ private final class Watched {
         let watched = try Watched(options: options)
         for number in 0..<11 { watched.directory.write("x", to: "f\(number)") }
         #expect(watched.next() == [.rescan] && watched.reports == 1)
+        // Also those of a new folder.
+        mkdir(watched.path("new"), 0o755)
+        for number in 0..<11 { watched.directory.write("x", to: "new/f\(number)") }
+        #expect(watched.next() == [.rescan])
         for number in 0..<10 { watched.directory.write("x", to: "f\(number)") }
         #expect(watched.next().count == 10)
     }
@@ -159,7 +163,9 @@ private final class Watched {
     @Test func whatCannotBeWatchedIsNamed() throws {
         let watched = try Watched { $0.write("x", to: "file") }
         for name in ["missing", "file"] {
-            let error = #expect(throws: ReactorError.self) { try watched.loop.watch(directory: watched.path(name)) { _ in } }
+            let error = #expect(throws: ReactorError.self) {
+                try watched.loop.watch(directory: watched.path(name)) { _ in }
+            }
             guard case .cannotWatch(watched.path(name), _) = error else {
                 Issue.record("\(String(describing: error))")
                 continue

@@ -231,6 +231,46 @@ import Time
         #expect(server.reasons[0].description == "broken off: recv: Connection reset by peer")
     }
 
+    @Test func aResetIsNoticedEvenWhileInputIsPaused() throws {
+        let loop = try EventLoop<Probe>()
+        let server = Probe()
+        let listener = try loop.listen(.loopback(port: 0)) { _, _, _ in server }
+        let peer = try RawSocket(connectingTo: try #require(loop.address(of: listener)))
+        loop.turn { server.isEstablished }
+        loop.pauseReading(try #require(server.id))
+        peer.reset()
+        loop.turn { !server.reasons.isEmpty }
+        #expect(server.reasons == [.failed(SystemError(call: "recv", number: ECONNRESET))])
+    }
+
+    @Test func laterWorkRunsInTheNextTurnOutsideCallbacks() throws {
+        let pair = try Pair()
+        let (id, client) = (pair.clientID, pair.client)
+        var turns: [UInt64] = []
+        client.onReceived = { loop, _, _ in
+            turns.append(loop.statistics.waits)
+            loop.later { loop in
+                turns.append(loop.statistics.waits)
+                #expect(loop.withHandler(id) { $0.receivedCount } == 1)
+            }
+        }
+        pair.loop.write([1], to: pair.serverID)
+        pair.turn { turns.count == 2 }
+        #expect(turns[1] == turns[0] + 1)
+    }
+
+    @Test func delaysCountFromTheClockWhileTheLoopDoesNotTurn() throws {
+        let pair = try Pair()
+        var used = timespec(tv_sec: 0, tv_nsec: 30_000_000)
+        nanosleep(&used, nil)
+        let moment = Loop.readClock()
+        #expect(pair.loop.now >= moment)
+        var fired: Instant?
+        pair.loop.schedule(after: .milliseconds(5)) { fired = $0.now }
+        pair.turn { fired != nil }
+        #expect(try #require(fired) >= moment.advanced(by: .milliseconds(5)))
+    }
+
     @Test func aRefusedConnectionIsNamed() throws {
         let loop = try EventLoop<Probe>()
         let listener = try loop.listen(.loopback(port: 0)) { _, _, _ in nil }

@@ -193,7 +193,11 @@ final class TemporaryDirectory {
                 for name in names where name != "." && name != ".." {
                     var status = stat()
                     lstat(path + "/" + name, &status)
-                    if status.st_mode & S_IFMT == S_IFDIR { remove(path + "/" + name) } else { unlink(path + "/" + name) }
+                    if status.st_mode & S_IFMT == S_IFDIR {
+                        remove(path + "/" + name)
+                    } else {
+                        unlink(path + "/" + name)
+                    }
                 }
             }
             rmdir(path)

@@ -139,9 +139,11 @@ private final class Wheel {
                     #expect(fired == [])
                     continue
                 }
-                let due = model.filter { max(($0.deadline + 999_999) / 1_000_000, earlier) <= tick && $0.deadline <= now }
-                    .filter { ($0.deadline + 999_999) / 1_000_000 <= tick }
-                    .sorted { ($0.deadline, $0.sequence) < ($1.deadline, $1.sequence) }
+                let due = model.filter {
+                    max(($0.deadline + 999_999) / 1_000_000, earlier) <= tick && $0.deadline <= now
+                }
+                .filter { ($0.deadline + 999_999) / 1_000_000 <= tick }
+                .sorted { ($0.deadline, $0.sequence) < ($1.deadline, $1.sequence) }
                 #expect(fired == due.map(\.sequence))
                 model.removeAll { entry in due.contains { $0.sequence == entry.sequence } }
             }
