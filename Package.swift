@@ -89,7 +89,7 @@ let package = Package(
         .testTarget(
             name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"],
             exclude: ["compare_descriptors.py", "refused_definitions.py"]),
-        .testTarget(name: "TLSTests", dependencies: ["TLS", "Time"]),
+        .testTarget(name: "TLSTests", dependencies: ["TLS", "Time", "COpenSSL"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2", "Time"]),
         .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),
