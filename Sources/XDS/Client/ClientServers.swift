@@ -79,6 +79,7 @@ extension DiscoveryClient {
         guard let stream = servers[server].stream else { return }
         servers[server].stream = nil
         stopAwaiting(server: server)
+        startAwaiting(now: now)
         // A server that has nothing new to say is silent. One that held the stream for longer than any wait is well.
         let isLongLived = !stream.isOpening && stream.startedAt.advanced(by: configuration.backoff.maximum) <= now
         if stream.hasResponded || isLongLived {
@@ -117,15 +118,21 @@ extension DiscoveryClient {
         if server < lastAsked {
             for further in (server + 1)...lastAsked { close(further) }
             lastAsked = server
-            // Names whose wait ended with those streams wait for this server now.
-            for type in ResourceType.all {
-                guard let told = servers[server].stream?.subscriptions[type.order].told, !told.isEmpty else { continue }
-                awaitAnswers(to: told, of: type, from: server, now: now)
-            }
+            startAwaiting(now: now)
         }
         if serverInUse != server {
             serverInUse = server
             collected.append(.serverInUse(server))
+        }
+    }
+
+    /// Names whose wait ended with a stream wait for the other servers that have been asked for them.
+    private mutating func startAwaiting(now: Instant) {
+        for server in servers.indices {
+            for type in ResourceType.all {
+                guard let told = servers[server].stream?.subscriptions[type.order].told, !told.isEmpty else { continue }
+                awaitAnswers(to: told, of: type, from: server, now: now)
+            }
         }
     }
 
