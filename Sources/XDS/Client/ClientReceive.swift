@@ -67,6 +67,9 @@ extension DiscoveryClient {
             collected.append(.closeStream(id))
             let reason = "the server sends, but does not read: \(waiting) replies wait (limits.waitingReplies)"
             streamEnded(id.server, reason: reason, now: now)
+        } else if servers[id.server].stream?.mustBeginAnew == true {
+            collected.append(.closeStream(id))
+            streamEnded(id.server, reason: "begun anew, to tell the server what another one sent", now: now)
         }
     }
 
