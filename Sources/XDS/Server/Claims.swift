@@ -47,6 +47,7 @@ extension StreamCore {
         }
         let held = current.asHeld(by: claim.versions, subscription)
         states[index].held = held
+        if held !== current { states[index].flags.insert(.isReconnecting) }
         var owed = Owed(names: due)
         // Names that the client has a version of are answered by the difference alone.
         let unknown = subscription.names.filter { name in

@@ -20,6 +20,9 @@ public struct DeltaStream: Sendable {
         let index = core.makeIndex(of: type)
         let isFirst = core.states[index].subscription == nil
         if isFirst {
+            if let detail = request.errorDetail {
+                core.actions.append(.ignoredStale(type, nonce: request.responseNonce, detail: detail))
+            }
             guard core.openDelta(index, request) else { return core.takeActions() }
         } else {
             if !request.responseNonce.isEmpty || request.errorDetail != nil {

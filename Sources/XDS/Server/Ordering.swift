@@ -25,7 +25,8 @@ extension StreamCore {
         var earliest = Instant.never
         for state in states where state.isReady {
             if state.removalsWaitSince != .never {
-                earliest = min(earliest, state.removalsWaitSince.advanced(by: limits.removalWait))
+                let wait = state.flags.contains(.isReconnecting) ? limits.reconnectWait : limits.removalWait
+                earliest = min(earliest, state.removalsWaitSince.advanced(by: wait))
             }
             if state.additionsWaitSince != .never {
                 earliest = min(earliest, state.additionsWaitSince.advanced(by: limits.additionWait))
@@ -39,10 +40,7 @@ extension StreamCore {
     private mutating func settle(_ index: Int, at current: ResourceSet) {
         guard states[index].isReady else { return }
         refreshDigest(index)
-        if let rejection = states[index].rejection, form != .delta, !rejection.unresolved.isEmpty {
-            // State of the world has no message for what is gone: nobody would ever resolve it.
-            states[index].rejection = rejection.resolving { current.resource(named: $0) == nil }
-        }
+        repeatDoubtful(index, current)
         guard states[index].held !== current, states[index].owed.isEmpty,
             !states[index].flags.contains(.announcesVersion),
             let step = transition(index, to: current), step.response == nil
@@ -51,6 +49,26 @@ extension StreamCore {
         states[index].digest = step.digest
         states[index].removalsWaitSince = .never
         states[index].additionsWaitSince = .never
+    }
+
+    /// A client may have refused a response as a whole for one resource. Once a resource of it is replaced or goes,
+    /// the others are sent again with it; until then nothing of it is.
+    private mutating func repeatDoubtful(_ index: Int, _ current: ResourceSet) {
+        guard let rejection = states[index].rejection, !rejection.unresolved.isEmpty, let held = states[index].held,
+            held !== current
+        else { return }
+        let difference = current.difference(from: held)
+        guard rejection.unresolved.contains(where: {
+            difference.changed.containsSorted($0) || difference.removed.containsSorted($0)
+        }) else { return }
+        let left = rejection.resolving { current.resource(named: $0) == nil }
+        if form != .delta {
+            // State of the world has no message for what is gone: no ACK would ever resolve it.
+            states[index].rejection = left
+        }
+        let unresolved = left?.unresolved ?? []
+        guard let subscription = states[index].subscription else { return }
+        states[index].owed.insert(subscription.isWildcard ? unresolved : unresolved.filter(subscription.contains))
     }
 
     private func transition(_ index: Int, to target: ResourceSet) -> Transition? {
@@ -78,7 +96,9 @@ extension StreamCore {
         guard var step = transition(index, to: current) else { return false }
         var target = current
         var forced: StreamAction?
-        if step.removedCount > 0, gatesRemovals(of: type), !referrersAreSettled(type, snapshot) {
+        if step.removedCount > 0, gatesRemovals(of: type),
+            isReconnecting(index, now) || !referrersAreSettled(type, snapshot)
+        {
             if states[index].removalsWaitSince == .never { states[index].removalsWaitSince = now }
             let waited = states[index].removalsWaitSince.duration(to: now)
             if waited < limits.removalWait, let held = states[index].held {
@@ -156,6 +176,16 @@ extension StreamCore {
             guard let index = index(of: referrer) else { return true }
             return states[index].isSettled(at: snapshot[referrer])
         }
+    }
+
+    /// Whether a client that came back may yet subscribe to something that refers to what is gone.
+    private mutating func isReconnecting(_ index: Int, _ now: Instant) -> Bool {
+        guard states[index].flags.contains(.isReconnecting) else { return false }
+        let since = min(states[index].removalsWaitSince, now)
+        let isSubscribed = states[index].type.referrers.allSatisfy { self.index(of: $0) != nil }
+        if case .aggregated = service, !isSubscribed, since.duration(to: now) < limits.reconnectWait { return true }
+        states[index].flags.remove(.isReconnecting)
+        return false
     }
 
     private func waitsForClusters(_ type: ResourceType) -> Bool {

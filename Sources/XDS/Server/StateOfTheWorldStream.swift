@@ -18,6 +18,9 @@ public struct StateOfTheWorldStream: Sendable {
         let index = core.makeIndex(of: type)
         if core.states[index].subscription == nil {
             core.states[index].claim = Claim(version: request.versionInfo)
+            if let detail = request.errorDetail {
+                core.actions.append(.ignoredStale(type, nonce: request.responseNonce, detail: detail))
+            }
         } else {
             let (nonce, lastNonce) = (request.responseNonce, core.states[index].lastNonce)
             guard lastNonce == 0 || nonce == PreparedResponse.text(ofNonce: lastNonce) else {
@@ -84,6 +87,7 @@ extension StreamCore {
         let state = states[index]
         guard let set = state.target ?? state.held else { return false }
         if set.label != nil { return false }
-        return wildcard || dropped.contains { set.resource(named: $0)?.error == nil && set.resource(named: $0) != nil }
+        if wildcard { return set.count > 0 }
+        return dropped.contains { set.resource(named: $0)?.error == nil && set.resource(named: $0) != nil }
     }
 }

@@ -19,11 +19,14 @@ struct TransitionKey: Hashable, Sendable {
     var form: ResponseForm
     /// The names became fewer: the client must learn the version of what is left.
     var announcesVersion: Bool
+    /// A NACK stands: the version must not prove on reconnect that the client has all of the subset.
+    var isTainted: Bool
     var isHeartbeat: Bool
 
     static func == (left: TransitionKey, right: TransitionKey) -> Bool {
         left.heldID == right.heldID && left.subscription === right.subscription && left.form == right.form
-            && left.announcesVersion == right.announcesVersion && left.isHeartbeat == right.isHeartbeat
+            && left.announcesVersion == right.announcesVersion && left.isTainted == right.isTainted
+            && left.isHeartbeat == right.isHeartbeat
             && left.owed == right.owed
     }
 
@@ -84,10 +87,13 @@ extension ResourceSet {
     }
 
     /// `version_info` for a subscription: the label, or a hash of what it covers, the names included.
-    func version(of subscription: Subscription, digest subset: ContentHash) -> String {
+    func version(of subscription: Subscription, digest subset: ContentHash, isTainted: Bool = false) -> String {
         if let label { return label }
-        return subscription.isWildcard ? digest.hex : (subset + subscription.nameDigest).hex
+        let sum = subscription.isWildcard ? digest : subset + subscription.nameDigest
+        return (isTainted ? sum + Self.taint : sum).hex
     }
+
+    private static let taint = ContentHash(ofFields: [Array("refused".utf8)])
 }
 
 /// A transition in the making.
@@ -140,7 +146,7 @@ struct TransitionDraft {
         guard isNeeded else {
             return Transition(removedCount: removedCount, addsNames: false, digest: digest)
         }
-        let version = key.form == .delta ? target.version : target.version(of: subscription, digest: digest)
+        let version = self.version
         let response = PreparedResponse(
             type: target.type, form: key.form, version: version, resources: listed,
             removedNames: key.form == .delta ? removed : [], errors: errors,
@@ -157,10 +163,14 @@ struct TransitionDraft {
         if expiring.isEmpty { return transition }
         let listsAll = key.form != .delta && target.type.listsEverything
         transition.response = PreparedResponse(
-            type: target.type, form: key.form,
-            version: key.form == .delta ? target.version : target.version(of: subscription, digest: digest),
+            type: target.type, form: key.form, version: version,
             resources: listsAll ? wholeSubset() : expiring, isHeartbeat: true, digest: digest)
         return transition
+    }
+
+    private var version: String {
+        if key.form == .delta { return target.version }
+        return target.version(of: subscription, digest: digest, isTainted: key.isTainted)
     }
 
     private mutating func collectChanges() {
@@ -183,8 +193,8 @@ struct TransitionDraft {
         for name in difference.removed {
             guard let was = held.resources[name], subscription.covers(was) else { continue }
             if keepsDigest { digest = digest - was.fingerprint }
-            // The client never had what was only an error.
-            if was.error == nil { remove(name) }
+            // An error entry counts too: the client may have kept what it had before the error.
+            remove(name)
         }
     }
 

@@ -36,6 +36,8 @@ struct TypeState: Sendable {
         static let announcesVersion = Flags(rawValue: 2)
         /// The subscription changed since `digest` was computed.
         static let digestIsStale = Flags(rawValue: 4)
+        /// The client came back with resources that are gone, and may not have subscribed to all its types yet.
+        static let isReconnecting = Flags(rawValue: 8)
     }
 
     init(_ type: ResourceType) {
@@ -55,7 +57,8 @@ struct TypeState: Sendable {
         guard let subscription else { return nil }
         return TransitionKey(
             heldID: held?.id ?? 0, subscription: subscription, owed: owed, form: form,
-            announcesVersion: flags.contains(.announcesVersion), isHeartbeat: false)
+            announcesVersion: flags.contains(.announcesVersion),
+            isTainted: form != .delta && !type.listsEverything && rejection != nil, isHeartbeat: false)
     }
 }
 
@@ -85,7 +88,7 @@ final class RejectionRecord: Sendable {
     let version: String
     let detail: ErrorDetail
     let at: Instant
-    /// The names of the refused response that were not sent again since; empty where the next ACK is for all.
+    /// The names of the refused response that were not acknowledged since; empty where the next ACK is for all.
     let unresolved: [String]
 
     init(version: String, detail: ErrorDetail, at: Instant, unresolved: [String]) {
