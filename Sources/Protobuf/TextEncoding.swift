@@ -32,7 +32,8 @@ public func json(
     try text(of: message, TextStyle(isPretty ? .json : .compactJSON, fieldNames: fieldNames), types: types)
 }
 
-/// The message as a YAML document, otherwise like ``json(of:types:isPretty:fieldNames:)``.
+/// The message as a YAML document, otherwise like ``json(of:types:isPretty:fieldNames:)``. When it is read again, a text
+/// that begins with U+FEFF loses that one, because Yams takes it for a byte order mark.
 public func yaml(
     of message: DynamicMessage, types: TypeRegistry, fieldNames: TextStyle.FieldNames = .snakeCase
 ) throws(TextFormatError) -> String {
@@ -128,7 +129,8 @@ struct TextEncoder {
             guard let pair = message.message(at: message.element(of: field, index), field) else { continue }
             pairs[Array(Self.keyText(pair, entry.key).utf8)] = pair
         }
-        let keys = pairs.keys.sorted { entry.key.kind.isInteger ? isLess($0, $1) : $0.lexicographicallyPrecedes($1) }
+        let isNumeric = entry.key.kind.isInteger && entry.key.kind != .bool
+        let keys = pairs.keys.sorted { isNumeric ? isLess($0, $1) : $0.lexicographicallyPrecedes($1) }
         var members: [DocumentNode.Member] = []
         for key in keys {
             guard let pair = pairs[key] else { continue }

@@ -15,8 +15,7 @@ import Testing
         let fromCamel = try arena.decodeJSON(Everything.descriptor, camel, types: testTypes)
         #expect(encode(fromCamel) == encode(message))
         // The strings and numbers of the source are there, not defaults.
-        for part in ["\"1.5\"", "\"Grüße 😀\"", "\"18446744073709551615\": true", "\"-0.250s\"", "99", "\"in any\""]
-        where part != "\"1.5\"" {
+        for part in ["\"Grüße 😀\"", "\"18446744073709551615\": true", "\"-0.250s\"", "99", "\"in any\""] {
             #expect(text.contains(part), "\(part)")
         }
     }

@@ -36,7 +36,7 @@ import Testing
     }
 
     @Test func theErrorNamesPathOffsetAndMend() throws {
-        let content = Wire().message(37, Wire()).message(37, Wire().message(17, Wire().string(14, "a\u{0}b")))
+        let content = Wire().message(36, Wire()).message(36, Wire().message(17, Wire().string(14, "a\u{0}b")))
         let wire = Wire().varint(3, 1).message(118, Wire()).message(118, Wire.any("martinet.test.Everything", content))
         let error = try #require(refusal(wire))
         #expect(error.type == "martinet.test.Everything")
@@ -66,7 +66,8 @@ import Testing
 
     @Test(arguments: ["", "\u{7F}", "\u{80}", "\u{7FF}", "\u{800}", "\u{D7FF}", "\u{E000}", "\u{FFFF}", "\u{10000}", "\u{10FFFF}"])
     func everyEdgeOfUTF8IsAccepted(_ text: String) throws {
-        let message = try Arena().decode(Everything.self, from: Wire().string(14, "1234567\(text)12345678").bytes)
+        let arena = Arena()
+        let message = try arena.decode(Everything.self, from: Wire().string(14, "1234567\(text)12345678").bytes)
         #expect(DynamicMessage(message).string("a_string") == "1234567\(text)12345678")
     }
 
@@ -103,14 +104,14 @@ import Testing
         let bytes = encode(try arena.decodeJSON(Everything.descriptor, richJSON, types: testTypes))
         var random = SeededGenerator(seed: 1)
         var accepted = 0
-        for _ in 0..<2_000 {
+        for _ in 0..<1_000 {
             var flipped = bytes
             for _ in 0..<Int.random(in: 1...4, using: &random) {
                 flipped[Int.random(in: 0..<bytes.count, using: &random)] ^= 1 << UInt8.random(in: 0...7, using: &random)
             }
             if flipped.withUnsafeBytes({ fuzzWire($0, as: Everything.descriptor, types: testTypes) }) { accepted += 1 }
         }
-        #expect(accepted > 0 && accepted < 2_000)
+        #expect(accepted > 0 && accepted < 1_000)
     }
 
     @Test func randomBytesNeverCrash() {
@@ -153,13 +154,15 @@ import Testing
         #expect(refusal(Wire(bytes: [0x80, 0x80, 0x80, 0x80, 0x80, 0]))?.problem == .varintTooLong)
         _ = try Arena().decode(Everything.self, from: Wire().varint((1 << 29) - 1, 5).bytes)
         // An overlong form of a field number is still that number, here and in protobuf-c.
-        let overlong = try Arena().decode(Everything.self, from: [0x98, 0x00, 0x07])
+        let arena = Arena()
+        let overlong = try arena.decode(Everything.self, from: [0x98, 0x00, 0x07])
         #expect(overlong.pointee.a_int32 == 7)
     }
 
     @Test func varintsAreAtMostTenBytes() throws {
         let nine = [UInt8](repeating: 0xFF, count: 9)
-        let minusOne = try Arena().decode(Everything.self, from: [0x18] + nine + [0x01])
+        let arena = Arena()
+        let minusOne = try arena.decode(Everything.self, from: [0x18] + nine + [0x01])
         #expect(minusOne.pointee.a_int32 == -1)
         #expect(refusal(Wire(bytes: [0x18] + nine + [0xFF, 0x01]))?.problem == .varintTooLong)
         #expect(refusal(Wire(bytes: [0x18] + nine))?.problem == .truncated)
@@ -239,7 +242,7 @@ import Testing
 
     @Test func shortMessagesThatWouldTakeMuchMemoryAreRefused() {
         // Three bytes on the wire, more than a kilobyte each in memory.
-        let wire = Wire(bytes: [[UInt8]](repeating: [0xAA, 0x02, 0x00], count: 200_000).flatMap { $0 })
+        let wire = Wire(bytes: [[UInt8]](repeating: [0xA2, 0x02, 0x00], count: 200_000).flatMap { $0 })
         let error = refusal(wire)
         #expect(error?.problem == .tooMuchMemory(limit: 64 << 20))
         #expect(error?.path.hasPrefix("children[") == true)
@@ -280,7 +283,7 @@ let richJSON = """
       "by_uint64": {"18446744073709551615": true}, "by_bool": {"false": "RED", "true": "COLOR_UNSPECIFIED"},
       "by_sint64": {"-3": "AQ=="}, "chosen_number": 0, "maybe": 0,
       "any": {"@type": "type.googleapis.com/martinet.test.Everything", "a_int32": 1, "child": {"a_string": "in any"}},
-      "structure": {"n": null, "b": true, "d": 1.5, "s": "t", "o": {"i": 1}, "l": [1, "2", false, null, [], {}]},
+      "structure": {"b": true, "d": 1.5, "l": [1, "2", false, null, [], {}], "n": null, "o": {"i": 1}, "s": "t"},
       "value": "v", "list_value": [1, {"k": "v"}], "duration": "-0.250s", "timestamp": "2024-02-29T23:59:59.999999999Z",
       "field_mask": "fooBar,baz.quxQuux", "empty": {}, "wrapped_double": 0, "wrapped_float": 1.5, "wrapped_int64": "0",
       "wrapped_uint64": "0", "wrapped_int32": 0, "wrapped_uint32": 7, "wrapped_bool": false, "wrapped_string": "",
