@@ -26,14 +26,14 @@ release: setup ## Release build: .build-release/release/martinet
 
 check: setup ## Format, layout rules, and that the generated code is what the generator makes
 	swift format lint --strict --recursive --parallel $(SOURCES)
-	Protos/generate --check
+	$(VENV)/bin/python Protos/generate --check
 
 test: check ## Everything that must hold (under 20 minutes from clean)
 	swift build $(SWIFT_FLAGS) --build-tests
 	swift test $(SWIFT_FLAGS) --skip-build
 
 protos: setup ## Make the C and Swift code from Protos/
-	Protos/generate
+	$(VENV)/bin/python Protos/generate
 
 format: ## Format the sources
 	swift format format --in-place --recursive --parallel $(SOURCES)
