@@ -110,7 +110,9 @@ extension HTTP2Connection {
         case .headers: return judgeHeaders(header)
         case .priority: return judgePriority(header)
         case .resetStream:
-            strike(counters.countStreamReset(limits))
+            // On a stream that has ended it is late, not rapid.
+            let isOpen = streams.contains(header.stream)
+            strike(isOpen ? counters.countStreamReset(limits) : counters.countClosedStreamFrame(limits))
             return .pass
         case .settings:
             if !header.isAcknowledgement { strike(counters.countSettings(limits)) }
