@@ -109,7 +109,8 @@ public final class GRPCClientConnection {
 
     /// Opens the server's window again, where the limits say that this is done by hand.
     public func consume(_ windowBytes: Int, on call: GRPCCallID) {
-        transport.consume(windowBytes, on: call)
+        let consumed = calls.update(call) { $0.input.consume(windowBytes, limits: limits) }
+        if let consumed { transport.consume(consumed, on: call) }
     }
 
     // MARK: Bytes and time
@@ -224,27 +225,31 @@ public final class GRPCClientConnection {
     private func receive(
         _ bytes: UnsafeRawBufferPointer, on call: GRPCCallID, _ events: inout GRPCEvents<GRPCClientEvent>
     ) {
-        let limit = limits.messageSize
         var fault: GRPCStatus?
-        let held = calls.update(call) { state -> Int in
+        let consumption = calls.update(call) { state -> CallInput.Consumption? in
             do throws(MessageAssembler.Fault) {
-                return try state.assembler.receive(bytes, limit: limit) { message in
+                return try state.input.receive(bytes, limits: limits) { message in
                     events.list.append(.message(call, message))
                     return true
                 }
             } catch {
-                fault = error.status(limit: limit)
-                return bytes.count
+                fault = error.status(limit: limits.messageSize)
+                return nil
             }
         }
-        transport.consume(limits.consumesByHand && fault == nil ? held ?? bytes.count : bytes.count, on: call)
+        if let consumption = consumption ?? nil {
+            transport.consumeConnection(consumption.connection, on: call)
+            transport.consume(consumption.stream, on: call)
+        } else {
+            transport.consume(bytes.count, on: call)
+        }
         if let fault { abort(call, fault, &events) }
     }
 
     private func end(_ call: GRPCCallID, _ trailers: HeaderList, _ events: inout GRPCEvents<GRPCClientEvent>) {
         guard let state = calls[call] else { return }
         var status = GRPCStatus(trailers) ?? GRPCStatus(.unknown, "the response ended without grpc-status")
-        if status.code == .ok, !state.assembler.isAtBoundary {
+        if status.code == .ok, !state.input.isAtBoundary {
             status = GRPCStatus(.internalError, "the response ends inside a message")
         }
         finish(call, status, trailers, &events)
@@ -284,6 +289,6 @@ extension GRPCStatus {
 
 /// One call, seen from the client.
 private struct ClientCall {
-    var assembler = MessageAssembler()
+    var input = CallInput()
     var deadline: Instant?
 }

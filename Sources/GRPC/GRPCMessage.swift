@@ -48,6 +48,16 @@ public struct GRPCMessage {
         self.windowBytes = windowBytes
     }
 
+    private init(_ storage: Storage, windowBytes: Int) {
+        self.storage = storage
+        self.windowBytes = windowBytes
+    }
+
+    /// The same message, that holds more of the window.
+    func holding(_ more: Int) -> GRPCMessage {
+        GRPCMessage(storage, windowBytes: windowBytes + more)
+    }
+
     public var count: Int {
         switch storage {
         case .slice(let bytes): bytes.count
@@ -93,6 +103,8 @@ struct MessageAssembler {
     var isAtBoundary: Bool { prefixCount == 0 && !isInsideMessage }
     /// Bytes held.
     var heldBytes: Int { partial.count }
+    /// Bytes that the message under way still lacks.
+    var missingBytes: Int { isInsideMessage ? length - partial.count : 0 }
 
     /// - Parameters:
     ///   - limit: bytes that a message may have.

@@ -19,9 +19,13 @@ public struct GRPCMetadata: Equatable, Sendable {
         self.headers = headers
     }
 
+    /// - Parameter value: printable ASCII. HTTP would reject anything else and with it the whole call, so that
+    ///   what is not printable becomes `?`, and spaces at the ends go.
     public mutating func append(_ name: String, _ value: String) {
         precondition(!name.hasSuffix("-bin"), "binary metadata is appended as bytes")
-        headers.append(name, value)
+        let printable = value.utf8.map { (0x20...0x7e).contains($0) ? $0 : UInt8(ascii: "?") }
+        let trimmed = printable.drop { $0 == 0x20 }.reversed().drop { $0 == 0x20 }.reversed()
+        headers.append(name, String(decoding: trimmed, as: UTF8.self))
     }
 
     /// - Parameter name: ends in `-bin`.
@@ -51,6 +55,6 @@ public struct GRPCMetadata: Equatable, Sendable {
     }
 
     func append(to list: inout HeaderList) {
-        headers.forEach { list.append(name: $0, value: $1) }
+        headers.forEachField { list.append(name: $0, value: $1) }
     }
 }

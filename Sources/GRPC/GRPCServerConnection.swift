@@ -98,7 +98,8 @@ public final class GRPCServerConnection {
 
     /// Opens the client's window again, where the limits say that this is done by hand.
     public func consume(_ windowBytes: Int, on call: GRPCCallID) {
-        transport.consume(windowBytes, on: call)
+        let consumed = calls.update(call) { $0.input.consume(windowBytes, limits: limits) }
+        if let consumed { transport.consume(consumed, on: call) }
     }
 
     private static let responseHeaders = HeaderList([
@@ -242,32 +243,39 @@ public final class GRPCServerConnection {
     private func receive(
         _ bytes: UnsafeRawBufferPointer, on call: GRPCCallID, _ events: inout GRPCEvents<GRPCServerEvent>
     ) {
-        let limit = limits.messageSize
         var fault: GRPCStatus?
-        let held = calls.update(call) { state -> Int in
-            guard !state.flags.contains(.finished) else { return bytes.count }
+        let consumption = calls.update(call) { state -> CallInput.Consumption? in
+            guard !state.flags.contains(.finished) else { return nil }
             do throws(MessageAssembler.Fault) {
-                return try state.assembler.receive(bytes, limit: limit) { message in
-                    guard state.clientStreams || !state.flags.contains(.hasMessage) else {
+                let clientStreams = state.clientStreams
+                var hasMessage = state.flags.contains(.hasMessage)
+                defer { if hasMessage { state.flags.insert(.hasMessage) } }
+                return try state.input.receive(bytes, limits: limits) { message in
+                    guard clientStreams || !hasMessage else {
                         fault = GRPCStatus(.internalError, "the method takes one message, and a second one came")
                         return false
                     }
-                    state.flags.insert(.hasMessage)
+                    hasMessage = true
                     events.list.append(.message(call, message))
                     return true
                 }
             } catch {
-                fault = error.status(limit: limit)
-                return bytes.count
+                fault = error.status(limit: limits.messageSize)
+                return nil
             }
         }
-        transport.consume(limits.consumesByHand && fault == nil ? held ?? bytes.count : bytes.count, on: call)
+        if let consumption = consumption ?? nil, fault == nil {
+            transport.consumeConnection(consumption.connection, on: call)
+            transport.consume(consumption.stream, on: call)
+        } else {
+            transport.consume(bytes.count, on: call)
+        }
         if let fault { answer(call, fault, &events) }
     }
 
     private func halfClose(_ call: GRPCCallID, _ events: inout GRPCEvents<GRPCServerEvent>) {
         guard let state = calls[call], !state.flags.contains(.finished) else { return }
-        if !state.assembler.isAtBoundary {
+        if !state.input.isAtBoundary {
             return answer(call, GRPCStatus(.internalError, "the request ends inside a message"), &events)
         }
         if !state.clientStreams, !state.flags.contains(.hasMessage) {
@@ -293,7 +301,7 @@ public final class GRPCServerConnection {
 
 /// One call, seen from the server.
 struct ServerCall {
-    var assembler = MessageAssembler()
+    var input = CallInput()
     let clientStreams: Bool
     var deadline: Instant?
     var flags: Flags = []

@@ -2,10 +2,12 @@
 enum PercentEncoding {
     private static let digits = Array("0123456789ABCDEF".utf8)
 
-    static func encode(_ bytes: some Sequence<UInt8>) -> String {
+    /// Spaces at the ends are encoded too: HTTP allows none there (RFC 9113, section 8.2.1).
+    static func encode(_ bytes: some Collection<UInt8>) -> String {
         var result: [UInt8] = []
-        for byte in bytes {
-            if byte >= 0x20, byte <= 0x7e, byte != UInt8(ascii: "%") {
+        for (index, byte) in bytes.enumerated() {
+            let isOuterSpace = byte == 0x20 && (index == 0 || index == bytes.count - 1)
+            if byte >= 0x20, byte <= 0x7e, byte != UInt8(ascii: "%"), !isOuterSpace {
                 result.append(byte)
             } else {
                 result.append(contentsOf: [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]])

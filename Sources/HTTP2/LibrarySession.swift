@@ -140,8 +140,8 @@ struct LibrarySession {
         nghttp2_submit_goaway(session, 0, last, HTTP2ErrorCode.noError.rawValue, nil, 0)
     }
 
-    func consume(_ count: Int, on stream: HTTP2StreamID) {
-        nghttp2_session_consume(session, stream, count)
+    func consumeStream(_ count: Int, on stream: HTTP2StreamID) {
+        nghttp2_session_consume_stream(session, stream, count)
     }
 
     func consumeConnection(_ count: Int) {

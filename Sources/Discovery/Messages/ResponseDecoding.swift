@@ -17,11 +17,11 @@ extension XDS.DiscoveryResponse {
         for any in response.resources_list {
             if any.pointee.type_url.string == wrapperTypeURL {
                 let wrapped = try arena.decode(
-                    EnvoyAPI.Resource.self, from: any.pointee.value.buffer, limits: responseLimits)
+                    EnvoyAPI.Resource.self, from: any.pointee.value_bytes, limits: responseLimits)
                 resources.append(ReceivedResource(wrapped.pointee))
             } else {
                 resources.append(
-                    ReceivedResource(typeURL: any.pointee.type_url.string, body: Array(any.pointee.value.buffer)))
+                    ReceivedResource(typeURL: any.pointee.type_url.string, body: Array(any.pointee.value_bytes)))
             }
         }
         self.init(
@@ -58,7 +58,7 @@ extension ReceivedResource {
                 ? resource.resource_name?.pointee.name.string ?? "" : resource.name.string,
             version: resource.version.string, aliases: Array(resource.aliases_list),
             timeToLive: resource.ttl.map { .seconds($0.pointee.seconds) + .nanoseconds($0.pointee.nanos) },
-            typeURL: body?.type_url.string ?? "", body: body.map { Array($0.value.buffer) })
+            typeURL: body?.type_url.string ?? "", body: body.map { Array($0.value_bytes) })
     }
 }
 
