@@ -154,7 +154,7 @@ extension TextDecoder {
             content = try self.message(value.value, descriptor, depth: depth + 1)
             path.pop()
         } else {
-            guard depth < depthLimit else { throw error(.tooDeep(limit: depthLimit), place) }
+            guard depth < limits.depth else { throw error(.tooDeep(limit: limits.depth), place) }
             content = arena.make(descriptor)
             try fill(content, rest, depth: depth + 1)
         }

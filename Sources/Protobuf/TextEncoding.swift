@@ -27,7 +27,8 @@ public struct TextStyle: Hashable, Sendable {
 /// entries are sorted by key.
 /// - Throws: `.unknownType` or `.malformedAny` for an `Any`, `.notRepresentable` for a value without a JSON form.
 public func json(
-    of message: DynamicMessage, types: TypeRegistry, isPretty: Bool = true, fieldNames: TextStyle.FieldNames = .snakeCase
+    of message: DynamicMessage, types: TypeRegistry, isPretty: Bool = true,
+    fieldNames: TextStyle.FieldNames = .snakeCase
 ) throws(TextFormatError) -> String {
     try text(of: message, TextStyle(isPretty ? .json : .compactJSON, fieldNames: fieldNames), types: types)
 }
@@ -182,7 +183,9 @@ struct TextEncoder {
     mutating func node(
         at address: UnsafeMutableRawPointer, _ field: FieldDescriptor, of message: DynamicMessage, depth: Int
     ) throws(TextFormatError) -> DocumentNode {
-        func scalar(_ text: String, _ style: DocumentScalar.Style) -> DocumentNode { .scalar(DocumentScalar(text, style)) }
+        func scalar(_ text: String, _ style: DocumentScalar.Style) -> DocumentNode {
+            .scalar(DocumentScalar(text, style))
+        }
         // JSON readers keep 53 bits of a number, so 64-bit ones are texts there. YAML needs no such care.
         let wide: DocumentScalar.Style
         switch style.format {
@@ -204,7 +207,9 @@ struct TextEncoder {
             if type.fullName == "google.protobuf.NullValue" { return scalar("null", .keyword) }
             return type.name(of: number).map { scalar($0, .quoted) } ?? scalar(String(number), .number)
         case .message:
-            guard let inner = message.message(at: address, field) else { throw error(.notRepresentable("a missing message")) }
+            guard let inner = message.message(at: address, field) else {
+                throw error(.notRepresentable("a missing message"))
+            }
             return try node(inner, depth: depth + 1)
         }
     }

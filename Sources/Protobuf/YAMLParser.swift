@@ -114,7 +114,8 @@ private struct YAMLReader {
     /// - Parameter isKey: Yams gives the keys of a mapping the tag of a text when it looks for duplicates, so for them
     ///   only the quotes tell a text.
     mutating func read(_ node: Node, depth: Int, isKey: Bool = false) throws(TextFormatError) -> Anchored {
-        let place = node.mark.map { SourcePosition(line: $0.line, column: $0.column) }
+        let place =
+            node.mark.map { SourcePosition(line: $0.line, column: $0.column) }
             ?? SourcePosition(line: 1, column: 1)
         guard depth <= limits.depth else { throw error(.tooDeep(limit: limits.depth), place) }
         let before = nodes
@@ -271,7 +272,8 @@ extension YAMLReader {
             return make(problem, SourcePosition(line: line, column: column))
         case .duplicatedKeysInMapping(let duplicates, let context):
             return TextFormatError(
-                file: file, position: place(context.mark), path: "", problem: .duplicateKey(duplicates.first.map { restore($0) } ?? ""))
+                file: file, position: place(context.mark), path: "",
+                problem: .duplicateKey(duplicates.first.map { restore($0) } ?? ""))
         case .no, .memory, .writer, .emitter, .representer, .dataCouldNotBeDecoded: return make("\(error)", nil)
         }
     }

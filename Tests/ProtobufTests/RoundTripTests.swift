@@ -14,9 +14,15 @@ import Testing
             #expect(bytes.withUnsafeBytes { fuzzWire($0, as: Everything.descriptor, types: testTypes) }, "seed \(seed)")
             // The text of the message says the same as the document it came from.
             let text = try json(of: message, types: testTypes)
-            #expect(try json(of: arena.decodeJSON(Everything.descriptor, document.json(), types: testTypes), types: testTypes) == text)
+            #expect(
+                try json(
+                    of: arena.decodeJSON(Everything.descriptor, document.json(), types: testTypes), types: testTypes)
+                    == text)
             guard !text.utf8.contains("\\ufeff".utf8) else { continue }  // Yams: see yaml(of:).
-            #expect(try json(of: arena.decodeYAML(Everything.descriptor, document.yaml(), types: testTypes), types: testTypes) == text)
+            #expect(
+                try json(
+                    of: arena.decodeYAML(Everything.descriptor, document.yaml(), types: testTypes), types: testTypes)
+                    == text)
         }
     }
 
@@ -48,11 +54,14 @@ import Testing
                             let at = Int.random(in: 0..<bytes.count, using: &random)
                             switch Int.random(in: 0...2, using: &random) {
                             case 0: bytes.remove(at: at)
-                            case 1: bytes.insert("{}[],:-*&!|>'\"\\ \n?#~0".utf8.randomElement(using: &random) ?? 0, at: at)
+                            case 1:
+                                bytes.insert("{}[],:-*&!|>'\"\\ \n?#~0".utf8.randomElement(using: &random) ?? 0, at: at)
                             default: bytes[at] = UInt8.random(in: 0...255, using: &random)
                             }
                         }
-                        if bytes.withUnsafeBytes({ fuzzText($0, format, as: descriptor, types: testTypes) }) { accepted += 1 }
+                        if bytes.withUnsafeBytes({ fuzzText($0, format, as: descriptor, types: testTypes) }) {
+                            accepted += 1
+                        }
                     }
                 }
             }
