@@ -31,6 +31,9 @@ func residentBytes() -> Int {
     return (Int(fields[1]) ?? 0) * sysconf(Int32(_SC_PAGESIZE))
 }
 
+/// Sanitizers keep freed memory and pad what is allocated: sizes say nothing under them.
+let isSanitized = dlsym(nil, "__asan_init") != nil || dlsym(nil, "__tsan_init") != nil
+
 func raiseDescriptorLimit() {
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
@@ -56,7 +59,7 @@ func raiseDescriptorLimit() {
             }
             let each = (residentBytes() - before) / (2 * count)
             print("resident per idle connection: \(each) bytes; slot: \(MemoryLayout<Connection>.stride) bytes")
-            try #require(each < 512)
+            try #require(isSanitized || each < 512)
             try #require(loop.connections(of: listener) == count)
             // A fan-out to all: one send each.
             let sends = loop.statistics.sends
@@ -89,7 +92,7 @@ func raiseDescriptorLimit() {
             for _ in 0..<200 { round() }
             let before = residentBytes()
             for _ in 0..<5000 { round() }
-            try #require(residentBytes() - before < 512 << 10)
+            try #require(isSanitized || residentBytes() - before < 512 << 10)
             try #require(loop.slab.count <= 4)
             exit(0)
         }

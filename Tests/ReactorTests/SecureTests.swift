@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import TLS
 import Testing
 import Time
@@ -30,19 +30,21 @@ struct Authority {
             "x509 -req -in \(path("\(name).csr")) -CA \(path("root.pem")) -CAkey \(path("root.key")) -days 30"
                 + " -set_serial 0x\(String(name.hashValue.magnitude, radix: 16))"
                 + " -extfile \(path("\(name).ext")) -out \(path("\(name).pem"))")
-        return try TLSIdentity(
-            chainPEM: Array(Data(contentsOf: URL(fileURLWithPath: path("\(name).pem")))),
-            keyPEM: Array(Data(contentsOf: URL(fileURLWithPath: path("\(name).key")))))
+        return try TLSIdentity(chainFile: path("\(name).pem"), keyFile: path("\(name).key"))
     }
 
     private func openssl(_ arguments: String) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["openssl"] + arguments.split(separator: " ").map(String.init)
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0, "openssl \(arguments)")
+        let words = ["openssl"] + arguments.split(separator: " ").map(String.init)
+        let pointers = words.map { strdup($0) } + [nil]
+        defer { for pointer in pointers { free(pointer) } }
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        var (process, status): (pid_t, Int32) = (0, 0)
+        try #require(posix_spawnp(&process, "openssl", &actions, nil, pointers, environ) == 0)
+        #expect(waitpid(process, &status, 0) == process)
+        try #require(status == 0, "openssl \(arguments)")
     }
 
     /// Both sides show certificates and speak h2.
@@ -249,7 +251,7 @@ struct Authority {
             let each = (residentBytes() - before) / 500
             print("resident per idle TLS connection: \(each) bytes")
             try #require(servers.count == 300 && kept.count == 300 && loop.timerCount == 0)
-            try #require(each < 48_000)
+            try #require(isSanitized || each < 48_000)
             fflush(nil)
             exit(0)
         }
