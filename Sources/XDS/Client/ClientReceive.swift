@@ -110,7 +110,7 @@ extension DiscoveryClient {
         // nothing, and its deadline decides.
         return cache.entries.keys.filter { name in
             !present.contains(name)
-                && (cache.entries[name]?.holding != nil || !cache.wanted.contains(name))
+                && (cache.entries[name]?.holding != nil || cache.entries[name]?.state != .requested)
         }.sorted()
     }
 

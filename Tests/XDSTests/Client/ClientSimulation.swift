@@ -311,10 +311,10 @@ struct ClientSimulation {
                 try ClientViolation.require(
                     held == expected || cannotKnow,
                     "\(type) \(name): held \(text(held)), served \(text(expected))")
-                if names.contains(name), held == nil {
-                    try ClientViolation.require(
-                        client.status(of: type, named: name)?.state == .doesNotExist, "\(type) \(name): not absent")
-                }
+                guard names.contains(name), held == nil else { continue }
+                let state = client.status(of: type, named: name)?.state
+                try ClientViolation.require(
+                    state == .doesNotExist || (cannotKnow && state == .rejected), "\(type) \(name): not absent")
             }
         }
     }
