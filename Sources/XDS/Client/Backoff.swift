@@ -25,7 +25,7 @@ public struct Backoff: Equatable, Sendable {
     /// - Parameter failures: 1 after the first failed attempt.
     func wait(after failures: Int) -> Duration {
         var seconds = initial.inSeconds
-        let most = maximum.inSeconds
+        let most = min(maximum.inSeconds, 1e9)
         // With a multiplier of 1 the waits never reach the maximum, however many failures there are.
         guard multiplier > 1 else { return .nanoseconds(Int64(min(seconds, most) * 1e9)) }
         var remaining = failures - 1

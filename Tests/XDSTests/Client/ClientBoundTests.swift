@@ -120,7 +120,8 @@ struct ClientBoundTests {
         let long = String(repeating: "e\u{301}", count: 500)
         let resources = (0..<100).map { index in
             ReceivedResource(
-                name: "\(index)\(long)", version: "1", typeURL: ResourceType.cluster.typeURL, body: Array("\(index)|bad\(long)".utf8))
+                name: "\(index)\(long)", version: "1", typeURL: ResourceType.cluster.typeURL,
+                body: Array("\(index)|bad\(long)".utf8))
         }
         let response = DeltaDiscoveryResponse(
             resources: resources, typeURL: ResourceType.cluster.typeURL, nonce: "n")
@@ -166,6 +167,40 @@ struct ClientBoundTests {
         #expect(client.nextDeadline == now.advanced(by: .seconds(10)))
         let removals = client.tick(now: now.advanced(by: .seconds(10)))
         #expect(removals.count == 50 && client.keptResources == 0 && client.keptBytes == 0)
+    }
+
+    @Test(arguments: [DiscoveryClient.Variant.delta, .stateOfTheWorld])
+    func manyResourcesAreHeldCountedAndLetGo(variant: DiscoveryClient.Variant) throws {
+        // Enough to make anything quadratic show.
+        let count = 20_000
+        var client = try DiscoveryClient(
+            configuration: .init(node: Node(id: "node"), variant: variant, servers: ["one"]), seed: 1,
+            validate: { _, resource in .accepted(name: String(decoding: resource.body ?? [], as: UTF8.self)) })
+        let (type, now) = (ResourceType.endpoints, Instant(nanoseconds: 0))
+        let names = (0..<count).map { "name\($0)" }
+        _ = try client.subscribe(type, to: names, now: now)
+        let id = StreamID(server: 0, attempt: 1)
+        _ = client.streamOpened(id, now: now)
+        #expect(client.nextDeadline == now.advanced(by: .seconds(15)))
+        let resources = names.map { name in
+            ReceivedResource(
+                name: variant == .delta ? name : "", version: variant == .delta ? "1" : "", typeURL: type.typeURL,
+                body: Array(name.utf8))
+        }
+        let actions =
+            switch variant {
+            case .delta:
+                client.receive(
+                    DeltaDiscoveryResponse(resources: resources, typeURL: type.typeURL, nonce: "n"), on: id, now: now)
+            case .stateOfTheWorld:
+                client.receive(
+                    DiscoveryResponse(versionInfo: "1", resources: resources, typeURL: type.typeURL, nonce: "n"),
+                    on: id, now: now)
+            }
+        #expect(actions.count == count + 3)  // The updates, which server is in use, the request, the ACK.
+        #expect(client.keptResources == count && client.nextDeadline == nil)
+        #expect(client.unsubscribe(type, from: names, now: now).count == count + 1)
+        #expect(client.keptResources == 0 && client.keptBytes == 0 && client.statuses.isEmpty)
     }
 
     @Test func deadlinesComeInOrder() {

@@ -61,7 +61,10 @@ struct ClientConnectionTests {
 
     @Test func waitsGrowToTheirLimitAndJitterStaysWithinItsShare() {
         let backoff = Backoff()
-        #expect((1...4).map { backoff.wait(after: $0) } == [.seconds(1), .milliseconds(1600), .milliseconds(2560), .milliseconds(4096)])
+        #expect(
+            (1...4).map { backoff.wait(after: $0) } == [
+                .seconds(1), .milliseconds(1600), .milliseconds(2560), .milliseconds(4096),
+            ])
         #expect(backoff.wait(after: 11) == .nanoseconds(109_951_162_777))
         #expect(backoff.wait(after: 12) == .seconds(120))
         #expect(backoff.wait(after: .max) == .seconds(120))

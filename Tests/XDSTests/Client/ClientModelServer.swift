@@ -65,7 +65,8 @@ struct ClientModelServer {
     }
 
     private func covered(_ type: ResourceType, by view: TypeView) -> [String] {
-        contents[type, default: [:]].keys.filter { view.subscribed.contains("*") || view.subscribed.contains($0) }.sorted()
+        contents[type, default: [:]].keys.filter { view.subscribed.contains("*") || view.subscribed.contains($0) }
+            .sorted()
     }
 
     // MARK: Delta
@@ -73,7 +74,8 @@ struct ClientModelServer {
     mutating func receive(_ request: DeltaDiscoveryRequest, on id: StreamID) throws {
         var stream = streams[id, default: Stream()]
         stream.requests += 1
-        try ClientViolation.require((request.node != nil) == (stream.requests == 1), "node in request \(stream.requests)")
+        try ClientViolation.require(
+            (request.node != nil) == (stream.requests == 1), "node in request \(stream.requests)")
         guard let type = ResourceType(typeURL: request.typeURL) else {
             throw ClientViolation(description: "type \(request.typeURL)")
         }
@@ -142,7 +144,8 @@ struct ClientModelServer {
     mutating func receive(_ request: DiscoveryRequest, on id: StreamID) throws {
         var stream = streams[id, default: Stream()]
         stream.requests += 1
-        try ClientViolation.require((request.node != nil) == (stream.requests == 1), "node in request \(stream.requests)")
+        try ClientViolation.require(
+            (request.node != nil) == (stream.requests == 1), "node in request \(stream.requests)")
         guard let type = ResourceType(typeURL: request.typeURL) else {
             throw ClientViolation(description: "type \(request.typeURL)")
         }

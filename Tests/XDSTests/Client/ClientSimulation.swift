@@ -36,6 +36,8 @@ struct ClientSimulation {
     /// One ACK or NACK per response, changes and first requests aside.
     var requestsAllowed = 0
     var requestsMade = 0
+    /// How often the rarer things happened, so that a simulation that avoids them is noticed.
+    var occurrences: [String: Int] = [:]
     var log: [String] = []
     let isLogged: Bool
 
@@ -194,8 +196,29 @@ struct ClientSimulation {
         now = end
     }
 
+    private mutating func count(_ action: DiscoveryClient.Action) {
+        let event: String? =
+            switch action {
+            case .serverInUse(1): "fall-back"
+            case .streamEnded(_, let reason): reason.hasPrefix("begun anew") ? "begun anew" : "ended after a response"
+            case .connectionFailed: "connection failed"
+            case .doesNotExist: "absent"
+            case .removed(_, _, .removedByServer): "removed"
+            case .nackSent: "NACK"
+            case .unreachable: "unreachable"
+            case .send(let request, _):
+                !request.versionInfo.isEmpty && request.responseNonce.isEmpty ? "resumed by version" : nil
+            case .sendDelta(let request, _): request.initialResourceVersions.isEmpty ? nil : "resumed by version"
+            case .openStream, .closeStream, .serverInUse, .update, .removed, .rejected, .receivedError, .ackSent,
+                .ignoredResponse:
+                nil
+            }
+        if let event { occurrences[event, default: 0] += 1 }
+    }
+
     private mutating func perform(_ actions: [DiscoveryClient.Action]) throws {
         for action in actions {
+            count(action)
             note("  \(action)")
             switch action {
             case .openStream(let id):
@@ -205,11 +228,13 @@ struct ClientSimulation {
                 try ClientViolation.require(links.removeValue(forKey: id) != nil, "\(id) closed twice")
                 servers[id.server].streams[id] = nil
             case .send(let request, let id):
-                try ClientViolation.require(links[id]?.isOpened == true && links[id]?.isPaused == false, "sent on \(id)")
+                try ClientViolation.require(
+                    links[id]?.isOpened == true && links[id]?.isPaused == false, "sent on \(id)")
                 links[id]?.requests.append(request)
                 requestsMade += 1
             case .sendDelta(let request, let id):
-                try ClientViolation.require(links[id]?.isOpened == true && links[id]?.isPaused == false, "sent on \(id)")
+                try ClientViolation.require(
+                    links[id]?.isOpened == true && links[id]?.isPaused == false, "sent on \(id)")
                 links[id]?.deltaRequests.append(request)
                 requestsMade += 1
             case .update(let type, let held):
@@ -220,7 +245,8 @@ struct ClientSimulation {
                     mirror[type]?.removeValue(forKey: name) != nil, "\(type) \(name) removed, but was not held")
             case .doesNotExist(let type, let name):
                 try ClientViolation.require(mirror[type]?[name] == nil, "\(type) \(name) is absent, but held")
-            case .ignoredResponse(let url, _, let reason): throw ClientViolation(description: "ignored \(url): \(reason)")
+            case .ignoredResponse(let url, _, let reason):
+                throw ClientViolation(description: "ignored \(url): \(reason)")
             case .rejected, .receivedError, .ackSent, .nackSent, .streamEnded, .connectionFailed, .serverInUse,
                 .unreachable:
                 break
@@ -232,7 +258,7 @@ struct ClientSimulation {
 
     private func checkEachStep() throws {
         var (resources, bytes) = (0, 0)
-        for cache in client.types {
+        for cache in client.types where !cache.entries.isEmpty || wanted[cache.type] != nil {
             let held = client.resources(of: cache.type)
             try ClientViolation.require(
                 Dictionary(uniqueKeysWithValues: held.map { ($0.name, $0.body) }) == mirror[cache.type] ?? [:],
@@ -311,10 +337,10 @@ struct ClientSimulation {
                 try ClientViolation.require(
                     held == expected || cannotKnow,
                     "\(type) \(name): held \(text(held)), served \(text(expected))")
-                if names.contains(name), held == nil {
-                    try ClientViolation.require(
-                        client.status(of: type, named: name)?.state == .doesNotExist, "\(type) \(name): not absent")
-                }
+                guard names.contains(name), held == nil else { continue }
+                let state = client.status(of: type, named: name)?.state
+                try ClientViolation.require(
+                    state == .doesNotExist || (cannotKnow && state == .rejected), "\(type) \(name): not absent")
             }
         }
     }
@@ -334,17 +360,27 @@ struct ClientSimulationTests {
         let count = environment["SEEDS"].flatMap(UInt64.init) ?? 1000
         let seeds = replayed.map { $0...$0 } ?? 1...max(count, 1)
         var checked = 0
+        var occurrences: [String: Int] = [:]
         for seed in seeds {
             do {
                 var simulation = try ClientSimulation(variant: variant, seed: seed, isLogged: replayed != nil)
                 defer { if replayed != nil { print(simulation.log.joined(separator: "\n")) } }
                 try simulation.run()
                 checked += 1
+                occurrences.merge(simulation.occurrences, uniquingKeysWith: +)
             } catch {
-                Issue.record("\(variant), seed \(seed): \(error). Replay: SEED=\(seed) swift test --filter ClientSimulation")
+                Issue.record(
+                    "\(variant), seed \(seed): \(error). Replay: SEED=\(seed) swift test --filter ClientSimulation")
                 return
             }
         }
         #expect(checked == seeds.count)
+        guard checked >= 500 else { return }
+        var expected: Set<String> = [
+            "fall-back", "ended after a response", "connection failed", "absent", "removed", "NACK", "unreachable",
+            "resumed by version",
+        ]
+        if variant == .delta { expected.insert("begun anew") }
+        #expect(Set(occurrences.keys) == expected)
     }
 }

@@ -149,6 +149,24 @@ struct ClientTimeTests {
             """)
     }
 
+    @Test func aTimeToLiveOfThousandsOfYearsIsForEver() throws {
+        try expectTranscript(
+            .delta,
+            """
+            subscribe EDS a
+              open one
+            opened
+              send one EDS +a node
+            respond EDS s n1: a@1=x~315576000000
+              using one
+              update EDS a 1 x
+              send one EDS nonce=n1
+              ack EDS s n1
+            next
+              3155760000
+            """)
+    }
+
     @Test func aHeartbeatMustFitWhatIsHeld() throws {
         try expectTranscript(
             .delta,
