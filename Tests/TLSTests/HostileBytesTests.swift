@@ -111,7 +111,8 @@ import Testing
         func parse(_ bytes: [UInt8]) -> String? { bytes.withUnsafeBufferPointer(ClientHello.serverName) }
         func list(_ name: [UInt8], type: UInt8 = 0) -> [UInt8] {
             let count = name.count
-            return [UInt8((count + 3) >> 8), UInt8((count + 3) & 255), type, UInt8(count >> 8), UInt8(count & 255)] + name
+            return [UInt8((count + 3) >> 8), UInt8((count + 3) & 255), type, UInt8(count >> 8), UInt8(count & 255)]
+                + name
         }
         #expect(parse(list(Array("Web.Test".utf8))) == "web.test")
         #expect(parse(list(Array("web.test".utf8), type: 1)) == nil)

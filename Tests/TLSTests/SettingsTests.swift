@@ -8,7 +8,8 @@ import Time
         let error = tlsError { _ = try TLSIdentity(chainFile: "/nowhere/chain.pem", keyFile: "/nowhere/key.pem") }
         #expect(error == .fileUnreadable(path: "/nowhere/chain.pem", reason: "No such file or directory"))
         #expect(error?.description == "cannot read /nowhere/chain.pem: No such file or directory")
-        #expect(tlsError { _ = try TrustAnchors(file: "/tmp") } == .fileUnreadable(path: "/tmp", reason: "Is a directory"))
+        #expect(
+            tlsError { _ = try TrustAnchors(file: "/tmp") } == .fileUnreadable(path: "/tmp", reason: "Is a directory"))
     }
 
     @Test func aFileThatNeverEndsIsRefused() throws {
@@ -135,7 +136,9 @@ import Time
         func problem(_ configuration: TLSConfiguration, _ change: Change) throws -> TLSError.SettingProblem? {
             var configuration = configuration
             try change(&configuration)
-            guard case .settingInvalid(let problem)? = tlsError({ _ = try TLSSettings(configuration) }) else { return nil }
+            guard case .settingInvalid(let problem)? = tlsError({ _ = try TLSSettings(configuration) }) else {
+                return nil
+            }
             return problem
         }
         let server = try Fixture.serverConfiguration()
@@ -151,6 +154,9 @@ import Time
         #expect(
             try problem(client) { $0.acceptedPeers = .named([.trustDomain("A/b")]) }
                 == .acceptedNameInvalid("spiffe://A/b/*"))
+        #expect(
+            try problem(client) { $0.acceptedPeers = .named([.host(".pods.test")]) }
+                == .acceptedNameInvalid(".pods.test"))
         #expect(try problem(client) { $0.acceptedPeers = .named([.uri("no uri")]) } == .acceptedNameInvalid("no uri"))
         #expect(try problem(client) { $0.applicationProtocols = [""] } == .applicationProtocolInvalid(""))
         #expect(
