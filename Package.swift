@@ -94,7 +94,9 @@ let package = Package(
         .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),
         .testTarget(name: "StoreTests", dependencies: ["Store"]),
-        .testTarget(name: "DiscoveryTests", dependencies: ["Discovery", "XDS", "GRPC", "Reactor", "TLS", "Time"]),
+        .testTarget(
+            name: "DiscoveryTests",
+            dependencies: ["Discovery", "EnvoyAPI", "Protobuf", "XDS", "GRPC", "HTTP2", "Reactor", "TLS", "Time"]),
         .testTarget(name: "ControlPlaneTests", dependencies: ["ControlPlane", "Discovery", "XDS", "Store", "Time"]),
         .testTarget(
             name: "ConsoleTests",
