@@ -98,6 +98,10 @@ let package = Package(
             name: "DiscoveryTests",
             dependencies: ["Discovery", "EnvoyAPI", "Protobuf", "XDS", "GRPC", "HTTP2", "Reactor", "TLS", "Time"]),
         .testTarget(name: "ControlPlaneTests", dependencies: ["ControlPlane", "Discovery", "XDS", "Store", "Time"]),
+        .target(
+            name: "FuzzTargets", dependencies: ["EnvoyAPI", "GRPC", "HTTP2", "Protobuf", "Time", "XDS"],
+            path: "Tests/FuzzTargets"),
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["Corpus"]),
         .testTarget(
             name: "ConsoleTests",
             dependencies: ["Console", .product(name: "CoreMetrics", package: "swift-metrics")]),
@@ -105,3 +109,8 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// `make fuzz` sets FUZZ: the program gets its main from libFuzzer, so nothing else can link it.
+if Context.environment["FUZZ"] != nil {
+    package.targets.append(.executableTarget(name: "martinet-fuzz", dependencies: ["FuzzTargets"]))
+}
