@@ -55,6 +55,6 @@ public struct GRPCMetadata: Equatable, Sendable {
     }
 
     func append(to list: inout HeaderList) {
-        headers.forEach { list.append(name: $0, value: $1) }
+        headers.forEachField { list.append(name: $0, value: $1) }
     }
 }
