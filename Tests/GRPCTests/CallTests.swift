@@ -35,7 +35,7 @@ import Time
 
     @Test func metadataTravelsAsTextAndAsBytes() throws {
         let pair = GRPCPair()
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             guard case .halfClosed(let call) = event else { return }
             var metadata = GRPCMetadata([("initial", "one")])
             metadata.append("initial-bin", bytes: [0, 255, 7])
@@ -67,7 +67,7 @@ import Time
     @Test func aStatusCarriesItsWordsAndItsDetails() throws {
         let pair = GRPCPair()
         let words = " Grüße, 100 %\n\u{1F600}"
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             guard case .started(let call, _) = event else { return }
             pair.server.finish(call, GRPCStatus(.failedPrecondition, words, details: [8, 9, 10, 250]))
         }
@@ -80,7 +80,7 @@ import Time
     @Test(arguments: GRPCStatusCode.allCases)
     func everyStatusArrivesAsItWasSent(code: GRPCStatusCode) throws {
         let pair = GRPCPair()
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             if case .started(let call, _) = event { pair.server.finish(call, GRPCStatus(code)) }
         }
         let call = try #require(pair.call())
