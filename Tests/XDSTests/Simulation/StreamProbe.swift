@@ -28,8 +28,8 @@ struct StreamProbe {
     private var clustersSent: Set<String>
     /// Names of refused responses: sent again when one of them is replaced or goes.
     private var doubtful: [ResourceType: Set<String>] = [:]
-    /// Types of which a refused resource went from the snapshot.
-    private var doubtIsOver: Set<ResourceType> = []
+    private var lastNames: [ResourceType: [String]] = [:]
+    private var snapshot = Snapshot.empty
 
     /// - Parameter clusters: what the client holds from an earlier stream.
     init(isDelta: Bool, followsClusters: Bool, clusters: Set<String>) {
@@ -81,9 +81,12 @@ struct StreamProbe {
     private mutating func answered(_ type: ResourceType, _ detail: ErrorDetail?) {
         outstanding[type] = nil
         if detail == nil { acknowledgedVersions[type] = sentVersions[type] } else {
-            doubtful[type, default: []].formUnion((sent[type] ?? [:]).keys)
+            doubtful[type, default: []].formUnion(lastNames[type] ?? [])
         }
     }
+
+    /// The machine found that the client's version proves that it holds this.
+    mutating func confirmed(_ type: ResourceType, _ versions: [String: String]) { sent[type] = versions }
 
     /// The machine was shown a snapshot. What it lacks may come back, and is new then.
     mutating func shown(_ snapshot: Snapshot) {
@@ -92,9 +95,7 @@ struct StreamProbe {
                 if snapshot[type].resource(named: name) == nil { sent[type]?[name] = nil }
             }
         }
-        for (type, names) in doubtful where names.contains(where: { snapshot[type].resource(named: $0) == nil }) {
-            doubtIsOver.insert(type)
-        }
+        self.snapshot = snapshot
         warming = warming.filter { snapshot[.endpoints].resource(named: $0) != nil }
     }
 
@@ -116,6 +117,7 @@ struct StreamProbe {
         if !isDelta && !response.removedNames.isEmpty { violation("removed names in a state-of-the-world response") }
         outstanding[type] = response.nonce
         sentVersions[type] = response.version
+        lastNames[type] = names
         if response.isHeartbeat { return }
         judgeRepetition(response)
         if followsClusters { judgeOrder(response) }
@@ -127,9 +129,9 @@ struct StreamProbe {
         let type = response.type
         var asked = due[type] ?? []
         let isReplacement = entries(response).contains { sent[type]?[$0.name] != $0.version }
-        if isReplacement || !response.removedNames.isEmpty || doubtIsOver.contains(type) {
-            asked.formUnion(doubtful[type] ?? [])
-        }
+        let doubtful = doubtful[type] ?? []
+        let isGone = doubtful.contains { snapshot[type].resource(named: $0) == nil }
+        if isReplacement || isGone || !response.removedNames.isEmpty { asked.formUnion(doubtful) }
         let entries = entries(response)
         if isDelta || !(type.isFullState) {
             for resource in entries where sent[type]?[resource.name] == resource.version {
@@ -178,7 +180,7 @@ struct StreamProbe {
                 if isNew || doubtful[.cluster]?.contains(cluster.name) ?? false {
                     due[.endpoints, default: []].insert(needed.name)
                 }
-                if !isNew { continue }
+                if !isNew || snapshot[.endpoints].resource(named: needed.name) == nil { continue }
                 let subscribed = subscriptions[.endpoints] ?? []
                 if subscribed.contains(needed.name) || subscribed.contains("*") { warming.insert(needed.name) }
             }
