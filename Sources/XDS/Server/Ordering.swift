@@ -145,9 +145,9 @@ extension StreamCore {
         states[index].inFlight = response
         states[index].target = target
         states[index].lastNonce = response.nonceNumber
-        states[index].sentVersion = response.version
         states[index].sentAt = now
         if !response.isHeartbeat {
+            states[index].sentVersion = response.version
             states[index].owed = Owed()
             states[index].flags.remove(.announcesVersion)
             states[index].additionsWaitSince = .never

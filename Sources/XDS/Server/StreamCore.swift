@@ -174,7 +174,7 @@ struct StreamCore: Sendable {
                 suspects: suspects.mergedSorted(with: earlier?.suspects ?? []))
             actions.append(.rejected(type, version: response.version, nonce: nonce, detail: cut))
         } else {
-            states[index].acknowledgedVersion = response.version
+            if !response.isHeartbeat { states[index].acknowledgedVersion = response.version }
             if let rejection = states[index].rejection, !response.isHeartbeat {
                 let resent = response.resources.map(\.name).mergedSorted(with: response.removedNames)
                 states[index].rejection = rejection.resolving(resent.containsSorted)

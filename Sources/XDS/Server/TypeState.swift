@@ -58,7 +58,7 @@ struct TypeState: Sendable {
         return TransitionKey(
             heldID: held?.id ?? 0, subscription: subscription, owed: owed, form: form,
             announcesVersion: flags.contains(.announcesVersion),
-            isTainted: form != .delta && !type.listsEverything && rejection != nil, isHeartbeat: false)
+            isTainted: form != .delta && !type.listsEverything && rejection != nil)
     }
 }
 

@@ -23,11 +23,14 @@ struct StreamProbe {
     /// What the client was sent while it was subscribed to it, by version.
     private var sent: [ResourceType: [String: String]] = [:]
     /// Names that may be sent again: asked for, or needed to warm a cluster.
+    private var askedLast: Set<String> = []
     private var due: [ResourceType: Set<String>] = [:]
     private var lists: [ResourceType: [String]] = [:]
     private var clustersSent: Set<String>
     /// Names of refused responses: sent again when one of them is replaced or goes.
     private var doubtful: [ResourceType: Set<String>] = [:]
+    /// Types whose response under way is a heartbeat.
+    private var beating: Set<ResourceType> = []
     private var lastNames: [ResourceType: [String]] = [:]
     private var snapshot = Snapshot.empty
 
@@ -80,6 +83,7 @@ struct StreamProbe {
 
     private mutating func answered(_ type: ResourceType, _ detail: ErrorDetail?) {
         outstanding[type] = nil
+        if beating.contains(type) { return }
         if detail == nil { acknowledgedVersions[type] = sentVersions[type] } else {
             doubtful[type, default: []].formUnion(lastNames[type] ?? [])
         }
@@ -90,7 +94,7 @@ struct StreamProbe {
 
     /// The machine was shown a snapshot. What it lacks may come back, and is new then.
     mutating func shown(_ snapshot: Snapshot) {
-        for type in sent.keys {
+        for type in sent.keys where isDelta || !type.isFullState {
             for name in (sent[type] ?? [:]).keys where snapshot[type].resource(named: name)?.error == nil {
                 if snapshot[type].resource(named: name) == nil { sent[type]?[name] = nil }
             }
@@ -116,9 +120,13 @@ struct StreamProbe {
         }
         if !isDelta && !response.removedNames.isEmpty { violation("removed names in a state-of-the-world response") }
         outstanding[type] = response.nonce
+        if response.isHeartbeat {
+            beating.insert(type)
+            return
+        }
+        beating.remove(type)
         sentVersions[type] = response.version
         lastNames[type] = names
-        if response.isHeartbeat { return }
         judgeRepetition(response)
         if followsClusters { judgeOrder(response) }
         noteWarming(response)
@@ -148,6 +156,7 @@ struct StreamProbe {
             lists[type] = list
         }
         due[type] = []
+        askedLast = asked
     }
 
     private func entries(_ response: PreparedResponse) -> [Resource] { response.resources + response.errors }
@@ -176,8 +185,8 @@ struct StreamProbe {
         for cluster in response.resources {
             let isNew = sent[.cluster]?[cluster.name] != cluster.version
             for needed in cluster.dependencies {
-                // A cluster that is sent again because it is in doubt may be new to the client.
-                if isNew || doubtful[.cluster]?.contains(cluster.name) ?? false {
+                // A cluster that is sent again because it is asked for or in doubt may be new to the client.
+                if isNew || isDelta || askedLast.contains(cluster.name) || askedLast.contains("*") {
                     due[.endpoints, default: []].insert(needed.name)
                 }
                 if !isNew || snapshot[.endpoints].resource(named: needed.name) == nil { continue }
