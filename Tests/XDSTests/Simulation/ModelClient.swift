@@ -156,7 +156,7 @@ struct ModelClient {
             let version = response.wrapperVersion(of: resource)
             if response.omitsBody(of: resource) {
                 let known = isDelta ? holds[type]?[resource.name]?.version == version : acceptedVersions[type] == version
-                if !known && !isPicky {
+                if !known {
                     complaints.append("heartbeat of \(resource.name) at a version that the client does not hold")
                 }
                 continue

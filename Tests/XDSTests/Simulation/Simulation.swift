@@ -303,6 +303,11 @@ final class Simulation {
             connections[number].probe.received(request, type, isStale: isStale)
             if !isStale { forgetLimbo(connections[number].client, type, Set(request.resourceNames)) }
             carryOut(actions, number)
+            let isFirst = request.responseNonce.isEmpty && !request.versionInfo.isEmpty
+            if isFirst, type == .cluster || type == .endpoints, connections[number].probe.sentVersions[type] == nil {
+                let holds = clients[connections[number].client].holds[type] ?? [:]
+                connections[number].probe.confirmed(type, holds.mapValues(\.version))
+            }
         }
     }
 
@@ -372,7 +377,7 @@ final class Simulation {
         case .delta(let stream): deadline = stream.nextDeadline
         case .stateOfTheWorld(let stream): deadline = stream.nextDeadline
         }
-        if let deadline, deadline < now { violation("a deadline in the past does nothing") }
+        if let deadline, deadline <= now { violation("a deadline in the past does nothing") }
         if let deadline, deadline != connections[number].scheduledTick {
             connections[number].scheduledTick = deadline
             schedule(.tick(connection: number), at: deadline)
