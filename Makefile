@@ -63,4 +63,4 @@ sanitize: setup ## The suite under the address sanitizer, and what has threads u
 
 soak: ## The simulation for SECONDS (60), with ever new seeds
 	swift build $(SWIFT_FLAGS) --build-tests
-	SOAK_SECONDS=$(SECONDS) swift test $(SWIFT_FLAGS) --skip-build --filter Simulation
+	timeout -s INT $(SECONDS) env SEEDS=1000000000 FROM=$$(date +%s) swift test $(SWIFT_FLAGS) --skip-build --filter Simulation
