@@ -85,7 +85,9 @@ extension StreamCore {
     }
 
     private mutating func refreshDigest(_ index: Int) {
-        guard states[index].flags.contains(.digestIsStale), let subscription = states[index].subscription else { return }
+        guard states[index].flags.contains(.digestIsStale), let subscription = states[index].subscription else {
+            return
+        }
         states[index].flags.remove(.digestIsStale)
         if form == .delta { return }
         states[index].digest = states[index].held?.subsetDigest(of: subscription) ?? .zero

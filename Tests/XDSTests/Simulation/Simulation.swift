@@ -183,7 +183,11 @@ final class Simulation {
         case .tick(let number):
             guard connections[number].isOpen, connections[number].scheduledTick == now else { return }
             connections[number].scheduledTick = .never
-            drive(number) { $0.tick(now: now) } stateOfTheWorld: { $0.tick(now: now) }
+            drive(number) {
+                $0.tick(now: now)
+            } stateOfTheWorld: {
+                $0.tick(now: now)
+            }
         case .connect(let client):
             if current[client] == nil { connect(client) }
         case .act: act()
@@ -208,7 +212,7 @@ final class Simulation {
 
     private func publish() {
         generation += 1
-        let resources = mesh.resources
+        let resources = mesh.resources()
         do {
             if usesLabels || chance.percent(30) {
                 var labels: [ResourceType: String] = [:]
@@ -227,7 +231,9 @@ final class Simulation {
         }
         published = [:]
         for resource in resources { published[ResourceReference(resource.type, resource.name)] = resource }
-        note("publish \(resources.map { "\($0.name)=\(String(decoding: $0.body, as: UTF8.self))" }.joined(separator: " "))")
+        note(
+            "publish \(resources.map { "\($0.name)=\(String(decoding: $0.body, as: UTF8.self))" }.joined(separator: " "))"
+        )
         for number in connections.indices where connections[number].isOpen && connections[number].hasView {
             schedule(.snapshot(connection: number), after: .microseconds(chance.below(3000)))
         }
@@ -253,7 +259,8 @@ final class Simulation {
     private func connect(_ number: Int) {
         let client = clients[number]
         note("client \(number) (\(client.kind), \(client.isDelta ? "delta" : "sotw")) connects")
-        let machine: Machine = client.isDelta
+        let machine: Machine =
+            client.isDelta
             ? .delta(DeltaStream(service: client.service))
             : .stateOfTheWorld(StateOfTheWorldStream(service: client.service))
         let probe = StreamProbe(
@@ -279,7 +286,8 @@ final class Simulation {
     }
 
     private func post(_ request: ModelClient.Request, _ connection: Int) {
-        let arrival = max(now.advanced(by: .microseconds(100 + chance.below(20_000))), connections[connection].lastAtServer)
+        let arrival = max(
+            now.advanced(by: .microseconds(100 + chance.below(20_000))), connections[connection].lastAtServer)
         connections[connection].lastAtServer = arrival
         schedule(.toServer(connection: connection, request), at: arrival)
     }
@@ -292,7 +300,11 @@ final class Simulation {
         case .delta(let request):
             let type = self.type(request.typeURL, number)
             connections[number].probe.received(request, type)
-            drive(number) { $0.receive(request, now: now) } stateOfTheWorld: { _ in [] }
+            drive(number) {
+                $0.receive(request, now: now)
+            } stateOfTheWorld: { _ in
+                []
+            }
         case .stateOfTheWorld(let request):
             let type = self.type(request.typeURL, number)
             // The machine says first whether the nonce was stale; the probe must know before it judges answers.
@@ -326,7 +338,11 @@ final class Simulation {
     private func show(_ number: Int) {
         guard let snapshot = cache.snapshot(of: "default") else { return }
         connections[number].probe.shown(snapshot)
-        drive(number) { $0.publish(snapshot, now: now) } stateOfTheWorld: { $0.publish(snapshot, now: now) }
+        drive(number) {
+            $0.publish(snapshot, now: now)
+        } stateOfTheWorld: {
+            $0.publish(snapshot, now: now)
+        }
     }
 
     private func drive(
@@ -484,7 +500,9 @@ final class Simulation {
                 violation("status of client \(client.number) says \(type.type) acked another version")
             }
             let lacks = (cache.snapshot(of: "default")?[type.type].sortedResources() ?? []).contains { resource in
-                guard resource.error == nil, client.wants[type.type]?.covers(resource.name) ?? false else { return false }
+                guard resource.error == nil, client.wants[type.type]?.covers(resource.name) ?? false else {
+                    return false
+                }
                 return client.refuses(resource.name, String(decoding: resource.body, as: UTF8.self))
             }
             if lacks && type.rejection == nil {
@@ -513,7 +531,8 @@ final class Simulation {
         let resources = response.resources.map { "\($0.name)=\(String(decoding: $0.body, as: UTF8.self))" }
         let removed = response.removedNames.map { "-\($0)" }
         let errors = response.errors.map { "\($0.name)!" }
-        return "\(response.type) \(response.version.prefix(6)) nonce \(response.nonce)\(response.isHeartbeat ? "~" : "") "
+        return
+            "\(response.type) \(response.version.prefix(6)) nonce \(response.nonce)\(response.isHeartbeat ? "~" : "") "
             + (resources + removed + errors).joined(separator: " ")
     }
 }
