@@ -93,7 +93,7 @@ private func endpoints(_ name: String, _ body: String, version: String? = nil) -
     }
 
     @Test func observersHearOfEachChangeAndOfNothingElse() throws {
-        let cache = SnapshotCache { Node in ViewName(Node.cluster) }
+        let cache = SnapshotCache { node in ViewName(node.cluster) }
         let heard = Mutex<[String]>([])
         let token = cache.addObserver { view in heard.withLock { $0.append(view.text) } }
         try cache.publish([endpoints("a", "1")], to: "shop")

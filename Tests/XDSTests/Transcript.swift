@@ -12,7 +12,7 @@ import Time
 //     update CDS a=2 -b                      a change of some resources
 //     open a delta                           a stream on the aggregated service; `open a sotw CDS` for a single one
 //     a node n1 CDS subscribe * holds a=1    delta request; `holds` gives initial_resource_versions
-//     a CDS [x y] version v1                 state-of-the-world request; names are repeated when not given, and so is the nonce
+//     a CDS [x y] version v1                 state-of-the-world request; names and nonce are repeated when not given
 //     a CDS ACK                              of the last response; `ACK 3` of another, `NACK words`, `nonce text`
 //     after 5s                               virtual time passes, timers fire
 //     deadline a / status a / drop a         ask, ask, disconnect
