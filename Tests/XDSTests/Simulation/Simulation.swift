@@ -285,7 +285,9 @@ final class Simulation {
             carryOut(actions, number)
             let isFirst = request.responseNonce.isEmpty && !request.versionInfo.isEmpty
             if isFirst, type == .cluster || type == .endpoints, connections[number].probe.sentVersions[type] == nil {
-                let holds = clients[connections[number].client].holds[type] ?? [:]
+                // What failed is kept by the client, and new when it is valid again.
+                let client = clients[connections[number].client]
+                let holds = (client.holds[type] ?? [:]).filter { client.errors[type]?[$0.key] == nil }
                 connections[number].probe.confirmed(type, holds.mapValues(\.version))
             }
         }
