@@ -79,13 +79,16 @@ extension StreamCore {
     }
 
     private func transition(_ index: Int, to target: ResourceSet) -> Transition? {
-        let state = states[index]
-        guard let key = state.key(form, from: state.held) else { return nil }
-        return target.transition(from: state.held, heldDigest: state.digest, key, after: state.lastNonce)
+        let held = states[index].held
+        guard let key = states[index].key(form, from: held) else { return nil }
+        return target.transition(
+            from: held, heldDigest: states[index].digest, key, after: states[index].lastNonce)
     }
 
     private mutating func refreshDigest(_ index: Int) {
-        guard states[index].flags.contains(.digestIsStale), let subscription = states[index].subscription else { return }
+        guard states[index].flags.contains(.digestIsStale), let subscription = states[index].subscription else {
+            return
+        }
         states[index].flags.remove(.digestIsStale)
         if form == .delta { return }
         states[index].digest = states[index].held?.subsetDigest(of: subscription) ?? .zero

@@ -163,7 +163,8 @@ struct StreamCore: Sendable {
         if let detail {
             let cut = ErrorDetail(code: detail.code, message: detail.message.cut(toBytes: limits.errorDetailBytes))
             // What was unsubscribed from meanwhile is not missed; in a full-state type the next ACK is for all.
-            let missed = form != .delta && type.listsEverything
+            let missed =
+                form != .delta && type.listsEverything
                 ? [] : response.resources.filter { states[index].subscription?.covers($0) ?? false }
             let names = missed.map(\.name)
             let earlier = states[index].rejection

@@ -138,7 +138,8 @@ struct TransitionDraft {
         let isNeeded: Bool
         var listed = changed
         if key.form == .delta || !target.type.listsEverything {
-            isNeeded = !sending.isEmpty || key.owed.wildcard || key.announcesVersion
+            isNeeded =
+                !sending.isEmpty || key.owed.wildcard || key.announcesVersion
                 || (key.form == .delta && !removed.isEmpty)
         } else {
             isNeeded = !sending.isEmpty || !key.owed.isEmpty || removedCount > 0 || key.announcesVersion

@@ -84,7 +84,9 @@ struct StreamProbe {
     private mutating func answered(_ type: ResourceType, _ detail: ErrorDetail?) {
         outstanding[type] = nil
         if beating.contains(type) { return }
-        if detail == nil { acknowledgedVersions[type] = sentVersions[type] } else {
+        if detail == nil {
+            acknowledgedVersions[type] = sentVersions[type]
+        } else {
             doubtful[type, default: []].formUnion(lastNames[type] ?? [])
         }
     }
