@@ -60,6 +60,7 @@ let package = Package(
             name: "ControlPlane",
             dependencies: [
                 "Discovery", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Store", "Time",
+                .product(name: "HashTreeCollections", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
@@ -95,7 +96,12 @@ let package = Package(
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),
         .testTarget(name: "StoreTests", dependencies: ["Store"]),
         .testTarget(name: "DiscoveryTests", dependencies: ["Discovery", "XDS", "GRPC", "Reactor", "TLS", "Time"]),
-        .testTarget(name: "ControlPlaneTests", dependencies: ["ControlPlane", "Discovery", "XDS", "Store", "Time"]),
+        .testTarget(
+            name: "ControlPlaneTests",
+            dependencies: [
+                "ControlPlane", "Discovery", "XDS", "EnvoyAPI", "Protobuf", "Reactor", "Store", "Time",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         .testTarget(
             name: "ConsoleTests",
             dependencies: ["Console", .product(name: "CoreMetrics", package: "swift-metrics")]),
