@@ -60,6 +60,7 @@ let package = Package(
             name: "ControlPlane",
             dependencies: [
                 "Discovery", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Store", "Time",
+                .product(name: "HashTreeCollections", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
@@ -97,7 +98,12 @@ let package = Package(
         .testTarget(
             name: "DiscoveryTests",
             dependencies: ["Discovery", "EnvoyAPI", "Protobuf", "XDS", "GRPC", "HTTP2", "Reactor", "TLS", "Time"]),
-        .testTarget(name: "ControlPlaneTests", dependencies: ["ControlPlane", "Discovery", "XDS", "Store", "Time"]),
+        .testTarget(
+            name: "ControlPlaneTests",
+            dependencies: [
+                "ControlPlane", "Discovery", "XDS", "EnvoyAPI", "Protobuf", "Reactor", "Store", "Time",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         .target(
             name: "FuzzTargets", dependencies: ["EnvoyAPI", "GRPC", "HTTP2", "Protobuf", "Time", "XDS"],
             path: "Tests/FuzzTargets"),

@@ -46,6 +46,15 @@ public final class Snapshot: Sendable {
         return Snapshot(sets: changed)
     }
 
+    /// This snapshot with the sets of some types taken from another, shared by identity: what many views show alike is
+    /// then compared and encoded once for all of them. Show it by ``SnapshotCache/adopt(_:as:)``.
+    /// - Returns: this very snapshot when it has these sets already.
+    public func taking(_ types: some Sequence<ResourceType>, from other: Snapshot) -> Snapshot {
+        var taken = sets
+        for type in types { taken[type.order] = other.sets[type.order] }
+        return zip(taken, sets).allSatisfy { $0 === $1 } ? self : Snapshot(sets: taken)
+    }
+
     /// A snapshot with this one's content that shares what it can with `older`, and knows what differs.
     func continuing(_ older: Snapshot) throws(PublishError) -> Snapshot {
         var continued: [ResourceSet] = []

@@ -75,6 +75,17 @@ public final class SnapshotCache: Sendable {
         }
     }
 
+    /// Shows a snapshot as it is, its sets shared by identity with every other view that shows them. For who derives
+    /// it from what the view shows, or from what another view shows; a snapshot made from nothing is compared in full
+    /// with what each stream has: ``publish(_:to:)`` is cheaper then.
+    public func adopt(_ snapshot: Snapshot, as view: ViewName) {
+        do {
+            _ = try change(view) { (_) throws(PublishError) in snapshot }
+        } catch {
+            preconditionFailure("nothing is checked here: \(error)")
+        }
+    }
+
     /// Sets some resources of a view and removes others; the work grows with the change alone.
     /// - Returns: the snapshot now current.
     /// - Throws: ``PublishError``; then the view shows what it showed.

@@ -136,12 +136,23 @@ extension TypeState {
     }
 }
 
+extension StreamCore {
+    /// The types that the client has asked for, whether or not it holds names of them now.
+    var subscribedTypes: [ResourceType] { states.filter { $0.subscription != nil }.map(\.type) }
+}
+
 extension DeltaStream {
+    /// The types that the client has asked for. Cheaper than ``status(in:)``.
+    public var subscribedTypes: [ResourceType] { core.subscribedTypes }
+
     /// - Parameter view: the view that the owner found for the node.
     public func status(in view: ViewName?) -> StreamStatus { core.status(in: view) }
 }
 
 extension StateOfTheWorldStream {
+    /// The types that the client has asked for. Cheaper than ``status(in:)``.
+    public var subscribedTypes: [ResourceType] { core.subscribedTypes }
+
     /// - Parameter view: the view that the owner found for the node.
     public func status(in view: ViewName?) -> StreamStatus { core.status(in: view) }
 }
