@@ -173,7 +173,8 @@ import XDS
             return "\(error); \(error.hint)"
         }
     }
-    let file = ResourceReference(.cluster, "file"), old = ResourceReference(.cluster, "old")
+    let file = ResourceReference(.cluster, "file")
+    let old = ResourceReference(.cluster, "old")
     #expect(
         refusal(try Sample.application(.all, Sample.staticCluster("new"), Sample.staticCluster("file")))
             == "CDS \"file\" is defined twice: a.yaml:2 and applied; remove or rename one of them")
@@ -211,7 +212,8 @@ import XDS
     #expect(refusal(ApplyRequest(scope: "cluster=x"))?.hasPrefix("`cluster=x` is no scope; write nothing") == true)
     #expect(
         refusal(ApplyRequest(resources: [.init(typeURL: "type.googleapis.com/none", bytes: [])]))?
-            .hasPrefix("resources[0]: `type.googleapis.com/none` names no type that is known here; write one of") == true)
+            .hasPrefix("resources[0]: `type.googleapis.com/none` names no type that is known here; write one of")
+            == true)
     let cluster = try Sample.packed(Sample.staticCluster("web"))[0]
     #expect(
         refusal(ApplyRequest(resources: [.init(typeURL: cluster.typeURL, bytes: [0xFF])]))?

@@ -33,7 +33,8 @@ import XDS
     #expect(second.mendedFindings.map(\.target) == [ResourceReference(.endpoints, "web")])
     #expect(catalog.findings.isEmpty)
     let third = catalog.removeFile("c.yaml")
-    #expect(third.newFindings.map(\.description) == ["applied: EDS \"web\": no cluster uses it; refer to it, or remove it"])
+    #expect(
+        third.newFindings.map(\.description) == ["applied: EDS \"web\": no cluster uses it; refer to it, or remove it"])
     let fourth = try catalog.apply(
         Sample.application(.all, replacesAll: true))
     #expect(fourth.mendedFindings.count == 1)
@@ -79,7 +80,8 @@ import XDS
     #expect(missing[0].description.contains("CDS \"web\" is not there (2 more refer to it); add it"))
     #expect(missing[0].resource.key.name == "r1")
     #expect(
-        catalog.findings(about: ScopedReference(scope: .all, key: ResourceReference(.route, "r3"))).map(\.kind).count == 2)
+        catalog.findings(about: ScopedReference(scope: .all, key: ResourceReference(.route, "r3"))).map(\.kind).count
+            == 2)
 }
 
 @Test func oneChangedEndpointAmongFiveThousandClustersIsCheckedAlone() throws {

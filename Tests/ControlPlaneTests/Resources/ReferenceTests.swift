@@ -22,7 +22,8 @@ private func references(_ resource: String) throws -> [String] {
 }
 
 @Test func endpointsFromAnotherServerMayBeOursAndFromAFileAreNot() throws {
-    let api = "{ resource_api_version: V3, api_config_source: { api_type: GRPC, grpc_services: [ { envoy_grpc: { cluster_name: xds } } ] } }"
+    let api =
+        "{ resource_api_version: V3, api_config_source: { api_type: GRPC, grpc_services: [ { envoy_grpc: { cluster_name: xds } } ] } }"
     #expect(try references(Sample.cluster("web").replacing(Sample.ads, with: api)) == ["EDS web (possible) at name:3"])
     let file = "{ path_config_source: { path: /etc/eds.yaml } }"
     #expect(try references(Sample.cluster("web").replacing(Sample.ads, with: file)).isEmpty)

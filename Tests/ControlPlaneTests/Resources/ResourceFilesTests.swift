@@ -25,9 +25,10 @@ extension ResourceFiles {
     try directory.write("README.md", "words")
     var reader = files(directory)
     let outcome = reader.scan()
-    #expect(outcome.parsed.map { $0.path.replacing(directory.path + "/", with: "") }.sorted() == [
-        "a.yaml", "b.yml", "d.json", "deep/er/c.YAML",
-    ])
+    #expect(
+        outcome.parsed.map { $0.path.replacing(directory.path + "/", with: "") }.sorted() == [
+            "a.yaml", "b.yml", "d.json", "deep/er/c.YAML",
+        ])
     #expect(reader.problems.isEmpty)
     #expect(
         outcome.warnings.map { "\($0)".replacing(directory.path + "/", with: "") }

@@ -57,6 +57,7 @@ private final class World {
         source.cache.snapshot(of: view)?[type].names
     }
 
+    /// With paths from the directory on.
     var errors: [String] {
         source.problems.filter { $0.severity == .error }
             .map { $0.description.replacing(directory.path + "/", with: "") }
@@ -136,6 +137,55 @@ private final class World {
     try world.directory.replace("a.yaml", Sample.document(Sample.staticCluster("a3")))
     #expect(world.until { world.names() == ["a3", "b"] })
     #expect(world.errors.isEmpty)
+}
+
+@Test func theLastGoodStateOfABrokenFileSurvivesARestart() throws {
+    let (directory, data) = (try TemporaryDirectory(), try TemporaryDirectory("data"))
+    let good = Sample.document(Sample.staticCluster("x"), Sample.staticCluster("a"), version: "v3")
+    do {
+        let world = try World(directory, data: data)
+        try directory.write("node-id=n/a.yaml", good)
+        try directory.write("b.yaml", Sample.document(Sample.staticCluster("b")))
+        try world.start()
+        try directory.replace("node-id=n/a.yaml", "resources: [ broken ]")
+        try directory.replace("b.yaml", "resources: [ broken ]")
+        #expect(world.until { world.errors.count == 2 })
+    }
+    do {
+        let world = try World(directory, data: data)
+        try world.start()
+        #expect(world.names(.cluster, "node-id=n") == ["a", "b", "x"])
+        #expect(world.errors.count == 2)
+        let held = try #require(world.source.catalog.resource(ResourceReference(.cluster, "a"), in: .nodeID("n")))
+        #expect(held.origin == .file(path: directory["node-id=n/a.yaml"], line: 6))
+        #expect(held.fileLabel == "v3")
+        // Mended: what the file says counts, now and after the next restart.
+        try directory.replace("node-id=n/a.yaml", Sample.document(Sample.staticCluster("new")))
+        #expect(world.until { world.names(.cluster, "node-id=n") == ["b", "new"] })
+    }
+    try directory.remove("b.yaml")
+    let world = try World(directory, data: data)
+    try world.start()
+    #expect(world.names(.cluster, "node-id=n") == ["new"])
+    #expect(world.errors.isEmpty)
+    #expect(try Store(directory: data.path).lastGoodFiles().isEmpty)
+}
+
+@Test func aDirectoryTreeThatGoesTakesItsResourcesAlong() throws {
+    let world = try World()
+    for folder in 0..<20 {
+        for file in 0..<3 {
+            try world.directory.write(
+                "in/d\(folder)/\(file).yaml", Sample.document(Sample.staticCluster("c\(folder)-\(file)")))
+        }
+    }
+    try world.directory.write("a.yaml", Sample.document(Sample.staticCluster("stays")))
+    try world.start()
+    #expect(world.names()?.count == 61)
+    try world.directory.remove("in/d7")
+    #expect(world.until { world.names()?.count == 58 })
+    try world.directory.remove("in")
+    #expect(world.until { world.names() == ["stays"] })
 }
 
 @Test func aNameThatIsTakenWaitsUntilItIsFree() throws {
@@ -269,9 +319,10 @@ extension World {
     let outcome = try world.source.apply(
         ApplyRequest(resources: try Sample.packed(Sample.cluster("web")), isDryRun: true))
     #expect(outcome.change.words == ["+CDS web"])
-    #expect(outcome.warnings.map(\.description) == [
-        "applied: CDS \"web\": name: EDS \"web\" is not there; add a ClusterLoadAssignment with that cluster_name"
-    ])
+    #expect(
+        outcome.warnings.map(\.description) == [
+            "applied: CDS \"web\": name: EDS \"web\" is not there; add a ClusterLoadAssignment with that cluster_name"
+        ])
     #expect(world.names() == [])
     #expect(world.publications.isEmpty)
 }
@@ -339,7 +390,9 @@ extension World {
     _ = try world.source.apply(ApplyRequest(resources: try Sample.packed(Sample.staticCluster("web"))))
     try world.directory.write("a.yaml", Sample.document(Sample.staticCluster("web")))
     #expect(world.until { !world.errors.isEmpty })
-    #expect(world.errors == ["a.yaml:2:1: CDS \"web\" is defined twice: applied and a.yaml:2; remove or rename one of them"])
+    #expect(
+        world.errors == ["a.yaml:2:1: CDS \"web\" is defined twice: applied and a.yaml:2; remove or rename one of them"]
+    )
     let name = ApplyRequest.NamedResource(typeURL: ResourceType.cluster.typeURL, name: "web")
     _ = try world.source.apply(ApplyRequest(removing: [name]))
     #expect(world.errors.isEmpty)

@@ -60,7 +60,8 @@ import XDS
 
 @Test func theSameTextIsPackedToTheSameBytes() throws {
     let text = Sample.listener("web", routes: "web")
-    let one = try Sample.file("a.yaml", .all, text), other = try Sample.file("b.yaml", .all, text)
+    let one = try Sample.file("a.yaml", .all, text)
+    let other = try Sample.file("b.yaml", .all, text)
     #expect(one.resources[0].resource.body == other.resources[0].resource.body)
     #expect(one.resources[0].resource.version == other.resources[0].resource.version)
 }
@@ -87,8 +88,9 @@ import XDS
             == "a.yaml:2:3: resources[0].resource: a ttl under 0.1s; write 0.1s or more, or none"
             || problems(text.replacing("ttl: 30s", with: "ttl: 0.01s")).contains("a ttl under 0.1s"))
     #expect(problems(text.replacing("    name: web", with: "    name: web2")).contains("the wrapper around it \"web\""))
-    #expect(problems(text.replacing("aliases: [other]", with: "cache_control: { do_not_cache: true }")).contains(
-        "resources[0].cache_control: is not supported in a wrapped resource; remove it"))
+    #expect(
+        problems(text.replacing("aliases: [other]", with: "cache_control: { do_not_cache: true }")).contains(
+            "resources[0].cache_control: is not supported in a wrapped resource; remove it"))
 }
 
 /// What is written, and what the user is told.
@@ -174,7 +176,9 @@ func aMistakeIsToldWithItsPlaceAndTheMend(_ index: Int) {
 @Test func aTypeThatIsKnownButNotServedIsRefused() {
     let text = "resources:\n- \"@type\": type.googleapis.com/envoy.config.core.v3.Node\n  id: x\n"
     let problem = problems(text)
-    #expect(problem.hasPrefix("a.yaml:2:3: resources[0]: envoy.config.core.v3.Node is no type of resource that is served; write one of "))
+    #expect(
+        problem.hasPrefix(
+            "a.yaml:2:3: resources[0]: envoy.config.core.v3.Node is no type of resource that is served; write one of "))
     #expect(problem.contains("envoy.config.cluster.v3.Cluster"))
 }
 

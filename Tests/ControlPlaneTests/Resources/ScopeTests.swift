@@ -8,7 +8,10 @@ import XDS
     for scope in [Scope.all, .nodeCluster("web"), .nodeID("sidecar~10.0.0.1~a=b,c")] {
         #expect(Scope(text: scope.text) == scope)
     }
-    for text in ["node-cluster=", "node-id=", "cluster=web", "all", "node-id=a\nb", "node-id=" + String(repeating: "x", count: 513)] {
+    for text in [
+        "node-cluster=", "node-id=", "cluster=web", "all", "node-id=a\nb",
+        "node-id=" + String(repeating: "x", count: 513),
+    ] {
         #expect(Scope(text: text) == nil)
     }
 }

@@ -123,7 +123,9 @@ func whatFollowsStepByStepEqualsWhatIsMadeFromNothing(_ seed: Int) throws {
     let scopes: [Scope] = [.all, .all, .nodeCluster("c"), .nodeCluster("d"), .nodeID("x"), .nodeID("y")]
     func resources() -> String {
         (0..<Int.random(in: 0...3, using: &random)).map { _ in
-            let (name, other) = ("n\(Int.random(in: 0..<5, using: &random))", "n\(Int.random(in: 0..<5, using: &random))")
+            let (name, other) = (
+                "n\(Int.random(in: 0..<5, using: &random))", "n\(Int.random(in: 0..<5, using: &random))"
+            )
             switch Int.random(in: 0..<5, using: &random) {
             case 0: return Sample.cluster(name, timeout: "\(Int.random(in: 1...2, using: &random))s")
             case 1: return Sample.endpoints(name, port: Int.random(in: 80...81, using: &random))
@@ -199,7 +201,8 @@ private func expectSame(_ world: Followed, _ seed: Int) throws {
             #expect(one[type].names == other[type].names, "seed \(seed), \(name), \(type)")
             for resource in one[type].names {
                 let (here, there) = (one[type].resource(named: resource), other[type].resource(named: resource))
-                #expect(here?.body == there?.body && here?.version == there?.version, "seed \(seed), \(name), \(resource)")
+                #expect(
+                    here?.body == there?.body && here?.version == there?.version, "seed \(seed), \(name), \(resource)")
             }
         }
     }
