@@ -11,6 +11,7 @@ PREFIXES = {
     "grpc.health.v1": "Grpc",
     "grpc.reflection.v1": "Reflection",
     "grpc.reflection.v1alpha": "ReflectionAlpha",
+    "martinet.control.v1": "Control",
     "opentelemetry.proto.common.v1": "Otel",
     "xds.core.v3": "Xds",
     "xds.type.matcher.v3": "Xds",

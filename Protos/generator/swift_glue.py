@@ -65,6 +65,11 @@ def _escaped(name):
     return f"`{name}`" if name in _SWIFT_KEYWORDS else name
 
 
+def _case(name):
+    """The case of a choice; `.self` is Swift's own."""
+    return "self_" if name == "self" else _escaped(name)
+
+
 class _Glue:
     def __init__(self, api):
         self.types = api.types
@@ -98,6 +103,9 @@ class _Glue:
                 text += self._list(field)
             elif field.HasField("oneof_index"):
                 text += self._setter(field, message.oneof_decl[field.oneof_index].name)
+            elif field.type == Field.TYPE_BYTES:
+                text += (f"    public var {field.name}_bytes: UnsafeRawBufferPointer "
+                         f"{{ {_member(field)}.buffer }}\n")
             elif field.type == Field.TYPE_BOOL:
                 text += f"    public mutating func set({_label(field)}: Bool) {{ {_member(field)} = value ? 1 : 0 }}\n"
         for number, oneof in enumerate(message.oneof_decl):
@@ -113,10 +121,9 @@ class _Glue:
             kind = "RepeatedStrings"
         elif field.type == Field.TYPE_BYTES:
             kind = "RepeatedBytes"
-        elif field.type == Field.TYPE_BOOL:
-            kind = "RepeatedBools"
         else:
-            kind = f"UnsafeBufferPointer<{self._scalar(field)}>"
+            element = "protobuf_c_boolean" if field.type == Field.TYPE_BOOL else self._scalar(field)
+            kind = f"UnsafeBufferPointer<{element}>"
             return f"    public var {field.name}_list: {kind} {{ {kind}(start: {array}, count: {count}) }}\n"
         return f"    public var {field.name}_list: {kind} {{ {kind}({count}, {array}) }}\n"
 
@@ -141,10 +148,10 @@ class _Glue:
             raise GenerationError(f"{type_.full_name}.{oneof}: a type is called {name} already")
         text = f"    public enum {name} {{\n"
         for field in members:
-            text += f"        case {_escaped(field.name)}({self._read_type(field)})\n"
+            text += f"        case {_case(field.name)}({self._read_type(field)})\n"
         text += f"    }}\n    public var {_escaped(oneof)}: {name}? {{\n        switch self.{oneof}_case.rawValue {{\n"
         for field in members:
-            text += f"        case {field.number}: .{_escaped(field.name)}({self._read(field)})\n"
+            text += f"        case {field.number}: .{_case(field.name)}({self._read(field)})\n"
         return text + "        default: nil\n        }\n    }\n"
 
     def _read_type(self, field):

@@ -215,6 +215,7 @@ enum {
   place_grpc_health_v1_health,
   place_grpc_reflection_v1_reflection,
   place_grpc_reflection_v1alpha_reflection,
+  place_martinet_control_v1_control,
   place_opentelemetry_proto_common_v1_common,
   place_xds_core_v3_authority,
   place_xds_core_v3_cidr,
@@ -10806,6 +10807,82 @@ static const unsigned char file_grpc_reflection_v1alpha_reflection[] =
   "n.v1alpha.ServerReflecti"
   "onResponse(\0010\001b\006proto3";
 
+/* martinet/control/v1/control.proto */
+static const unsigned char file_martinet_control_v1_control[] =
+  "\012!martinet/control/v1/co"
+  "ntrol.proto\022\023martinet.co"
+  "ntrol.v1\032\031google/protobu"
+  "f/any.proto\042\300\001\012\014ApplyReq"
+  "uest\022\015\012\005scope\030\001 \001(\011\022'\012\011r"
+  "esources\030\002 \003(\0132\024.google."
+  "protobuf.Any\0221\012\006remove\030\003"
+  " \003(\0132!.martinet.control."
+  "v1.ResourceName\022\023\012\013repla"
+  "ce_all\030\004 \001(\010\022\017\012\007version\030"
+  "\005 \001(\011\022\016\012\006strict\030\006 \001(\010\022\017\012"
+  "\007dry_run\030\007 \001(\010\042.\012\014Resour"
+  "ceName\022\020\012\010type_url\030\001 \001(\011"
+  "\022\014\012\004name\030\002 \001(\011\042O\012\015ApplyR"
+  "esponse\022,\012\007changes\030\001 \003(\013"
+  "2\033.martinet.control.v1.C"
+  "hange\022\020\012\010warnings\030\002 \003(\011\042"
+  "\245\001\012\006Change\022.\012\004kind\030\001 \001(\016"
+  "2 .martinet.control.v1.C"
+  "hange.Kind\022\020\012\010type_url\030\002"
+  " \001(\011\022\014\012\004name\030\003 \001(\011\022\017\012\007ve"
+  "rsion\030\004 \001(\011\042:\012\004Kind\022\015\012\011U"
+  "NCHANGED\020\000\022\011\012\005ADDED\020\001\022\013\012"
+  "\007CHANGED\020\002\022\013\012\007REMOVED\020\003\042"
+  "<\012\013ListRequest\022\020\012\010type_u"
+  "rl\030\001 \001(\011\022\014\012\004name\030\002 \001(\011\022\015"
+  "\012\005scope\030\003 \001(\011\042D\012\014ListRes"
+  "ponse\0224\012\011resources\030\001 \003(\013"
+  "2!.martinet.control.v1.H"
+  "eldResource\042\204\001\012\014HeldReso"
+  "urce\022\015\012\005scope\030\001 \001(\011\022\014\012\004n"
+  "ame\030\002 \001(\011\022\017\012\007version\030\003 \001"
+  "(\011\022&\012\010resource\030\004 \001(\0132\024.g"
+  "oogle.protobuf.Any\022\014\012\004fi"
+  "le\030\005 \001(\011\022\020\012\010warnings\030\006 \003"
+  "(\011\042 \012\015StatusRequest\022\017\012\007n"
+  "ode_id\030\001 \001(\011\042U\012\016StatusRe"
+  "sponse\0221\012\007proxies\030\001 \003(\0132"
+  " .martinet.control.v1.Pr"
+  "oxyStatus\022\020\012\010problems\030\002 "
+  "\003(\011\042\323\001\012\013ProxyStatus\022\017\012\007n"
+  "ode_id\030\001 \001(\011\022\024\012\014node_clu"
+  "ster\030\002 \001(\011\022\022\012\012user_agent"
+  "\030\003 \001(\011\022\014\012\004view\030\004 \001(\011\022\014\012\004"
+  "peer\030\005 \001(\011\022\021\012\011transport\030"
+  "\006 \001(\011\022\017\012\007variant\030\007 \001(\011\022\031"
+  "\012\021connected_seconds\030\010 \001("
+  "\001\022.\012\005types\030\011 \003(\0132\037.marti"
+  "net.control.v1.TypeStatu"
+  "s\042\337\001\012\012TypeStatus\022\020\012\010type"
+  "_url\030\001 \001(\011\022\024\012\014sent_versi"
+  "on\030\002 \001(\011\022\025\012\015acked_versio"
+  "n\030\003 \001(\011\022\026\012\016nacked_versio"
+  "n\030\004 \001(\011\022\024\012\014error_detail\030"
+  "\005 \001(\011\022\032\012\022seconds_since_s"
+  "ent\030\006 \001(\001\022\034\012\024seconds_sin"
+  "ce_answer\030\007 \001(\001\022\030\012\020subsc"
+  "ribed_names\030\010 \001(\015\022\020\012\010wil"
+  "dcard\030\011 \001(\0102\371\001\012\007Control\022"
+  "N\012\005Apply\022!.martinet.cont"
+  "rol.v1.ApplyRequest\032\042.ma"
+  "rtinet.control.v1.ApplyR"
+  "esponse\022K\012\004List\022 .martin"
+  "et.control.v1.ListReques"
+  "t\032!.martinet.control.v1."
+  "ListResponse\022Q\012\006Status\022\042"
+  ".martinet.control.v1.Sta"
+  "tusRequest\032#.martinet.co"
+  "ntrol.v1.StatusResponseb"
+  "\006proto3";
+static const short imports_martinet_control_v1_control[] = {
+  place_google_protobuf_any,
+};
+
 /* opentelemetry/proto/common/v1/common.proto */
 static const unsigned char file_opentelemetry_proto_common_v1_common[] =
   "\012*opentelemetry/proto/co"
@@ -11468,6 +11545,7 @@ const EnvoyAPIFile envoy_api_files[] = {
   {"grpc/health/v1/health.proto", file_grpc_health_v1_health, 718, 0, 0},
   {"grpc/reflection/v1/reflection.proto", file_grpc_reflection_v1_reflection, 1287, 0, 0},
   {"grpc/reflection/v1alpha/reflection.proto", file_grpc_reflection_v1alpha_reflection, 1342, 0, 0},
+  {"martinet/control/v1/control.proto", file_martinet_control_v1_control, 1663, imports_martinet_control_v1_control, 1},
   {"opentelemetry/proto/common/v1/common.proto", file_opentelemetry_proto_common_v1_common, 579, 0, 0},
   {"xds/core/v3/authority.proto", file_xds_core_v3_authority, 77, 0, 0},
   {"xds/core/v3/cidr.proto", file_xds_core_v3_cidr, 164, imports_xds_core_v3_cidr, 1},
@@ -12366,6 +12444,19 @@ const EnvoyAPISymbol envoy_api_symbols[] = {
   {"grpc.reflection.v1alpha.ServerReflectionRequest", place_grpc_reflection_v1alpha_reflection},
   {"grpc.reflection.v1alpha.ServerReflectionResponse", place_grpc_reflection_v1alpha_reflection},
   {"grpc.reflection.v1alpha.ServiceResponse", place_grpc_reflection_v1alpha_reflection},
+  {"martinet.control.v1.ApplyRequest", place_martinet_control_v1_control},
+  {"martinet.control.v1.ApplyResponse", place_martinet_control_v1_control},
+  {"martinet.control.v1.Change", place_martinet_control_v1_control},
+  {"martinet.control.v1.Change.Kind", place_martinet_control_v1_control},
+  {"martinet.control.v1.Control", place_martinet_control_v1_control},
+  {"martinet.control.v1.HeldResource", place_martinet_control_v1_control},
+  {"martinet.control.v1.ListRequest", place_martinet_control_v1_control},
+  {"martinet.control.v1.ListResponse", place_martinet_control_v1_control},
+  {"martinet.control.v1.ProxyStatus", place_martinet_control_v1_control},
+  {"martinet.control.v1.ResourceName", place_martinet_control_v1_control},
+  {"martinet.control.v1.StatusRequest", place_martinet_control_v1_control},
+  {"martinet.control.v1.StatusResponse", place_martinet_control_v1_control},
+  {"martinet.control.v1.TypeStatus", place_martinet_control_v1_control},
   {"opentelemetry.proto.common.v1.AnyValue", place_opentelemetry_proto_common_v1_common},
   {"opentelemetry.proto.common.v1.ArrayValue", place_opentelemetry_proto_common_v1_common},
   {"opentelemetry.proto.common.v1.KeyValue", place_opentelemetry_proto_common_v1_common},

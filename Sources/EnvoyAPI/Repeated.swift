@@ -70,9 +70,7 @@ extension Optional where Wrapped == UnsafeMutablePointer<CChar> {
 }
 
 extension ProtobufCBinaryData {
-    /// The bytes of a message's field, without a copy. Valid as long as the message's arena.
-    public var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: data, count: len) }
-
-    /// A copy of the bytes.
-    public var array: [UInt8] { [UInt8](buffer) }
+    /// The bytes of a message's field, without a copy. Not public: a message has `x_bytes` for each such field `x`,
+    /// so that readers do not touch the C type.
+    var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: data, count: len) }
 }

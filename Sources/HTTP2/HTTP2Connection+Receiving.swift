@@ -98,7 +98,8 @@ extension HTTP2Connection {
 
     private func judge(_ header: FrameHeader) -> FrameFate {
         if header.length > limits.frameSize {
-            return violate(.frameSizeError, "a frame of \(header.length) bytes; at most \(limits.frameSize) are accepted")
+            return violate(
+                .frameSizeError, "a frame of \(header.length) bytes; at most \(limits.frameSize) are accepted")
         }
         if !timing.settingsReceived, header.kind != .settings || header.isAcknowledgement {
             return violate(.protocolError, "the first frame must be SETTINGS")
@@ -109,7 +110,9 @@ extension HTTP2Connection {
         case .headers: return judgeHeaders(header)
         case .priority: return judgePriority(header)
         case .resetStream:
-            strike(counters.countStreamReset(limits))
+            // On a stream that has ended it is late, not rapid.
+            let isOpen = streams.contains(header.stream)
+            strike(isOpen ? counters.countStreamReset(limits) : counters.countClosedStreamFrame(limits))
             return .pass
         case .settings:
             if !header.isAcknowledgement { strike(counters.countSettings(limits)) }
@@ -139,7 +142,11 @@ extension HTTP2Connection {
         if headers.continuations > limits.continuations {
             fail(.limit(.continuations, count: headers.continuations, allowed: limits.continuations))
         }
-        if header.hasEndHeaders { headers.stream = 0 } else if header.length == 0 { strike(counters.countEmptyFrame(limits)) }
+        if header.hasEndHeaders {
+            headers.stream = 0
+        } else if header.length == 0 {
+            strike(counters.countEmptyFrame(limits))
+        }
         return .pass
     }
 

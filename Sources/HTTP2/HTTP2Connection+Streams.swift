@@ -50,12 +50,14 @@ extension HTTP2Connection {
         let wanted = streams.update(stream) { state in
             guard !state.flags.contains(.resetHere) else { return false }
             state.unconsumed += bytes.count
+            state.unconsumedOfConnection += bytes.count
             return true
         }
         if wanted == true {
             collectedEvents.append(.data(stream, bytes))
         } else {
-            library.consume(bytes.count, on: stream)
+            library.consumeStream(bytes.count, on: stream)
+            library.consumeConnection(bytes.count)
         }
     }
 
@@ -85,7 +87,7 @@ extension HTTP2Connection {
         guard let state = streams.remove(stream) else { return }
         let flags = state.flags
         unsentBytes -= state.queue.unsent
-        if state.unconsumed > 0 { library.consumeConnection(state.unconsumed) }
+        if state.unconsumedOfConnection > 0 { library.consumeConnection(state.unconsumedOfConnection) }
         if flags.contains(.resetByPeer) {
             closedStreams.closed(stream, .resetByPeer)
         } else if flags.isSuperset(of: [.peerEnded, .ended]), !flags.contains(.resetHere) {
@@ -105,10 +107,24 @@ extension HTTP2Connection {
     public func consume(_ count: Int, on stream: HTTP2StreamID) {
         guard !isOver else { return }
         let consumed = streams.update(stream) { state in
-            let consumed = min(count, state.unconsumed)
-            state.unconsumed -= consumed
+            let (ofStream, ofConnection) = (min(count, state.unconsumed), min(count, state.unconsumedOfConnection))
+            state.unconsumed -= ofStream
+            state.unconsumedOfConnection -= ofConnection
+            return (ofStream, ofConnection)
+        }
+        guard let (ofStream, ofConnection) = consumed else { return }
+        if ofStream > 0 { library.consumeStream(ofStream, on: stream) }
+        if ofConnection > 0 { library.consumeConnection(ofConnection) }
+    }
+
+    /// Lets other streams use so many bytes that this one received and has not consumed.
+    public func consumeConnection(_ count: Int, on stream: HTTP2StreamID) {
+        guard !isOver, count > 0 else { return }
+        let consumed = streams.update(stream) { state in
+            let consumed = min(count, state.unconsumedOfConnection)
+            state.unconsumedOfConnection -= consumed
             return consumed
         }
-        if let consumed, consumed > 0 { library.consume(consumed, on: stream) }
+        if let consumed, consumed > 0 { library.consumeConnection(consumed) }
     }
 }

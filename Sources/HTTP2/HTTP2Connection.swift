@@ -143,8 +143,9 @@ struct HTTP2Stream {
     var queue = OutboundQueue()
     /// To be sent when the queue is empty.
     var trailers: HeaderList?
-    /// Bytes given to the caller and not yet consumed.
+    /// Bytes given to the caller and not yet consumed, of the stream's window and of the connection's.
     var unconsumed = 0
+    var unconsumedOfConnection = 0
     var flags: Flags = []
 
     struct Flags: OptionSet {

@@ -38,7 +38,7 @@ public struct HeaderList: Equatable, Sendable {
     }
 
     /// Calls `body` with each field, in order. The buffers are valid during the call only.
-    public func forEach(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void) {
+    public func forEachField(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void) {
         storage.withUnsafeBytes { Self.walk($0, body) }
     }
 
@@ -70,7 +70,7 @@ public struct HeaderList: Equatable, Sendable {
     /// The first value of a field, as text (invalid UTF-8 repaired); nil without such a field.
     public subscript(name: StaticString) -> String? {
         var found: String?
-        forEach { candidate, value in
+        forEachField { candidate, value in
             if found == nil, Self.equal(candidate, name) { found = String(decoding: value, as: UTF8.self) }
         }
         return found
@@ -78,18 +78,19 @@ public struct HeaderList: Equatable, Sendable {
 
     public func contains(_ name: StaticString) -> Bool {
         var found = false
-        forEach { candidate, _ in found = found || Self.equal(candidate, name) }
+        forEachField { candidate, _ in found = found || Self.equal(candidate, name) }
         return found
     }
 
     /// All fields as text, for people and tests.
     public var fields: [(name: String, value: String)] {
         var result: [(name: String, value: String)] = []
-        forEach { result.append((String(decoding: $0, as: UTF8.self), String(decoding: $1, as: UTF8.self))) }
+        forEachField { result.append((String(decoding: $0, as: UTF8.self), String(decoding: $1, as: UTF8.self))) }
         return result
     }
 
     private static func equal(_ bytes: UnsafeRawBufferPointer, _ name: StaticString) -> Bool {
-        bytes.count == name.utf8CodeUnitCount && bytes.elementsEqual(UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+        bytes.count == name.utf8CodeUnitCount
+            && bytes.elementsEqual(UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
     }
 }

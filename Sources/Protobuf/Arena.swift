@@ -19,7 +19,8 @@ public final class Arena {
     /// Bytes that the arena holds from the system.
     public var reservedBytes: Int { storage.pointee.reserved }
 
-    /// Makes a message with its default values and fills it.
+    /// Makes a message with its default values and fills it. Set the members of a oneof with the generated setters:
+    /// one without its case is silently left out by protobuf-c.
     public func make<M: ProtobufMessage>(
         _ type: M.Type = M.self, _ fill: (inout M) -> Void = { _ in }
     ) -> UnsafeMutablePointer<M> {

@@ -32,7 +32,9 @@ public func fuzzWire(
             let document = try yaml(of: message, types: types)
             let fromYAML = try arena.decodeYAML(descriptor, document, types: types)
             let rewritten = try json(of: fromYAML, types: types, isPretty: false)
-            precondition(rewritten == text, "YAML is not stable: \(document)")
+            // A byte order mark at the start of a text is lost in YAML: see yaml(of:).
+            let isExcused = text.utf8.contains("\\ufeff".utf8)
+            precondition(isExcused || rewritten == text, "YAML is not stable: \(document)\n\(text)\n\(rewritten)")
         }
         try walk(message, types: types) { _, _ in }
     } catch {

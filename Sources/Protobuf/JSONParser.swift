@@ -152,7 +152,8 @@ extension JSONParser {
         var result: [UInt8] = []
         while at < bytes.count {
             let start = at
-            while at < bytes.count, bytes[at] != UInt8(ascii: "\""), bytes[at] != UInt8(ascii: "\\"), bytes[at] >= 0x20 {
+            while at < bytes.count, bytes[at] != UInt8(ascii: "\""), bytes[at] != UInt8(ascii: "\\"), bytes[at] >= 0x20
+            {
                 if bytes[at] & 0xC0 == 0x80 { continuations += 1 }
                 at += 1
             }

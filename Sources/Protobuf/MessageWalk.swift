@@ -46,14 +46,15 @@ private struct MessageWalk {
             }
         }
         guard case .any = WellKnownType(message.descriptor), let url = message.string("type_url"),
-            let content = types.descriptor(typeURL: url), let bytes = message.bytes("value")
+            let content = types.descriptor(typeURL: url), let value = message.descriptor.field(number: 2)
         else { return }
         let arena = Arena()
-        var limits = limits
-        limits.depth = max(1, limits.depth - depth)
+        var nested = limits
+        nested.depth = max(1, limits.depth - depth)
         let inner: DynamicMessage
         do {
-            inner = try arena.decode(content, from: bytes, limits: limits, types: types)
+            let bytes = UnsafeRawBufferPointer(message.bytes(at: message.address(of: value)))
+            inner = try arena.decode(content, from: bytes, limits: nested, types: types)
         } catch {
             throw ProtobufError(
                 type: root, path: [path, error.path].filter { !$0.isEmpty }.joined(separator: "."),

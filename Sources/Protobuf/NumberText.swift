@@ -47,7 +47,9 @@ enum NumberLiteral: Equatable {
             return
         }
         if rest.first == ".", rest.dropFirst().first?.isNumber == true { rest = "0" + rest }
-        if let dot = rest.firstIndex(of: "."), rest[rest.index(after: dot)...].first?.isNumber != true, dot != rest.startIndex {
+        if let dot = rest.firstIndex(of: "."), rest[rest.index(after: dot)...].first?.isNumber != true,
+            dot != rest.startIndex
+        {
             rest.insert("0", at: rest.index(after: dot))
         }
         let candidate = sign + rest

@@ -41,12 +41,14 @@ extension Arena {
     }
 
     /// Decodes a message from a part of a document.
-    /// - Parameter path: where the part is in its document, for messages: `resources[3]`.
+    /// - Parameters:
+    ///   - path: where the part is in its document, for messages: `resources[3]`.
+    ///   - limits: depth and memory of the message; the text's limits bound its elements.
     public func decode(
         _ descriptor: MessageDescriptor, from node: DocumentNode, types: TypeRegistry, file: String? = nil,
         path: String = "", limits: DecodingLimits = .standard
     ) throws(TextFormatError) -> DynamicMessage {
-        var decoder = TextDecoder(arena: self, types: types, file: file, depthLimit: limits.depth)
+        var decoder = TextDecoder(arena: self, types: types, file: file, limits: limits)
         if !path.isEmpty { decoder.path.push(.field(path)) }
         return try decoder.message(node, descriptor, depth: 1)
     }
@@ -65,14 +67,17 @@ struct TextDecoder {
     let arena: Arena
     let types: TypeRegistry
     let file: String?
-    let depthLimit: Int
+    let limits: DecodingLimits
+    /// What the arena held at the start.
+    private let reservedBefore: Int
     var path = DocumentPath()
 
-    init(arena: Arena, types: TypeRegistry, file: String?, depthLimit: Int) {
+    init(arena: Arena, types: TypeRegistry, file: String?, limits: DecodingLimits) {
         self.arena = arena
         self.types = types
         self.file = file
-        self.depthLimit = depthLimit
+        self.limits = limits
+        reservedBefore = arena.reservedBytes
     }
 
     func error(_ problem: TextFormatError.Problem, _ place: SourcePosition) -> TextFormatError {
@@ -86,7 +91,11 @@ struct TextDecoder {
     mutating func message(
         _ node: DocumentNode, _ descriptor: MessageDescriptor, depth: Int
     ) throws(TextFormatError) -> DynamicMessage {
-        guard depth <= depthLimit else { throw error(.tooDeep(limit: depthLimit), node.position) }
+        guard depth <= limits.depth else { throw error(.tooDeep(limit: limits.depth), node.position) }
+        // The text `{}` may make a struct of a thousand bytes.
+        guard arena.reservedBytes - reservedBefore <= limits.memory else {
+            throw error(.tooMuchMemory(limit: limits.memory), node.position)
+        }
         if let wellKnown = WellKnownType(descriptor) {
             return try wellKnownMessage(node, wellKnown, descriptor, depth: depth)
         }
@@ -154,7 +163,7 @@ struct TextDecoder {
         guard case .mapping(let members, _) = node else {
             throw mismatch("a mapping", node, mend: "write key: value pairs")
         }
-        guard depth < depthLimit else { throw error(.tooDeep(limit: depthLimit), node.position) }
+        guard depth < limits.depth else { throw error(.tooDeep(limit: limits.depth), node.position) }
         message.reserve(field, count: members.count, in: arena)
         for (index, member) in members.enumerated() {
             path.push(.key(member.key.text))

@@ -29,7 +29,8 @@ extension TextDecoder {
     ) throws(TextFormatError) {
         func exact<T: FixedWidthInteger>(_ type: T.Type) throws(TextFormatError) -> T {
             guard let value = T(key.text), String(value) == key.text else {
-                throw mismatch("an integer from \(T.min) to \(T.max) as the key", .scalar(key), mend: "write digits only")
+                throw mismatch(
+                    "an integer from \(T.min) to \(T.max) as the key", .scalar(key), mend: "write digits only")
             }
             return value
         }

@@ -130,11 +130,9 @@ extension TextDecoder {
         path.push(.field("@type"))
         let url = try text(of: type, "a type URL")
         guard let descriptor = types.descriptor(typeURL: url) else {
-            let candidates = types.descriptors.map { url.contains("/") ? $0.typeURL : $0.fullName }
-            let near = suggestion(for: url, among: candidates)
-            throw error(
-                .unknownType(url, suggestion: url.contains("/") ? near : near.map { "type.googleapis.com/" + $0 }),
-                type.position)
+            let name = url.split(separator: "/").last.map { String($0) } ?? ""
+            let near = suggestion(for: name, among: types.descriptors.map(\.fullName)).flatMap { types[$0]?.typeURL }
+            throw error(.unknownType(url, suggestion: near), type.position)
         }
         path.pop()
         var rest = members[...]
@@ -156,7 +154,7 @@ extension TextDecoder {
             content = try self.message(value.value, descriptor, depth: depth + 1)
             path.pop()
         } else {
-            guard depth < depthLimit else { throw error(.tooDeep(limit: depthLimit), place) }
+            guard depth < limits.depth else { throw error(.tooDeep(limit: limits.depth), place) }
             content = arena.make(descriptor)
             try fill(content, rest, depth: depth + 1)
         }

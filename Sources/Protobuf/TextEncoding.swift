@@ -27,12 +27,14 @@ public struct TextStyle: Hashable, Sendable {
 /// entries are sorted by key.
 /// - Throws: `.unknownType` or `.malformedAny` for an `Any`, `.notRepresentable` for a value without a JSON form.
 public func json(
-    of message: DynamicMessage, types: TypeRegistry, isPretty: Bool = true, fieldNames: TextStyle.FieldNames = .snakeCase
+    of message: DynamicMessage, types: TypeRegistry, isPretty: Bool = true,
+    fieldNames: TextStyle.FieldNames = .snakeCase
 ) throws(TextFormatError) -> String {
     try text(of: message, TextStyle(isPretty ? .json : .compactJSON, fieldNames: fieldNames), types: types)
 }
 
-/// The message as a YAML document, otherwise like ``json(of:types:isPretty:fieldNames:)``.
+/// The message as a YAML document, otherwise like ``json(of:types:isPretty:fieldNames:)``. When it is read again, a text
+/// that begins with U+FEFF loses that one, because Yams takes it for a byte order mark.
 public func yaml(
     of message: DynamicMessage, types: TypeRegistry, fieldNames: TextStyle.FieldNames = .snakeCase
 ) throws(TextFormatError) -> String {
@@ -128,7 +130,8 @@ struct TextEncoder {
             guard let pair = message.message(at: message.element(of: field, index), field) else { continue }
             pairs[Array(Self.keyText(pair, entry.key).utf8)] = pair
         }
-        let keys = pairs.keys.sorted { entry.key.kind.isInteger ? isLess($0, $1) : $0.lexicographicallyPrecedes($1) }
+        let isNumeric = entry.key.kind.isInteger && entry.key.kind != .bool
+        let keys = pairs.keys.sorted { isNumeric ? isLess($0, $1) : $0.lexicographicallyPrecedes($1) }
         var members: [DocumentNode.Member] = []
         for key in keys {
             guard let pair = pairs[key] else { continue }
@@ -180,7 +183,9 @@ struct TextEncoder {
     mutating func node(
         at address: UnsafeMutableRawPointer, _ field: FieldDescriptor, of message: DynamicMessage, depth: Int
     ) throws(TextFormatError) -> DocumentNode {
-        func scalar(_ text: String, _ style: DocumentScalar.Style) -> DocumentNode { .scalar(DocumentScalar(text, style)) }
+        func scalar(_ text: String, _ style: DocumentScalar.Style) -> DocumentNode {
+            .scalar(DocumentScalar(text, style))
+        }
         // JSON readers keep 53 bits of a number, so 64-bit ones are texts there. YAML needs no such care.
         let wide: DocumentScalar.Style
         switch style.format {
@@ -202,7 +207,9 @@ struct TextEncoder {
             if type.fullName == "google.protobuf.NullValue" { return scalar("null", .keyword) }
             return type.name(of: number).map { scalar($0, .quoted) } ?? scalar(String(number), .number)
         case .message:
-            guard let inner = message.message(at: address, field) else { throw error(.notRepresentable("a missing message")) }
+            guard let inner = message.message(at: address, field) else {
+                throw error(.notRepresentable("a missing message"))
+            }
             return try node(inner, depth: depth + 1)
         }
     }

@@ -64,8 +64,8 @@ extension TextEncoder {
     }
 
     private mutating func anyNode(_ message: DynamicMessage, depth: Int) throws(TextFormatError) -> DocumentNode {
-        let url = message.string("type_url") ?? ""
-        let bytes = message.bytes("value") ?? []
+        let url = message.text(at: message.address(of: field(message, 1)))
+        let bytes = message.bytes(at: message.address(of: field(message, 2)))
         if url.isEmpty && bytes.isEmpty { return .mapping([], at: Self.nowhere) }
         let type = DocumentNode.Member(
             key: DocumentScalar("@type", .quoted), value: .scalar(DocumentScalar(url, .quoted)))
@@ -76,11 +76,12 @@ extension TextEncoder {
         }
         let arena = Arena()
         var limits = DecodingLimits.standard
+        // Each level of nested Any is a copy of all within it: the guard counts them together, so this bounds their sum.
         guard depth < limits.depth else { throw error(.tooDeep(limit: limits.depth)) }
         limits.depth -= depth
         let content: DynamicMessage
         do {
-            content = try arena.decode(descriptor, from: bytes, limits: limits, types: types)
+            content = try arena.decode(descriptor, from: UnsafeRawBufferPointer(bytes), limits: limits, types: types)
         } catch {
             throw self.error(.malformedAny(error))
         }

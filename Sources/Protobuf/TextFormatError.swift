@@ -6,6 +6,8 @@ public struct TextFormatError: Error, Hashable, Sendable {
         case tooLong(limit: Int)
         case tooManyNodes(limit: Int)
         case tooDeep(limit: Int)
+        /// The message that the text makes would take more bytes.
+        case tooMuchMemory(limit: Int)
         case undefinedAlias(String)
         case duplicateKey(String)
         case unknownField(String, type: String, suggestion: String?)
@@ -55,6 +57,7 @@ extension TextFormatError: CustomStringConvertible {
         case .tooLong(let limit): "the text is longer than \(limit) bytes"
         case .tooManyNodes(let limit): "more than \(limit) nodes, those that aliases stand for counted"
         case .tooDeep(let limit): "nested more than \(limit) deep"
+        case .tooMuchMemory(let limit): "the message would take more than \(limit) bytes"
         case .undefinedAlias(let name): "*\(excerpt(name)) has no anchor before it"
         case .duplicateKey(let key): "the key `\(excerpt(key))` is given twice"
         case .unknownField(let name, let type, _): "\(type) has no field `\(excerpt(name))`"
@@ -75,7 +78,7 @@ extension TextFormatError: CustomStringConvertible {
     public var hint: String {
         switch problem {
         case .syntax: "correct the text at this place"
-        case .tooLong, .tooManyNodes: "split the text into several"
+        case .tooLong, .tooManyNodes, .tooMuchMemory: "split the text into several"
         case .tooDeep: "flatten the document"
         case .undefinedAlias(let name): "define &\(excerpt(name)) above, or quote a text that begins with *"
         case .duplicateKey: "keep one of them"

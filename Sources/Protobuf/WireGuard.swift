@@ -2,7 +2,7 @@ import CProtobufC
 
 // The walk over outside bytes before protobuf-c sees them. protobuf-c 1.4.1 recurses without limit, does not check
 // UTF-8, cuts strings at NUL, reads a bool from any wire type, and loses fields when it merges a message that is given
-// twice. The walk is iterative and led by the descriptors; on the good path it allocates nothing.
+// twice. The walk is iterative and led by the descriptors; on the good path it allocates one block, for the levels.
 
 /// Checks that the bytes are a message that ``Arena/decode(_:from:limits:types:)-(MessageDescriptor,_,_,_)`` accepts.
 /// - Throws: the first thing that is wrong.

@@ -111,8 +111,11 @@ private struct YAMLReader {
         return try read(root, depth: 1).node
     }
 
-    mutating func read(_ node: Node, depth: Int) throws(TextFormatError) -> Anchored {
-        let place = node.mark.map { SourcePosition(line: $0.line, column: $0.column) }
+    /// - Parameter isKey: Yams gives the keys of a mapping the tag of a text when it looks for duplicates, so for them
+    ///   only the quotes tell a text.
+    mutating func read(_ node: Node, depth: Int, isKey: Bool = false) throws(TextFormatError) -> Anchored {
+        let place =
+            node.mark.map { SourcePosition(line: $0.line, column: $0.column) }
             ?? SourcePosition(line: 1, column: 1)
         guard depth <= limits.depth else { throw error(.tooDeep(limit: limits.depth), place) }
         let before = nodes
@@ -124,7 +127,7 @@ private struct YAMLReader {
                 nodes -= 1
                 result = try resolve(name, depth: depth, place)
             } else {
-                let scalar = try readScalar(scalar, place)
+                let scalar = try readScalar(scalar, isKey: isKey, place)
                 result = Anchored(node: .scalar(scalar), nodes: 1, height: 1)
             }
         case .sequence(let sequence):
@@ -165,7 +168,7 @@ private struct YAMLReader {
         var height = 0
         for (keyNode, valueNode) in mapping {
             let keyPlace = keyNode.mark.map { SourcePosition(line: $0.line, column: $0.column) } ?? place
-            guard case .scalar(let key) = try read(keyNode, depth: depth + 1).node else {
+            guard case .scalar(let key) = try read(keyNode, depth: depth + 1, isKey: true).node else {
                 throw error(
                     .mismatch(expected: "a key", found: "a list or mapping", mend: "write a text before the colon"),
                     keyPlace)
@@ -227,10 +230,13 @@ extension YAMLReader {
         return restore(String(scalar.string.unicodeScalars.dropFirst()))
     }
 
-    private func readScalar(_ scalar: Node.Scalar, _ place: SourcePosition) throws(TextFormatError) -> DocumentScalar {
+    private func readScalar(
+        _ scalar: Node.Scalar, isKey: Bool, _ place: SourcePosition
+    ) throws(TextFormatError) -> DocumentScalar {
         let text = restore(scalar.string)
         let isQuoted = scalar.style != .plain
-        switch scalar.tag.description {
+        let tag = scalar.tag.description
+        switch tag == "tag:yaml.org,2002:str" && isKey ? "" : tag {
         case "", "!": return DocumentScalar(text, isQuoted ? .quoted : .plain, at: place)
         case "tag:yaml.org,2002:str", "tag:yaml.org,2002:binary": return DocumentScalar(text, .quoted, at: place)
         case "tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:null":
@@ -255,7 +261,8 @@ extension YAMLReader {
         func place(_ mark: Mark) -> SourcePosition { SourcePosition(line: mark.line, column: mark.column) }
         switch error {
         case .scanner(let context, let problem, let mark, _), .parser(let context, let problem, let mark, _):
-            return make([context?.text, problem].compactMap { $0 }.joined(separator: " "), place(mark))
+            guard let context else { return make(problem, place(mark)) }
+            return make("\(context.text) from \(context.mark): \(problem)", place(mark))
         case .composer(_, let problem, let mark, _): return make(problem, place(mark))
         case .reader(let problem, let offset, _, let yaml):
             guard let offset else { return make(problem, nil) }
@@ -265,7 +272,8 @@ extension YAMLReader {
             return make(problem, SourcePosition(line: line, column: column))
         case .duplicatedKeysInMapping(let duplicates, let context):
             return TextFormatError(
-                file: file, position: place(context.mark), path: "", problem: .duplicateKey(duplicates.first.map { restore($0) } ?? ""))
+                file: file, position: place(context.mark), path: "",
+                problem: .duplicateKey(duplicates.first.map { restore($0) } ?? ""))
         case .no, .memory, .writer, .emitter, .representer, .dataCouldNotBeDecoded: return make("\(error)", nil)
         }
     }

@@ -7,6 +7,11 @@ extension Loop {
     /// Whether the ID names a connection that has not been closed.
     public func isOpen(_ id: ConnectionID) -> Bool { slab.find(id) != nil }
 
+    /// Whether the ID names an open connection whose handler has heard `established`.
+    public func isEstablished(_ id: ConnectionID) -> Bool {
+        slab.find(id)?.pointee.state.contains(.established) ?? false
+    }
+
     /// Says that this side has no more to send, after what was written (TLS: with close_notify). Input goes on. When
     /// the peer has ended too, the connection is closed with `.finished`.
     public func halfClose(_ id: ConnectionID) {
@@ -47,14 +52,14 @@ extension Loop {
     }
 
     /// Closes at once; output that was not sent is dropped. `closed` follows at the end of the turn, never within
-    /// this call.
+    /// this call. After `closeAfterFlush` the reason given there stands.
     public func close(_ id: ConnectionID, reason: CloseReason = .requested) {
         guard let connection = slab.find(id) else { return }
+        let reason = closingReasons.removeValue(forKey: id.index) ?? reason
         releaseScratch(of: connection)
         dropBlocked(connection)
         wheel.cancelAll(of: id.index)
         deadlines[id.index] = nil
-        closingReasons[id.index] = nil
         earlyOutput[id.index] = nil
         handshakeLimits[id.index] = nil
         connection.pointee.state.remove(.open)
@@ -97,8 +102,7 @@ extension Loop {
 
     private func afterShutting(_ id: ConnectionID, _ connection: UnsafeMutablePointer<Connection>) {
         if connection.pointee.state.contains(.peerClosed) {
-            let isClosing = connection.pointee.state.contains(.closeWanted)
-            close(id, reason: isClosing ? closingReasons[id.index] ?? .requested : .finished)
+            close(id, reason: .finished)
         } else if connection.pointee.state.contains(.closeWanted) {
             queueForReading(id, connection)
         }

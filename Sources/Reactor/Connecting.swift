@@ -29,9 +29,9 @@ extension Loop {
         statistics.connections += 1
         if let tls {
             do throws(TLSError) {
-                connection.pointee.tls = try TLSEngine(tls)
+                connection.pointee.tls = try TLSEngine(tls, sessionKey: address.description)
             } catch {
-                close(id, reason: .tls(String(describing: error)))
+                close(id, reason: .tls(error))
                 return id
             }
         }
@@ -91,7 +91,7 @@ extension Loop {
         do throws(TLSError) {
             try engine.start { ciphertext.append($0) }
         } catch {
-            close(id, reason: .tls(String(describing: error)))
+            close(id, reason: .tls(error))
             return
         }
         transmit(ciphertext.bytes, id, connection)
@@ -103,7 +103,10 @@ extension Loop {
     ) {
         cancelDeadline(id.index)
         connection.pointee.state.insert(.established)
-        if let early = earlyOutput.removeValue(forKey: id.index) { write(early, to: id) }
+        if let early = earlyOutput.removeValue(forKey: id.index) {
+            early.withUnsafeBytes { encryptAndTransmit($0, id, connection) }
+            guard connection.pointee.state.contains(.open) else { return }
+        }
         let descriptor = connection.pointee.descriptor
         let address = known?.address ?? SocketAddress.read(descriptor, local: false) ?? .unix(path: "")
         let credentials = known?.credentials ?? (address.isUnix ? PeerCredentials(descriptor: descriptor) : nil)

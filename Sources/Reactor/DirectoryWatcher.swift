@@ -73,6 +73,7 @@ final class DirectoryWatcher: EventSource {
     // What this turn has seen.
     private var pending: [String: DirectoryChange] = [:]
     private var needsRescan = false
+    private var isOverBound = false
     private var rootIsGone = false
 
     init(root: String, options: WatchOptions, report: @escaping ([DirectoryChange]) -> Void) throws(ReactorError) {
@@ -118,10 +119,6 @@ final class DirectoryWatcher: EventSource {
                 note(change)
                 offset = next
             }
-            if pending.count > options.mostPathsPerReport {
-                pending.removeAll()
-                needsRescan = true
-            }
         }
         deliver(loop)
     }
@@ -131,7 +128,7 @@ final class DirectoryWatcher: EventSource {
         if needsRescan { changes.append(.rescan) }
         if rootIsGone { changes.append(.rootRemoved) }
         pending.removeAll()
-        needsRescan = false
+        (needsRescan, isOverBound) = (false, false)
         guard !changes.isEmpty else { return }
         if rootIsGone { loop.removeSource(position) }
         report(changes)
@@ -154,11 +151,12 @@ final class DirectoryWatcher: EventSource {
             if what & Int(LINUX_SELF_GONE) != 0 && directory == root { rootIsGone = true }
             return
         }
-        let path = directory == "/" ? "/" + String(cString: namePointer) : directory + "/" + String(cString: namePointer)
+        let path =
+            directory == "/" ? "/" + String(cString: namePointer) : directory + "/" + String(cString: namePointer)
         if what & Int(LINUX_IS_DIRECTORY) != 0 {
             noteDirectory(path, what)
         } else if what & Int(LINUX_ENTRY_GONE) != 0 {
-            pending[path] = .removed(path: path)
+            record(.removed(path: path), path)
         } else {
             noteFile(path, what)
         }
@@ -168,7 +166,7 @@ final class DirectoryWatcher: EventSource {
         if what & Int(LINUX_ENTRY_GONE) != 0 {
             forgetTree(path)
             pending = pending.filter { !$0.key.hasPrefix(path + "/") || $0.value == .removed(path: $0.key) }
-            pending[path] = .removed(path: path)
+            record(.removed(path: path), path)
         } else if watchesByPath[path] == nil {
             // New, or readable by now.
             if case .removed? = pending[path] { pending[path] = nil }
@@ -184,16 +182,25 @@ final class DirectoryWatcher: EventSource {
         if isLink, stat(path, &target) == 0, target.st_mode & S_IFMT == S_IFDIR { needsRescan = true }
         // A file that is being created is reported when its writer closes it; links have no writer.
         if what == Int(LINUX_ENTRY_CREATED), !isLink, own.st_nlink < 2 { return }
-        pending[path] = .changed(path: path)
+        record(.changed(path: path), path)
+    }
+
+    /// Keeps the latest change of each path, as many as the bound allows; then everything is to be looked at.
+    private func record(_ change: DirectoryChange, _ path: String) {
+        guard !isOverBound else { return }
+        pending[path] = change
+        guard pending.count > options.mostPathsPerReport else { return }
+        pending.removeAll()
+        (needsRescan, isOverBound) = (true, true)
     }
 
     private func noteFailures(_ failures: [ReactorError]) {
         for failure in failures {
             switch failure {
             case .cannotWatch(let path, let error) where error.number != ENOENT && error.number != ENOTDIR:
-                pending[path] = .unwatched(path: path, failure)
+                record(.unwatched(path: path, failure), path)
             case .tooManyDirectories(let path, _):
-                pending[path] = .unwatched(path: path, failure)
+                record(.unwatched(path: path, failure), path)
             default: break  // Gone before it could be watched: its removal follows.
             }
         }
@@ -235,10 +242,10 @@ final class DirectoryWatcher: EventSource {
                 case S_IFLNK:
                     var target = stat()
                     if isNew {
-                        pending[path] = .changed(path: path)
+                        record(.changed(path: path), path)
                         if stat(path, &target) == 0, target.st_mode & S_IFMT == S_IFDIR { needsRescan = true }
                     }
-                default: if isNew { pending[path] = .changed(path: path) }
+                default: if isNew { record(.changed(path: path), path) }
                 }
             }
             closedir(listing)

@@ -45,7 +45,9 @@ public final class EventLoop<Handler: ConnectionHandler>: Loop {
     }
 
     deinit {
-        for index in 0..<slab.count where slab[index].pointee.state.contains(.open) { handler(index).deinitialize(count: 1) }
+        for index in 0..<slab.count where slab[index].pointee.state.contains(.open) {
+            handler(index).deinitialize(count: 1)
+        }
         for (index, _) in closes { handler(index).deinitialize(count: 1) }
         for chunk in chunks { chunk.deallocate() }
         _ = mailbox.close()
@@ -112,6 +114,12 @@ public final class EventLoop<Handler: ConnectionHandler>: Loop {
     @discardableResult
     public func schedule(after delay: Duration, _ work: @escaping (EventLoop<Handler>) -> Void) -> TimerID {
         schedule(at: now.advanced(by: delay), work)
+    }
+
+    /// Runs `job` in the next turn, outside every callback: for what a callback must not do itself, such as
+    /// reaching its own handler.
+    public func later(_ job: @escaping (EventLoop<Handler>) -> Void) {
+        postpone { job(unsafeDowncast($0, to: EventLoop<Handler>.self)) }
     }
 
     // MARK: Handlers in place

@@ -129,7 +129,8 @@ final class Listener: EventSource {
         descriptor = -1
         if let file {
             var status = stat()
-            if lstat(file.path, &status) == 0, UInt64(status.st_ino) == file.inode, UInt64(status.st_dev) == file.device {
+            if lstat(file.path, &status) == 0, UInt64(status.st_ino) == file.inode, UInt64(status.st_dev) == file.device
+            {
                 unlink(file.path)
             }
         }
@@ -153,14 +154,16 @@ final class Listener: EventSource {
             switch -accepted {
             case EAGAIN: return
             case EMFILE, ENFILE:
-                if !refuseWithReserve(loop) { return tryAgainLater(loop, SystemError(call: "accept4", number: -accepted)) }
+                if !refuseWithReserve(loop) {
+                    return tryAgainLater(loop, SystemError(call: "accept4", number: -accepted))
+                }
             // The client went away while it waited. Source: accept(2), Error handling.
             case ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH:
                 continue
             default: return tryAgainLater(loop, SystemError(call: "accept4", number: -accepted))
             }
         }
-        loop.later { [self] in ready($0) }
+        loop.postpone { [self] in ready($0) }
     }
 
     private func open(_ accepted: Int32, _ address: SocketAddress, _ loop: Loop) {
@@ -198,7 +201,7 @@ final class Listener: EventSource {
             do throws(TLSError) {
                 connection.pointee.tls = try TLSEngine(tls.current)
             } catch {
-                return loop.close(id, reason: .tls(String(describing: error)))
+                return loop.close(id, reason: .tls(error))
             }
         }
         loop.startSession(id, connection, peer: peer, handshakeLimit: options.handshakeTimeout)

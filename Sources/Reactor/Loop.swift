@@ -12,8 +12,8 @@ import Time
 /// was written meanwhile, once per connection; tell handlers of closed connections. No handler is ever called from
 /// within a call that another handler makes.
 public class Loop {
-    /// The moment at which this turn began: read once per turn.
-    public internal(set) var now: Instant
+    /// The moment at which this turn began: read once per turn. Outside of turns, the clock.
+    public var now: Instant { turnStart ?? Loop.readClock() }
     public internal(set) var statistics = LoopStatistics()
     public let configuration: LoopConfiguration
 
@@ -37,6 +37,7 @@ public class Loop {
     var plaintext = ByteScratch()
     var ciphertext = ByteScratch()
 
+    private var turnStart: Instant?
     var turnNumber: UInt32 = 0
     var toRead: [ConnectionID] = []
     var toWrite: [ConnectionID] = []
@@ -57,8 +58,7 @@ public class Loop {
             reserve = try SystemError.check(linux_reserve_open(), "open")
         } catch { throw .cannotStart(error) }
         self.configuration = configuration
-        now = Loop.readClock()
-        wheel = TimerWheel(origin: now)
+        wheel = TimerWheel(origin: Loop.readClock())
         receiveScratch = .allocate(byteCount: configuration.receiveScratch, alignment: 64)
         outputs = (0..<configuration.outputScratches).map { _ in OutputScratch(configuration.outputScratch) }
         events = .allocate(capacity: Int(LINUX_EVENTS))
@@ -104,7 +104,8 @@ public class Loop {
     public func turn(waiting limit: Duration? = nil) {
         let count = linux_epoll_wait(epoll, events, Int32(LINUX_EVENTS), waitMilliseconds(limit))
         precondition(count >= 0, "epoll_wait failed: \(SystemError(call: "epoll_wait", number: -count))")
-        now = Loop.readClock()
+        turnStart = Loop.readClock()
+        defer { turnStart = nil }
         turnNumber &+= 1
         statistics.waits += 1
         let (reading, writing, jobs) = (toRead, toWrite, laterJobs)
@@ -161,6 +162,10 @@ public class Loop {
             becameWritable(id, connection)
             guard connection.pointee.state.contains(.open) else { return }
         }
+        if ready & Int(LINUX_FAILED) != 0, connection.pointee.state.contains(.readingPaused) {
+            // Nobody reads, so nobody else would notice.
+            return closeBroken(id, connection)
+        }
         if ready & (Int(LINUX_PEER_CLOSED) | Int(LINUX_FAILED)) != 0 { connection.pointee.state.insert(.endInSight) }
         if ready & (Int(LINUX_READABLE) | Int(LINUX_PEER_CLOSED) | Int(LINUX_FAILED)) != 0 {
             read(id, connection)
@@ -180,8 +185,8 @@ public class Loop {
         if !ended.isEmpty { flushOutputs() }
     }
 
-    /// Runs `job` on this loop's thread at the end of the next turn's events: outside every callback.
-    public func later(_ job: @escaping (Loop) -> Void) {
+    /// Runs `job` in the next turn, outside every callback.
+    func postpone(_ job: @escaping (Loop) -> Void) {
         laterJobs.append(job)
     }
 

@@ -4,7 +4,7 @@ import Logging
 public struct LoopConfiguration: Sendable {
     /// The most bytes that one read takes, and the size of the loop's one receive buffer.
     public var receiveScratch = 64 << 10
-    /// Bytes that are collected for one connection before they are sent.
+    /// Bytes that are collected for one connection before they are sent. Well below `blockedOutputLimit`.
     public var outputScratch = 64 << 10
     /// Connections for which output is collected at the same time (1 to 254); one more makes the oldest be sent.
     public var outputScratches = 8
@@ -12,8 +12,8 @@ public struct LoopConfiguration: Sendable {
     public var readBudget = 256 << 10
     /// Bytes that one connection may write before the others have their turn.
     public var writeBudget = 1 << 20
-    /// The most bytes kept for a peer that does not read; more close the connection. Handlers that heed
-    /// `isWritable` stay below it unless a single write is larger.
+    /// The most bytes kept for a peer that does not read; more close the connection. Of a handler that heeds
+    /// `isWritable` at most `outputScratch` bytes and one write are kept, and TLS's part.
     public var blockedOutputLimit = 1 << 20
     /// The most jobs from other threads that wait for the loop.
     public var mailboxLimit = 65_536

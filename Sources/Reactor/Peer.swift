@@ -7,6 +7,10 @@ public struct PeerCredentials: Hashable, Sendable {
     public let user: UInt32
     public let group: UInt32
 
+    public init(process: Int32, user: UInt32, group: UInt32) {
+        (self.process, self.user, self.group) = (process, user, group)
+    }
+
     init?(descriptor: Int32) {
         var (process, user, group): (Int32, UInt32, UInt32) = (0, 0, 0)
         guard linux_peer_credentials(descriptor, &process, &user, &group) == 0 else { return nil }
@@ -22,11 +26,17 @@ public struct SecurePeer: Sendable {
     public let certificates: [[UInt8]]
     /// The name that the client asked for (SNI).
     public let serverName: String?
+    /// The version of TLS spoken.
+    public let version: TLSVersion?
+    /// A session ticket stood for the certificates' verification of an earlier connection.
+    public let isResumed: Bool
 
     init(_ engine: TLSEngine) {
         alpn = engine.alpn
         certificates = engine.peerCertificates
         serverName = engine.serverName
+        version = engine.version
+        isResumed = engine.isResumed
     }
 }
 

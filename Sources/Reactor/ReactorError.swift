@@ -1,4 +1,5 @@
 import Glibc
+import TLS
 
 /// A system call that failed: which one, and the system's error number.
 public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -87,7 +88,7 @@ public enum ReactorError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 /// Why a connection ended: the argument of ``ConnectionHandler/closed(_:loop:id:)``.
-public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
+public enum CloseReason: Equatable, Sendable, CustomStringConvertible {
     /// Both directions were closed in order, ours by `halfClose`.
     case finished
     /// This side asked for it.
@@ -102,10 +103,10 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
     case connectTimedOut(after: Duration)
     /// The TLS handshake was not finished in time.
     case handshakeTimedOut(after: Duration)
-    /// TLS failed; the text is the engine's.
-    case tls(String)
-    /// The peer ended TCP without TLS's close_notify: what it sent may be cut short. Source: RFC 8446, 6.1.
-    case truncated
+    /// The peer, or the network, broke the connection off during the TLS handshake.
+    case handshakeBrokenOff(SystemError)
+    /// TLS failed. `.truncated`: the peer ended TCP without close_notify, so what it sent may be cut short.
+    case tls(TLSError)
     /// More output was written while the peer did not read than the loop holds.
     case outputLimit(bytes: Int)
     /// The loop was stopped.
@@ -120,8 +121,8 @@ public enum CloseReason: Hashable, Sendable, CustomStringConvertible {
         case .connectFailed(let error): "cannot connect: \(error)"
         case .connectTimedOut(let limit): "cannot connect: no answer within \(limit)"
         case .handshakeTimedOut(let limit): "TLS handshake not finished within \(limit)"
-        case .tls(let text): "TLS: \(text)"
-        case .truncated: "TLS: the peer ended the connection without close_notify"
+        case .handshakeBrokenOff(let error): "broken off during the TLS handshake: \(error)"
+        case .tls(let error): "TLS: \(error)"
         case .outputLimit(let bytes): "the peer does not read: more than \(bytes) bytes of output wait for it"
         case .loopStopped: "the event loop was stopped"
         }

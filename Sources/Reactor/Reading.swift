@@ -44,7 +44,9 @@ extension Loop {
                 if count != -Int(EAGAIN) {
                     close(id, reason: brokenOff(connection, SystemError(call: "recv", number: Int32(-count))))
                 } else if connection.pointee.state.contains(.writingFailed) {
-                    close(id, reason: brokenOff(connection, SystemError(call: "send", number: connection.pointee.failure)))
+                    close(
+                        id, reason: brokenOff(connection, SystemError(call: "send", number: connection.pointee.failure))
+                    )
                 }
                 return
             }
@@ -53,7 +55,8 @@ extension Loop {
             take(id, connection, UnsafeRawBufferPointer(rebasing: receiveScratch[..<count]))
             // A short read emptied the socket: more input makes a new edge. The end of input, if it came with
             // this edge, makes none.
-            if count < receiveScratch.count && connection.pointee.state.isDisjoint(with: [.endInSight, .writingFailed]) {
+            if count < receiveScratch.count && connection.pointee.state.isDisjoint(with: [.endInSight, .writingFailed])
+            {
                 connection.pointee.state.remove(.mayHaveMore)
                 return
             }
@@ -68,7 +71,14 @@ extension Loop {
 
     private func brokenOff(_ connection: UnsafeMutablePointer<Connection>, _ error: SystemError) -> CloseReason {
         let isHandshaking = !connection.pointee.state.contains(.established) && connection.pointee.tls != nil
-        return isHandshaking ? .tls("the peer broke off the handshake: \(error)") : .failed(error)
+        return isHandshaking ? .handshakeBrokenOff(error) : .failed(error)
+    }
+
+    /// Closes a connection that epoll reports as failed.
+    func closeBroken(_ id: ConnectionID, _ connection: UnsafeMutablePointer<Connection>) {
+        var number: Int32 = 0
+        _ = linux_get_option(connection.pointee.descriptor, SOL_SOCKET, SO_ERROR, &number)
+        close(id, reason: brokenOff(connection, SystemError(call: "recv", number: number == 0 ? ECONNRESET : number)))
     }
 
     private func take(
@@ -102,7 +112,7 @@ extension Loop {
         }
         if plaintext.count > 0 && accepts(connection) { deliverReceived(id, plaintext.bytes) }
         if let failure {
-            close(id, reason: .tls(String(describing: failure)))
+            close(id, reason: .tls(failure))
         } else if engine.peerClosed {
             deliverEndOfInput(id, connection)
         }
@@ -122,12 +132,9 @@ extension Loop {
             close(id, reason: .failed(SystemError(call: "send", number: connection.pointee.failure)))
         } else if state.contains(.closeWanted) {
             // Without output left, both directions are done. Otherwise the flush closes.
-            if state.contains(.writingShut) { close(id, reason: closingReasons[id.index] ?? .requested) }
+            if state.contains(.writingShut) { close(id) }
         } else if let engine = connection.pointee.tls, !engine.peerClosed {
-            close(
-                id,
-                reason: state.contains(.established)
-                    ? .truncated : .tls("the peer ended the connection during the handshake"))
+            close(id, reason: .tls(.truncated(duringHandshake: !state.contains(.established))))
         } else {
             deliverEndOfInput(id, connection)
         }

@@ -37,7 +37,8 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
         let host = text[..<colon]
         if host.hasPrefix("[") {
             guard host.hasSuffix("]") else { throw bad("the bracket is not closed") }
-            let parts = host.dropFirst().dropLast().split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
+            let parts = host.dropFirst().dropLast().split(
+                separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
             var raw = in6_addr()
             guard let number = parts.first, inet_pton(AF_INET6, String(number), &raw) == 1 else {
                 throw bad("what is in brackets is not an IPv6 address")
@@ -54,7 +55,8 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
         if host.contains(":") { throw bad("an IPv6 address is written in brackets") }
         var raw = in_addr()
         guard inet_pton(AF_INET, String(host), &raw) == 1 else {
-            throw bad(host.isEmpty ? "the host is missing" : "\"\(host)\" is not an IPv4 address; names are not looked up")
+            throw bad(
+                host.isEmpty ? "the host is missing" : "\"\(host)\" is not an IPv4 address; names are not looked up")
         }
         self = .ipv4(UInt32(bigEndian: raw.s_addr), port: port)
     }
@@ -102,7 +104,8 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    var isUnix: Bool { family == AF_UNIX }
+    /// Whether it is the path of a Unix socket.
+    public var isUnix: Bool { family == AF_UNIX }
 
     private static func halves(_ raw: in6_addr) -> (UInt64, UInt64) {
         withUnsafeBytes(of: raw) {

@@ -76,7 +76,7 @@ extension Loop {
         } else if !connection.pointee.state.contains(.established) {
             close(id, reason: .handshakeTimedOut(after: limit))
         } else if connection.pointee.state.contains(.closeWanted) {
-            close(id, reason: closingReasons[id.index] ?? .requested)
+            close(id)
         }
     }
 }

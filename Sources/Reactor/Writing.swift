@@ -106,7 +106,7 @@ extension Loop {
             do throws(TLSError) {
                 try engine.send(part) { ciphertext.append($0) }
             } catch {
-                close(id, reason: .tls(String(describing: error)))
+                close(id, reason: .tls(error))
                 return
             }
             transmit(ciphertext.bytes, id, connection)

@@ -120,7 +120,9 @@ func judgeTicket(
         guard peerIsStillValid(session, at: engine.active.configuration.verificationTime) else {
             return SSL_TICKET_RETURN_IGNORE_RENEW
         }
-        return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW
+        // A TLS 1.3 client uses a ticket once, so each resumption must bring the next one.
+        let isUsedUp = status == SSL_TICKET_SUCCESS_RENEW || SSL_version(ssl) == TLS1_3_VERSION
+        return isUsedUp ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_USE
     case SSL_TICKET_EMPTY, SSL_TICKET_NO_DECRYPT: return SSL_TICKET_RETURN_IGNORE_RENEW
     default: return SSL_TICKET_RETURN_ABORT
     }

@@ -10,7 +10,8 @@ public enum PeerName: Sendable, Hashable {
 
     var isWellFormed: Bool {
         switch self {
-        case .host(let name): !name.isEmpty && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+        // A leading dot would make X509_check_host accept every name below.
+        case .host(let name): isHostName(name) || isAddress(name)
         case .uri(let uri): uri.contains(":") && uri.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != 0x5C }
         case .trustDomain(let domain):
             !domain.isEmpty

@@ -11,23 +11,26 @@ final class SessionStore: Sendable {
         self.capacity = capacity
     }
 
-    /// The newest session for `key`. It leaves the store: a TLS 1.3 ticket is used once, so that nobody
-    /// can tell connections of one client by it (RFC 8446, C.4). The server sends a new one.
+    /// The newest session for `key`. One of TLS 1.3 leaves the store: a ticket is used once, so that nobody
+    /// can tell connections of one client by it (RFC 8446, C.4), and the server sends a new one. One of
+    /// TLS 1.2 stays, because its server need not send another (RFC 5077, 3.3).
     func take(_ key: String) -> Session? {
         sessions.withLock { sessions in
-            sessions.lastIndex { $0.key == key }.map { sessions.remove(at: $0).session }
+            guard let index = sessions.lastIndex(where: { $0.key == key }) else { return nil }
+            let session = sessions[index].session
+            if session.isUsedOnce { sessions.remove(at: index) }
+            return session
         }
     }
 
     func keep(_ session: Session, for key: String) {
         guard capacity > 0 else { return }
         sessions.withLock { sessions in
+            sessions.removeAll { $0.key == key && !$0.session.isUsedOnce }
             sessions.append((key, session))
             if sessions.count > capacity { sessions.removeFirst(sessions.count - capacity) }
         }
     }
-
-    var count: Int { sessions.withLock { $0.count } }
 }
 
 /// One session. libssl counts its references atomically, and locks what it changes in it.
@@ -37,6 +40,10 @@ final class Session: Sendable {
     /// Takes over the caller's reference.
     init(owning pointer: OpaquePointer) {
         self.pointer = pointer
+    }
+
+    var isUsedOnce: Bool {
+        SSL_SESSION_get_protocol_version(pointer) == TLS1_3_VERSION
     }
 
     deinit {

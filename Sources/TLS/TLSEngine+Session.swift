@@ -15,6 +15,11 @@ extension TLSEngine {
     /// verified, but those after the leaf need not all be part of the verified chain. On a resumed
     /// connection a server has the leaf only: that is what a ticket holds.
     public var peerCertificates: [[UInt8]] {
+        keptCertificates ?? sentCertificates
+    }
+
+    /// What libssl holds of the peer's certificates.
+    var sentCertificates: [[UInt8]] {
         guard let leaf = SSL_get0_peer_certificate(library) else { return [] }
         guard let chain = SSL_get_peer_cert_chain(library) else { return [derBytes(of: leaf)] }
         var certificates: [[UInt8]] = []

@@ -15,6 +15,9 @@ public final class TLSEngine {
     /// Why a callback refused the handshake.
     var refusal: TLSError?
 
+    /// The peer's certificates in DER, once libssl has let go of its parsed ones.
+    private(set) var keptCertificates: [[UInt8]]?
+
     private let ssl: OpaquePointer
     private let wire: UnsafeMutablePointer<Wire>
     private var failure: TLSError?
@@ -174,6 +177,11 @@ public final class TLSEngine {
         }
         wire.pointee.tally.noteEstablished()
         isEstablished = true
+        // A client's session, which it may resume later, shares its certificates with the connection.
+        if configuration.role == .server || configuration.storedSessions == 0 {
+            keptCertificates = sentCertificates
+            emptyPeerCertificates(of: ssl)
+        }
     }
 
     private func readRecords(

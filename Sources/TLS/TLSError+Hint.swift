@@ -36,7 +36,8 @@ extension TLSError {
 
     private static func hint(forAlert code: UInt8) -> String {
         switch code {
-        case 42, 43, 46, 48: "the peer does not trust our certificate: give it our trust anchor, or us one of its issuers"
+        case 42, 43, 46, 48:
+            "the peer does not trust our certificate: give it our trust anchor, or us one of its issuers"
         case 44, 45: "renew our certificate"
         case 70: "set both sides to a protocol version in common"
         case 112: "ask for a server name that the peer has"

@@ -27,7 +27,8 @@ public enum TLSError: Error, Equatable, Sendable {
     /// The peer ended the connection with this alert (RFC 8446, 6.2).
     case peerAlert(name: String, code: UInt8)
     /// The peer's chain does not verify. `anchors` are the subjects that we trust.
-    case certificateRefused(CertificateProblem, certificate: CertificateSummary, anchors: [String])
+    // Indirect: every connection has room for an error.
+    indirect case certificateRefused(CertificateProblem, certificate: CertificateSummary, anchors: [String])
     /// The peer showed no certificate where one is required.
     case peerCertificateMissing
     /// The chain verifies, but it is somebody else's.
@@ -156,7 +157,8 @@ extension TLSError.SettingProblem: CustomStringConvertible {
         case .serverNameInvalid(let name): "the server name \(name) is not a host name"
         case .applicationProtocolInvalid(let name): "the ALPN protocol name \"\(name)\" is not 1 to 255 bytes long"
         case .applicationProtocolsEmpty: "an application protocol is required, but none is listed"
-        case .versionsReversed(let minimum, let maximum): "the lowest version, \(minimum), is above the highest, \(maximum)"
+        case .versionsReversed(let minimum, let maximum):
+            "the lowest version, \(minimum), is above the highest, \(maximum)"
         case .ticketSecretLength(let length): "a session ticket secret has \(length) bytes"
         case .identityRefused(let reason): "libssl refuses the certificate: \(reason)"
         case .nestedRoleMismatch(let name): "settings for the server name \(name) belong to a client"

@@ -128,10 +128,3 @@ extension TLSConfiguration {
         }
     }
 }
-
-/// The bytes of an IP address in text, 4 or 16; nil if it is none.
-func a2iAddress(_ text: String) -> Int32? {
-    guard let octets = a2i_IPADDRESS(text) else { return nil }
-    defer { ASN1_OCTET_STRING_free(octets) }
-    return ASN1_STRING_length(octets)
-}

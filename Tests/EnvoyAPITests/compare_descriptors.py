@@ -196,15 +196,16 @@ MUTATIONS = [
 
 
 def self_test(directory):
-    for name, old, new, word in MUTATIONS:
-        with tempfile.TemporaryDirectory() as scratch:
-            copy = pathlib.Path(scratch, "Protos")
-            shutil.copytree(directory, copy)
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = pathlib.Path(scratch, "Protos")
+        shutil.copytree(directory, copy)
+        for name, old, new, word in MUTATIONS:
             text = (copy / name).read_text()
             if old not in text:
                 sys.exit(f"error: {name} no longer has {old!r}\nhint: change MUTATIONS in {__file__}")
             (copy / name).write_text(text.replace(old, new, 1))
             found = compare(copy).differences
+            (copy / name).write_text(text)
             if not any(word in difference for difference in found):
                 sys.exit(f"error: {name}: {old!r} → {new!r} is not found out; differences: {found}")
     print(f"{len(MUTATIONS)} changes, each found out")

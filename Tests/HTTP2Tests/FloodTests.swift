@@ -200,7 +200,8 @@ import Time
         let fresh = RawClient(greets: false)
         fresh.send(RawFrame.preface)
         fresh.send(.settings())
-        let bomb = RawHeaders.indexed("bomb", String(repeating: "x", count: 3900)) + [UInt8](repeating: 0xbe, count: 100)
+        let bomb =
+            RawHeaders.indexed("bomb", String(repeating: "x", count: 3900)) + [UInt8](repeating: 0xbe, count: 100)
         fresh.send(.headers(1, RawHeaders.requestBlock + bomb))
         #expect(fresh.goAway?.code == .enhanceYourCalm)
         guard case .limit(.headerListSize, let count, allowed: 16 * 1024)? = fresh.server.failure else {

@@ -3,7 +3,7 @@ import HTTP2
 import Testing
 import Time
 
-@Suite struct MemoryTests {
+@Suite(.serialized) struct MemoryTests {
     /// The library's share, which does not depend on what else the test process does.
     @Test func aConnectionWithOneStreamHoldsLessThanFiveKilobytesBesideItsPage() {
         let client = RawClient()
@@ -45,11 +45,13 @@ import Time
         limits.receivingHeaderTableSize = headerTable
         limits.keepaliveInterval = nil
         let message = [UInt8](repeating: 1, count: 2000)
-        let request = RawHeaders.requestBlock
+        let request =
+            RawHeaders.requestBlock
             + RawHeaders.indexed("content-type", "application/grpc") + RawHeaders.indexed("te", "trailers")
             + RawHeaders.indexed("user-agent", "grpc-c++/1.60.0 grpc-c/37.0.0 (linux; chttp2)")
             + RawHeaders.indexed("grpc-accept-encoding", "identity, deflate, gzip")
-        let opening = RawFrame.preface + RawFrame.settings().encoded() + RawFrame.headers(1, request).encoded()
+        let opening =
+            RawFrame.preface + RawFrame.settings().encoded() + RawFrame.headers(1, request).encoded()
             + RawFrame.settingsAcknowledgement.encoded() + RawFrame.windowUpdate(0, 1000).encoded()
         var output = [UInt8](repeating: 0, count: 64 * 1024)
         var events: [HTTP2Event] = []
@@ -69,7 +71,8 @@ import Time
             connections.append(connection)
         }
         let after = residentBytes()
-        print("header table \(headerTable): resident per connection: \((after - before) / count) bytes; library beside its page:",
+        print(
+            "header table \(headerTable): resident per connection: \((after - before) / count) bytes; library beside its page:",
             connections[0].libraryBytes)
         #expect(connections.allSatisfy { $0.openStreamCount == 1 && $0.unsentBytes == 0 })
     }

@@ -88,7 +88,11 @@ final class Pair {
         case .headers(let stream, let headers, let end):
             return "headers \(stream) \(headers[":path"] ?? headers[":status"] ?? "")\(end ? " end" : "")"
         case .data(let stream, let bytes):
-            if onServer { serverBodies[stream, default: []] += bytes } else { clientBodies[stream, default: []] += bytes }
+            if onServer {
+                serverBodies[stream, default: []] += bytes
+            } else {
+                clientBodies[stream, default: []] += bytes
+            }
             if onServer ? serverConsumes : clientConsumes {
                 (onServer ? server : client).consume(bytes.count, on: stream)
             }

@@ -158,6 +158,8 @@ final class RawClient {
     /// The server's events in words, without the bytes of data.
     private(set) var log: [String] = []
     var answers = true
+    /// Whether the server gives the window back as soon as data comes.
+    var consumesData = true
     /// Answers wait on the stream where they do not fit in the window.
     var body = Array("hello".utf8)
     /// The server's socket is full: nothing of what it says is taken.
@@ -220,7 +222,7 @@ final class RawClient {
             if end { _ = server.send(body, on: stream, endStream: true, now: now) }
         case .data(let stream, let bytes):
             log.append("data \(stream) \(bytes.count)")
-            server.consume(bytes.count, on: stream)
+            if consumesData { server.consume(bytes.count, on: stream) }
         case .trailers(let stream, _):
             log.append("trailers \(stream)")
             if answers { _ = server.send(body, on: stream, endStream: true, now: now) }

@@ -119,7 +119,8 @@ import Testing
              "any": {"@type": "type.googleapis.com/martinet.test.Everything", "child": {}}}
             """, types: testTypes)
         var visits: [String] = []
-        try walk(message, types: testTypes) { path, message in visits.append("\(path): \(message.descriptor.fullName)") }
+        try walk(message, types: testTypes) { path, message in visits.append("\(path): \(message.descriptor.fullName)")
+        }
         #expect(
             visits == [
                 ": martinet.test.Everything", "child: martinet.test.Everything",

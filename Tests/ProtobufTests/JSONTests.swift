@@ -15,8 +15,7 @@ import Testing
         let fromCamel = try arena.decodeJSON(Everything.descriptor, camel, types: testTypes)
         #expect(encode(fromCamel) == encode(message))
         // The strings and numbers of the source are there, not defaults.
-        for part in ["\"1.5\"", "\"Grüße 😀\"", "\"18446744073709551615\": true", "\"-0.250s\"", "99", "\"in any\""]
-        where part != "\"1.5\"" {
+        for part in ["\"Grüße 😀\"", "\"18446744073709551615\": true", "\"-0.250s\"", "99", "\"in any\""] {
             #expect(text.contains(part), "\(part)")
         }
     }
@@ -37,17 +36,24 @@ import Testing
         (#"{"chosen_number":0}"#, #"{"chosen_number":0}"#), (#"{"chosen_text":""}"#, #"{"chosen_text":""}"#),
         (#"{"chosen_number":null,"chosen_text":"x"}"#, #"{"chosen_text":"x"}"#),
         (#"{"maybe":0}"#, #"{"maybe":0}"#), (#"{"a_int32":0,"a_string":"","a_bool":false}"#, "{}"),
-        (#"{"by_int32":{"10":"a","-1":"b","2":"c","-10":"d"}}"#, #"{"by_int32":{"-10":"d","-1":"b","2":"c","10":"a"}}"#),
+        (
+            #"{"by_int32":{"10":"a","-1":"b","2":"c","-10":"d"}}"#,
+            #"{"by_int32":{"-10":"d","-1":"b","2":"c","10":"a"}}"#
+        ),
         (#"{"wrapped_uint64":0}"#, #"{"wrapped_uint64":"0"}"#), (#"{"wrapped_uint64":null}"#, "{}"),
         (#"{"wrapped_bool":false}"#, #"{"wrapped_bool":false}"#), (#"{"value":null}"#, #"{"value":null}"#),
         (#"{"values":[null]}"#, #"{"values":[null]}"#), (#"{"value":-0}"#, #"{"value":-0}"#),
         (#"{"any":{}}"#, #"{"any":{}}"#), (#"{"empty":{}}"#, #"{"empty":{}}"#),
         (#"{"named":{"k":{}}}"#, #"{"named":{"k":{}}}"#), (#"{"null_value":null}"#, "{}"),
         (#"{"any":{"@type":"t/google.protobuf.Empty","value":{}}}"#, #"{"any":{"@type":"t/google.protobuf.Empty"}}"#),
-        (#"{"any":{"value":null,"@type":"t/google.protobuf.Value"}}"#,
-         #"{"any":{"@type":"t/google.protobuf.Value","value":null}}"#),
-        (#"{"any":{"@type":"t/google.protobuf.Any","value":{"@type":"t/google.protobuf.BoolValue","value":true}}}"#,
-         #"{"any":{"@type":"t/google.protobuf.Any","value":{"@type":"t/google.protobuf.BoolValue","value":true}}}"#),
+        (
+            #"{"any":{"value":null,"@type":"t/google.protobuf.Value"}}"#,
+            #"{"any":{"@type":"t/google.protobuf.Value","value":null}}"#
+        ),
+        (
+            #"{"any":{"@type":"t/google.protobuf.Any","value":{"@type":"t/google.protobuf.BoolValue","value":true}}}"#,
+            #"{"any":{"@type":"t/google.protobuf.Any","value":{"@type":"t/google.protobuf.BoolValue","value":true}}}"#
+        ),
         (#"{"field_mask":"a_b,cD"}"#, #"{"field_mask":"aB,cD"}"#), (#"{"field_mask":""}"#, #"{"field_mask":""}"#),
     ])
     func theProto3MappingHolds(_ written: String, _ read: String) throws {
@@ -58,12 +64,15 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        ("1s", "1s"), ("0s", "0s"), ("1.5s", "1.500s"), ("-0.250s", "-0.250s"), ("-1.000000001s", "-1.000000001s"),
-        ("0.000001s", "0.000001s"), ("315576000000s", "315576000000s"), ("-315576000000s", "-315576000000s"),
-        ("315576000001s", nil), ("315576000000.1s", nil), ("1", nil), ("1.s", nil), (".5s", nil), ("1.0000000001s", nil),
-        ("+1s", nil), ("1 s", nil), ("s", nil), ("--1s", nil), ("1e3s", nil), ("99999999999999999999s", nil), ("١s", nil),
-    ] as [(String, String?)])
+    @Test(
+        arguments: [
+            ("1s", "1s"), ("0s", "0s"), ("1.5s", "1.500s"), ("-0.250s", "-0.250s"), ("-1.000000001s", "-1.000000001s"),
+            ("0.000001s", "0.000001s"), ("315576000000s", "315576000000s"), ("-315576000000s", "-315576000000s"),
+            ("315576000001s", nil), ("315576000000.1s", nil), ("1", nil), ("1.s", nil), (".5s", nil),
+            ("1.0000000001s", nil),
+            ("+1s", nil), ("1 s", nil), ("s", nil), ("--1s", nil), ("1e3s", nil), ("99999999999999999999s", nil),
+            ("١s", nil),
+        ] as [(String, String?)])
     func aDurationIsSecondsWithAnS(_ written: String, _ read: String?) throws {
         if let read {
             #expect(try reread("\"\(written)\"", as: TestDuration.descriptor) == "\"\(read)\"")
@@ -72,18 +81,21 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"), ("2024-02-29T12:34:56.5Z", "2024-02-29T12:34:56.500Z"),
-        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"), ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999999Z"),
-        ("1969-12-31T23:59:59.75Z", "1969-12-31T23:59:59.750Z"), ("2000-03-01T01:00:00+02:30", "2000-02-29T22:30:00Z"),
-        ("1900-02-28T23:59:59-00:01", "1900-03-01T00:00:59Z"), ("2025-06-01t00:00:00z", "2025-06-01T00:00:00Z"),
-        ("2023-02-29T00:00:00Z", nil), ("1900-02-29T00:00:00Z", nil), ("2023-13-01T00:00:00Z", nil),
-        ("2023-01-00T00:00:00Z", nil), ("2023-01-01T24:00:00Z", nil), ("2023-01-01T00:60:00Z", nil),
-        ("2023-01-01T00:00:60Z", nil), ("2023-01-01T00:00:00", nil), ("2023-01-01T00:00:00.Z", nil),
-        ("2023-01-01T00:00:00.1234567890Z", nil), ("2023-01-01 00:00:00Z", nil), ("0000-12-31T00:00:00Z", nil),
-        ("0001-01-01T00:00:00+00:01", nil), ("9999-12-31T23:59:59-00:01", nil), ("2023-01-01T00:00:00+24:00", nil),
-        ("2023-01-01T00:00:00Zx", nil), ("", nil),
-    ] as [(String, String?)])
+    @Test(
+        arguments: [
+            ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"), ("2024-02-29T12:34:56.5Z", "2024-02-29T12:34:56.500Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999999Z"),
+            ("1969-12-31T23:59:59.75Z", "1969-12-31T23:59:59.750Z"),
+            ("2000-03-01T01:00:00+02:30", "2000-02-29T22:30:00Z"),
+            ("1900-02-28T23:59:59-00:01", "1900-03-01T00:00:59Z"), ("2025-06-01t00:00:00z", "2025-06-01T00:00:00Z"),
+            ("2023-02-29T00:00:00Z", nil), ("1900-02-29T00:00:00Z", nil), ("2023-13-01T00:00:00Z", nil),
+            ("2023-01-00T00:00:00Z", nil), ("2023-01-01T24:00:00Z", nil), ("2023-01-01T00:60:00Z", nil),
+            ("2023-01-01T00:00:60Z", nil), ("2023-01-01T00:00:00", nil), ("2023-01-01T00:00:00.Z", nil),
+            ("2023-01-01T00:00:00.1234567890Z", nil), ("2023-01-01 00:00:00Z", nil), ("0000-12-31T00:00:00Z", nil),
+            ("0001-01-01T00:00:00+00:01", nil), ("9999-12-31T23:59:59-00:01", nil), ("2023-01-01T00:00:00+24:00", nil),
+            ("2023-01-01T00:00:00Zx", nil), ("", nil),
+        ] as [(String, String?)])
     func aTimestampIsRFC3339(_ written: String, _ read: String?) throws {
         let text = "{\"timestamp\":\"\(written)\"}"
         if let read {
@@ -104,9 +116,12 @@ import Testing
     }
 
     @Test(arguments: [
-        "", " ", "{", "[", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1,]", "[,1]", "{,}", "{a:1}", "{'a':1}", "01", "1.", ".5",
-        "+1", "-", "1e", "0x10", "NaN", "Infinity", "nul", "True", "\"", "\"\\", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"",
-        "\"\\ud800\\u0041\"", "\"\\x41\"", "\"\t\"", "{} {}", "{}x", "[1 2]", "{\"a\":1 \"b\":2}", "// c\n1", "\u{FEFF}1",
+        "", " ", "{", "[", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1,]", "[,1]", "{,}", "{a:1}", "{'a':1}", "01", "1.",
+        ".5",
+        "+1", "-", "1e", "0x10", "NaN", "Infinity", "nul", "True", "\"", "\"\\", "\"\\u12\"", "\"\\ud800\"",
+        "\"\\udc00\"",
+        "\"\\ud800\\u0041\"", "\"\\x41\"", "\"\t\"", "{} {}", "{}x", "[1 2]", "{\"a\":1 \"b\":2}", "// c\n1",
+        "\u{FEFF}1",
     ])
     func whatIsNotStrictlyJSONIsRefused(_ text: String) {
         #expect(throws: TextFormatError.self) { try DocumentNode.parseJSON(text) }
@@ -141,12 +156,36 @@ import Testing
 
     @Test func whatTextMakesPassesTheGuard() throws {
         func structures(_ depth: Int) -> String {
-            "{\"structure\":" + String(repeating: "{\"k\":", count: depth) + "1" + String(repeating: "}", count: depth + 1)
+            "{\"structure\":" + String(repeating: "{\"k\":", count: depth) + "1"
+                + String(repeating: "}", count: depth + 1)
         }
         let arena = Arena()
         let message = try arena.decodeJSON(Everything.descriptor, structures(33), types: testTypes)
         _ = try arena.decode(Everything.descriptor, from: encode(message))
         #expect(textRefusal(json: structures(34))?.problem == .tooDeep(limit: 100))
+    }
+
+    @Test func aShortTextThatWouldTakeMuchMemoryIsRefused() {
+        let text = "{\"children\":[" + Array(repeating: "{}", count: 200_000).joined(separator: ",") + "]}"
+        #expect(textRefusal(json: text)?.problem == .tooMuchMemory(limit: 64 << 20))
+    }
+
+    @Test func nestedAnysThatWouldTakeMuchMemoryTogetherAreRefused() throws {
+        // Each level holds all that is in it: 45 levels of 2 MiB.
+        var wire = Wire().bytes(15, [UInt8](repeating: 1, count: 2 << 20))
+        for _ in 0..<45 { wire = Wire().message(100, Wire.any("martinet.test.Everything", wire)) }
+        let arena = Arena()
+        // With the types known, the guard counts them at once.
+        #expect(refusal(wire)?.problem == .tooMuchMemory(limit: 64 << 20))
+        let message = try arena.decode(Everything.descriptor, from: wire.bytes, limits: DecodingLimits(memory: 1 << 30))
+        var problems: [ProtobufError.Problem] = []
+        do throws(TextFormatError) { _ = try json(of: message, types: testTypes) } catch {
+            if case .malformedAny(let inner) = error.problem { problems.append(inner.problem) }
+        }
+        do throws(ProtobufError) { try walk(message, types: testTypes) { _, _ in } } catch {
+            problems.append(error.problem)
+        }
+        #expect(problems == [.tooMuchMemory(limit: 64 << 20), .tooMuchMemory(limit: 64 << 20)])
     }
 
     @Test func aMessageWithoutAJSONFormSaysWhy() throws {
@@ -157,9 +196,12 @@ import Testing
             return nil
         }
         let nan = Wire().adding(2, 1, [0, 0, 0, 0, 0, 0, 0xF8, 0x7F])
-        #expect(try problem(Wire().message(119, nan))?.description == "values[0]: a google.protobuf.Value of nan has no JSON form")
+        #expect(
+            try problem(Wire().message(119, nan))?.description
+                == "values[0]: a google.protobuf.Value of nan has no JSON form")
         #expect(try problem(Wire().message(102, Wire()))?.path == "value")
-        #expect(try problem(Wire().message(104, Wire().varint(1, 1).varint(2, UInt64(bitPattern: -1))))?.path == "duration")
+        #expect(
+            try problem(Wire().message(104, Wire().varint(1, 1).varint(2, UInt64(bitPattern: -1))))?.path == "duration")
         #expect(try problem(Wire().message(105, Wire().varint(2, 1_000_000_000)))?.path == "timestamp")
         #expect(try problem(Wire().message(106, Wire().string(1, "a,b")))?.path == "field_mask")
         let unknown = Wire().message(100, Wire.any("no.such.Type", Wire()))
@@ -170,14 +212,16 @@ import Testing
 
     @Test func anUnknownTypeIsShownWhereThatIsAsked() throws {
         let arena = Arena()
-        let message = try arena.decode(Everything.descriptor, from: Wire().message(100, Wire.any("no.Type", Wire().varint(1, 1))).bytes)
+        let message = try arena.decode(
+            Everything.descriptor, from: Wire().message(100, Wire.any("no.Type", Wire().varint(1, 1))).bytes)
         let text = try text(of: message, TextStyle(.compactJSON, showsUnknownTypes: true), types: testTypes)
         #expect(text == #"{"any":{"@type":"type.googleapis.com/no.Type","value":"CAE="}}"#)
     }
 
     @Test func theLastOfTwoMapEntriesWithOneKeyCounts() throws {
         let arena = Arena()
-        let wire = Wire().message(40, Wire().string(1, "k").string(2, "old")).message(40, Wire().string(1, "k").string(2, "new"))
+        let wire = Wire().message(40, Wire().string(1, "k").string(2, "old")).message(
+            40, Wire().string(1, "k").string(2, "new"))
         let message = try arena.decode(Everything.descriptor, from: wire.bytes)
         #expect(try json(of: message, types: testTypes, isPretty: false) == #"{"labels":{"k":"new"}}"#)
     }

@@ -36,7 +36,7 @@ import Testing
     }
 
     @Test func theErrorNamesPathOffsetAndMend() throws {
-        let content = Wire().message(37, Wire()).message(37, Wire().message(17, Wire().string(14, "a\u{0}b")))
+        let content = Wire().message(36, Wire()).message(36, Wire().message(17, Wire().string(14, "a\u{0}b")))
         let wire = Wire().varint(3, 1).message(118, Wire()).message(118, Wire.any("martinet.test.Everything", content))
         let error = try #require(refusal(wire))
         #expect(error.type == "martinet.test.Everything")
@@ -50,11 +50,12 @@ import Testing
         #expect(error.hint == "remove the NUL, or use a bytes field")
     }
 
-    @Test(arguments: [
-        [0x80], [0xC0, 0xAF], [0xC1, 0xBF], [0xE0, 0x80, 0x80], [0xE0, 0x9F, 0xBF], [0xED, 0xA0, 0x80],
-        [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xF5, 0x80, 0x80, 0x80], [0xFF],
-        [0xE2, 0x82], [0xF0, 0x9F, 0x98], [0xC3], [0xC3, 0x28], [0xE2, 0x28, 0xA1], [0xF0, 0x9F, 0x28, 0x80],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [0x80], [0xC0, 0xAF], [0xC1, 0xBF], [0xE0, 0x80, 0x80], [0xE0, 0x9F, 0xBF], [0xED, 0xA0, 0x80],
+            [0xED, 0xBF, 0xBF], [0xF0, 0x80, 0x80, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xF5, 0x80, 0x80, 0x80], [0xFF],
+            [0xE2, 0x82], [0xF0, 0x9F, 0x98], [0xC3], [0xC3, 0x28], [0xE2, 0x28, 0xA1], [0xF0, 0x9F, 0x28, 0x80],
+        ] as [[UInt8]])
     func textThatIsNotUTF8IsRefusedWhereverItIs(_ bad: [UInt8]) {
         for prefix in ["", "a", "1234567", "12345678", "ä2345678€"] {
             let wire = Wire().bytes(14, Array(prefix.utf8) + bad + Array("tail of text".utf8))
@@ -64,9 +65,12 @@ import Testing
         }
     }
 
-    @Test(arguments: ["", "\u{7F}", "\u{80}", "\u{7FF}", "\u{800}", "\u{D7FF}", "\u{E000}", "\u{FFFF}", "\u{10000}", "\u{10FFFF}"])
+    @Test(arguments: [
+        "", "\u{7F}", "\u{80}", "\u{7FF}", "\u{800}", "\u{D7FF}", "\u{E000}", "\u{FFFF}", "\u{10000}", "\u{10FFFF}",
+    ])
     func everyEdgeOfUTF8IsAccepted(_ text: String) throws {
-        let message = try Arena().decode(Everything.self, from: Wire().string(14, "1234567\(text)12345678").bytes)
+        let arena = Arena()
+        let message = try arena.decode(Everything.self, from: Wire().string(14, "1234567\(text)12345678").bytes)
         #expect(DynamicMessage(message).string("a_string") == "1234567\(text)12345678")
     }
 
@@ -103,14 +107,14 @@ import Testing
         let bytes = encode(try arena.decodeJSON(Everything.descriptor, richJSON, types: testTypes))
         var random = SeededGenerator(seed: 1)
         var accepted = 0
-        for _ in 0..<2_000 {
+        for _ in 0..<500 {
             var flipped = bytes
             for _ in 0..<Int.random(in: 1...4, using: &random) {
                 flipped[Int.random(in: 0..<bytes.count, using: &random)] ^= 1 << UInt8.random(in: 0...7, using: &random)
             }
             if flipped.withUnsafeBytes({ fuzzWire($0, as: Everything.descriptor, types: testTypes) }) { accepted += 1 }
         }
-        #expect(accepted > 0 && accepted < 2_000)
+        #expect(accepted > 0 && accepted < 500)
     }
 
     @Test func randomBytesNeverCrash() {
@@ -128,7 +132,8 @@ import Testing
 @Suite struct WireFormTests {
     @Test func wrongWireTypesAreRefusedForEveryKindOfField() {
         let right: [Int: Int] = [
-            1: 1, 2: 5, 3: 0, 4: 0, 5: 0, 6: 0, 7: 0, 8: 0, 9: 5, 10: 1, 11: 5, 12: 1, 13: 0, 14: 2, 15: 2, 16: 0, 17: 2,
+            1: 1, 2: 5, 3: 0, 4: 0, 5: 0, 6: 0, 7: 0, 8: 0, 9: 5, 10: 1, 11: 5, 12: 1, 13: 0, 14: 2, 15: 2, 16: 0,
+            17: 2,
         ]
         let values: [Int: [UInt8]] = [0: [0], 1: .init(repeating: 0, count: 8), 2: [0], 5: [0, 0, 0, 0]]
         for (number, wireType) in right {
@@ -153,13 +158,15 @@ import Testing
         #expect(refusal(Wire(bytes: [0x80, 0x80, 0x80, 0x80, 0x80, 0]))?.problem == .varintTooLong)
         _ = try Arena().decode(Everything.self, from: Wire().varint((1 << 29) - 1, 5).bytes)
         // An overlong form of a field number is still that number, here and in protobuf-c.
-        let overlong = try Arena().decode(Everything.self, from: [0x98, 0x00, 0x07])
+        let arena = Arena()
+        let overlong = try arena.decode(Everything.self, from: [0x98, 0x00, 0x07])
         #expect(overlong.pointee.a_int32 == 7)
     }
 
     @Test func varintsAreAtMostTenBytes() throws {
         let nine = [UInt8](repeating: 0xFF, count: 9)
-        let minusOne = try Arena().decode(Everything.self, from: [0x18] + nine + [0x01])
+        let arena = Arena()
+        let minusOne = try arena.decode(Everything.self, from: [0x18] + nine + [0x01])
         #expect(minusOne.pointee.a_int32 == -1)
         #expect(refusal(Wire(bytes: [0x18] + nine + [0xFF, 0x01]))?.problem == .varintTooLong)
         #expect(refusal(Wire(bytes: [0x18] + nine))?.problem == .truncated)
@@ -186,9 +193,16 @@ import Testing
             .bytes(32, [0x81, 0x00, 0]).varint(32, 1)
         let arena = Arena()
         let message = try arena.decode(Everything.self, from: wire.bytes)
-        #expect(Array(UnsafeBufferPointer(start: message.pointee.many_int32, count: message.pointee.n_many_int32)) == [1, 2, 3])
-        #expect(Array(UnsafeBufferPointer(start: message.pointee.unpacked, count: message.pointee.n_unpacked)) == [4, 5, 6])
-        #expect(Array(UnsafeBufferPointer(start: message.pointee.many_bool, count: message.pointee.n_many_bool)) == [1, 0, 1])
+        #expect(
+            Array(UnsafeBufferPointer(start: message.pointee.many_int32, count: message.pointee.n_many_int32)) == [
+                1, 2, 3,
+            ])
+        #expect(
+            Array(UnsafeBufferPointer(start: message.pointee.unpacked, count: message.pointee.n_unpacked)) == [4, 5, 6])
+        #expect(
+            Array(UnsafeBufferPointer(start: message.pointee.many_bool, count: message.pointee.n_many_bool)) == [
+                1, 0, 1,
+            ])
         #expect(encode(message).starts(with: [0xB2, 0x01, 3, 1, 2, 3]))
     }
 
@@ -197,8 +211,9 @@ import Testing
         #expect(refusal(twice)?.problem == .givenTwice)
         #expect(refusal(twice)?.path == "child")
         #expect(refusal(Wire().message(52, Wire()).varint(50, 1).message(52, Wire()))?.problem == .givenTwice)
-        #expect(refusal(Wire().message(41, Wire().string(1, "k").message(2, Wire()).message(2, Wire())))?.path
-            == "named[0].value")
+        #expect(
+            refusal(Wire().message(41, Wire().string(1, "k").message(2, Wire()).message(2, Wire())))?.path
+                == "named[0].value")
         // Past the fields for which the guard keeps bits.
         let late = Wire().message(131, Wire()).varint(1, 1)
         #expect(refusal(late.message(131, Wire()), as: Wide.descriptor)?.problem == .givenTwice)
@@ -232,14 +247,20 @@ import Testing
 
     @Test func theNumberOfElementsIsLimited() {
         let limits = DecodingLimits(elements: 10)
-        #expect(refusal(Wire().bytes(22, .init(repeating: 1, count: 10)), limits: limits)?.problem == .tooManyElements(limit: 10))
-        #expect(refusal((0..<11).reduce(Wire()) { wire, _ in wire.varint(3, 1) }, limits: limits)?.problem == .tooManyElements(limit: 10))
-        #expect(refusal((0..<11).reduce(Wire()) { wire, _ in wire.varint(999, 1) }, limits: limits)?.problem == .tooManyElements(limit: 10))
+        #expect(
+            refusal(Wire().bytes(22, .init(repeating: 1, count: 10)), limits: limits)?.problem
+                == .tooManyElements(limit: 10))
+        #expect(
+            refusal((0..<11).reduce(Wire()) { wire, _ in wire.varint(3, 1) }, limits: limits)?.problem
+                == .tooManyElements(limit: 10))
+        #expect(
+            refusal((0..<11).reduce(Wire()) { wire, _ in wire.varint(999, 1) }, limits: limits)?.problem
+                == .tooManyElements(limit: 10))
     }
 
     @Test func shortMessagesThatWouldTakeMuchMemoryAreRefused() {
         // Three bytes on the wire, more than a kilobyte each in memory.
-        let wire = Wire(bytes: [[UInt8]](repeating: [0xAA, 0x02, 0x00], count: 200_000).flatMap { $0 })
+        let wire = Wire(bytes: [[UInt8]](repeating: [0xA2, 0x02, 0x00], count: 200_000).flatMap { $0 })
         let error = refusal(wire)
         #expect(error?.problem == .tooMuchMemory(limit: 64 << 20))
         #expect(error?.path.hasPrefix("children[") == true)
@@ -249,7 +270,8 @@ import Testing
         // The smallest limit that the guard lets pass is enough for protobuf-c, or it would fail to unpack.
         let arena = Arena()
         let bytes = encode(try arena.decodeJSON(Everything.descriptor, richJSON, types: testTypes))
-        var low = 1, high = 1 << 20
+        var low = 1
+        var high = 1 << 20
         while low < high {
             let middle = (low + high) / 2
             do throws(ProtobufError) {
@@ -280,7 +302,7 @@ let richJSON = """
       "by_uint64": {"18446744073709551615": true}, "by_bool": {"false": "RED", "true": "COLOR_UNSPECIFIED"},
       "by_sint64": {"-3": "AQ=="}, "chosen_number": 0, "maybe": 0,
       "any": {"@type": "type.googleapis.com/martinet.test.Everything", "a_int32": 1, "child": {"a_string": "in any"}},
-      "structure": {"n": null, "b": true, "d": 1.5, "s": "t", "o": {"i": 1}, "l": [1, "2", false, null, [], {}]},
+      "structure": {"b": true, "d": 1.5, "l": [1, "2", false, null, [], {}], "n": null, "o": {"i": 1}, "s": "t"},
       "value": "v", "list_value": [1, {"k": "v"}], "duration": "-0.250s", "timestamp": "2024-02-29T23:59:59.999999999Z",
       "field_mask": "fooBar,baz.quxQuux", "empty": {}, "wrapped_double": 0, "wrapped_float": 1.5, "wrapped_int64": "0",
       "wrapped_uint64": "0", "wrapped_int32": 0, "wrapped_uint32": 7, "wrapped_bool": false, "wrapped_string": "",

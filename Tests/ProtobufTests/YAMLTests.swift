@@ -43,26 +43,38 @@ import Testing
                   "@type": t/martinet.test.Older
                   child:
                     a_int32: 2
-                duration: "5s"
+                duration: 5s
 
                 """)
     }
 
     @Test(arguments: [
-        ("a_string: 1", #"{"a_string":"1"}"#), ("a_string: \"1\"", #"{"a_string":"1"}"#), ("a_string: true", #"{"a_string":"true"}"#),
-        ("a_string: 1.10", #"{"a_string":"1.10"}"#), ("a_string: ~", "{}"), ("a_string:", "{}"), ("a_string: 'null'", #"{"a_string":"null"}"#),
-        ("a_int32: \"12\"", #"{"a_int32":12}"#), ("a_int32: +12", #"{"a_int32":12}"#), ("a_int32: 0x1F", #"{"a_int32":31}"#),
-        ("a_int32: 0o17", #"{"a_int32":15}"#), ("a_double: .5", #"{"a_double":0.5}"#), ("a_double: 1.", #"{"a_double":1}"#),
-        ("a_double: .inf", #"{"a_double":"Infinity"}"#), ("a_double: -.INF", #"{"a_double":"-Infinity"}"#), ("a_float: .nan", #"{"a_float":"NaN"}"#),
-        ("a_bool: True", #"{"a_bool":true}"#), ("a_color: RED", #"{"a_color":"RED"}"#), ("a_color: 2", #"{"a_color":"DARK_GREEN"}"#),
-        ("duration: 1.5s", #"{"duration":"1.500s"}"#), ("timestamp: 2024-01-01T00:00:00Z", #"{"timestamp":"2024-01-01T00:00:00Z"}"#),
-        ("value: 1", #"{"value":1}"#), ("value: '1'", #"{"value":"1"}"#), ("value: yes", #"{"value":"yes"}"#), ("value: 0x10", #"{"value":16}"#),
-        ("value:", #"{"value":null}"#), ("value: 1.2.3", #"{"value":"1.2.3"}"#), ("values: [~, a, {b: [1]}]", #"{"values":[null,"a",{"b":[1]}]}"#),
-        ("labels: {1: 2, true: false, ~: x}", #"{"labels":{"1":"2","true":"false","~":"x"}}"#), ("by_int32: {-1: a}", #"{"by_int32":{"-1":"a"}}"#),
+        ("a_string: 1", #"{"a_string":"1"}"#), ("a_string: \"1\"", #"{"a_string":"1"}"#),
+        ("a_string: true", #"{"a_string":"true"}"#),
+        ("a_string: 1.10", #"{"a_string":"1.10"}"#), ("a_string: ~", "{}"), ("a_string:", "{}"),
+        ("a_string: 'null'", #"{"a_string":"null"}"#),
+        ("a_int32: \"12\"", #"{"a_int32":12}"#), ("a_int32: +12", #"{"a_int32":12}"#),
+        ("a_int32: 0x1F", #"{"a_int32":31}"#),
+        ("a_int32: 0o17", #"{"a_int32":15}"#), ("a_double: .5", #"{"a_double":0.5}"#),
+        ("a_double: 1.", #"{"a_double":1}"#),
+        ("a_double: .inf", #"{"a_double":"Infinity"}"#), ("a_double: -.INF", #"{"a_double":"-Infinity"}"#),
+        ("a_float: .nan", #"{"a_float":"NaN"}"#),
+        ("a_bool: True", #"{"a_bool":true}"#), ("a_color: RED", #"{"a_color":"RED"}"#),
+        ("a_color: 2", #"{"a_color":"DARK_GREEN"}"#),
+        ("duration: 1.5s", #"{"duration":"1.500s"}"#),
+        ("timestamp: 2024-01-01T00:00:00Z", #"{"timestamp":"2024-01-01T00:00:00Z"}"#),
+        ("value: 1", #"{"value":1}"#), ("value: '1'", #"{"value":"1"}"#), ("value: yes", #"{"value":"yes"}"#),
+        ("value: 0x10", #"{"value":16}"#),
+        ("value:", #"{"value":null}"#), ("value: 1.2.3", #"{"value":"1.2.3"}"#),
+        ("values: [~, a, {b: [1]}]", #"{"values":[null,"a",{"b":[1]}]}"#),
+        ("labels: {1: 2, true: false, ~: x}", #"{"labels":{"1":"2","true":"false","~":"x"}}"#),
+        ("by_int32: {-1: a}", #"{"by_int32":{"-1":"a"}}"#),
         ("a_string: !!str 1", #"{"a_string":"1"}"#), ("a_bytes: !!binary AQI=", #"{"a_bytes":"AQI="}"#),
         ("a_bytes: |\n  AQ\n  I=", #"{"a_bytes":"AQI="}"#), ("value: !!str 1", #"{"value":"1"}"#),
-        ("a_string: >-\n  one\n  two", #"{"a_string":"one two"}"#), ("a_string: \"\\u0041\\x42\"", #"{"a_string":"AB"}"#),
-        ("---\na_int32: 1\n...\n", #"{"a_int32":1}"#), ("# nothing but a comment\n---\na_int32: 1\n---\n", #"{"a_int32":1}"#),
+        ("a_string: >-\n  one\n  two", #"{"a_string":"one two"}"#),
+        ("a_string: \"\\u0041\\x42\"", #"{"a_string":"AB"}"#),
+        ("---\na_int32: 1\n...\n", #"{"a_int32":1}"#),
+        ("# nothing but a comment\n---\na_int32: 1\n---\n", #"{"a_int32":1}"#),
         ("{\"a_int32\": 1, \"a_bool\":true}", #"{"a_int32":1,"a_bool":true}"#),
     ])
     func theFieldsTypeJudgesWhatIsWritten(_ written: String, _ read: String) throws {
@@ -71,47 +83,111 @@ import Testing
 
     @Test(arguments: [
         ("a_int32: 1.5", "1:10: a_int32: expected an integer, found `1.5`", "write a number without a fraction"),
-        ("a_int32: 0644", "1:10: a_int32: expected an integer, found `0644`", "leading zeros are octal to some readers: write 0o644 or 644"),
-        ("a_int32: 3000000000", "1:10: a_int32: 3000000000 is not within -2147483648 to 2147483647", "write a value within the range"),
+        (
+            "a_int32: 0644", "1:10: a_int32: expected an integer, found `0644`",
+            "leading zeros are octal to some readers: write 0o644 or 644"
+        ),
+        (
+            "a_int32: 3000000000", "1:10: a_int32: 3000000000 is not within -2147483648 to 2147483647",
+            "write a value within the range"
+        ),
         ("a_uint32: -1", "1:11: a_uint32: -1 is not within 0 to 4294967295", "write a value within the range"),
         ("a_bool: yes", "1:9: a_bool: expected true or false, found `yes`", "write true or false"),
-        ("a_bool: 'true'", "1:9: a_bool: expected true or false, found the text \"true\"", "write true or false without quotes"),
+        (
+            "a_bool: 'true'", "1:9: a_bool: expected true or false, found the text \"true\"",
+            "write true or false without quotes"
+        ),
         ("a_strnig: x", "1:1: martinet.test.Everything has no field `a_strnig`", "did you mean `a_string`?"),
         ("aStrnig: x", "1:1: martinet.test.Everything has no field `aStrnig`", "did you mean `aString`?"),
-        ("zzzzzzzz: x", "1:1: martinet.test.Everything has no field `zzzzzzzz`", "remove it, or look up the fields of martinet.test.Everything"),
-        ("a_color: DARKGREEN", "1:10: a_color: `DARKGREEN` is no value of martinet.test.Color", "did you mean `DARK_GREEN`?"),
+        (
+            "zzzzzzzz: x", "1:1: martinet.test.Everything has no field `zzzzzzzz`",
+            "remove it, or look up the fields of martinet.test.Everything"
+        ),
+        (
+            "a_color: DARKGREEN", "1:10: a_color: `DARKGREEN` is no value of martinet.test.Color",
+            "did you mean `DARK_GREEN`?"
+        ),
         ("a_int32: 1\naInt32: 2", "2:1: `a_int32` and `aInt32` are the same field", "keep one of them"),
-        ("chosen_number: 1\nchosen_text: x", "2:1: `chosen_number` and `chosen_text` exclude each other", "keep one of them"),
-        ("children:\n- {}\n- child:\n    a_int32: x", "4:14: children[1].child.a_int32: expected an integer, found `x`", "write a number"),
+        (
+            "chosen_number: 1\nchosen_text: x", "2:1: `chosen_number` and `chosen_text` exclude each other",
+            "keep one of them"
+        ),
+        (
+            "children:\n- {}\n- child:\n    a_int32: x",
+            "4:14: children[1].child.a_int32: expected an integer, found `x`", "write a number"
+        ),
         ("children: {}", "1:11: children: expected a list, found a mapping", "write a list, also for one element"),
         ("child: []", "1:8: child: expected a martinet.test.Everything, found a list", "write a mapping of its fields"),
         ("a_string: [x]", "1:11: a_string: expected a text, found a list", "write one value"),
-        ("labels: {k: ~}", "1:13: labels[\"k\"]: expected a text, found null", "write a value: null is allowed for whole fields only"),
+        (
+            "labels: {k: ~}", "1:13: labels[\"k\"]: expected a text, found null",
+            "write a value: null is allowed for whole fields only"
+        ),
         ("labels: x", "1:9: labels: expected a mapping, found `x`", "write key: value pairs"),
-        ("by_int32: {x: y}", "1:12: by_int32[\"x\"]: expected an integer from -2147483648 to 2147483647 as the key, found `x`", "write digits only"),
-        ("by_bool: {yes: RED}", "1:11: by_bool[\"yes\"]: expected true or false as the key, found `yes`", "write true or false"),
-        ("many_string: [a, ~]", "1:18: many_string[1]: expected a text, found null", "write a value: null is allowed for whole fields only"),
-        ("duration: 5", "1:11: duration: expected a duration like 1.5s, found `5`", "write seconds and the letter s: 0.25s, 60s"),
-        ("any: {a: 1}", "1:6: any: an Any without `@type`", "add \"@type\": type.googleapis.com/ and the full name of the type"),
-        ("any: {'@type': t/martinet.test.Oldr}", "1:16: any.@type: `t/martinet.test.Oldr` names no type that is known here",
-         "did you mean `type.googleapis.com/martinet.test.Older`?"),
-        ("any: {'@type': martinet.test.Older}", "1:16: any.@type: `martinet.test.Older` names no type that is known here",
-         "did you mean `type.googleapis.com/martinet.test.Older`?"),
-        ("any: {'@type': t/martinet.test.Older, value: 1}", "1:39: any: martinet.test.Older has no field `value`",
-         "remove it, or look up the fields of martinet.test.Older"),
-        ("any: {'@type': t/google.protobuf.Duration, seconds: 1}", "1:44: any: expected `value` and nothing else beside @type, found `seconds`",
-         "write the google.protobuf.Duration under the key `value`"),
+        (
+            "by_int32: {x: y}",
+            "1:12: by_int32[\"x\"]: expected an integer from -2147483648 to 2147483647 as the key, found `x`",
+            "write digits only"
+        ),
+        (
+            "by_bool: {yes: RED}", "1:11: by_bool[\"yes\"]: expected true or false as the key, found `yes`",
+            "write true or false"
+        ),
+        (
+            "many_string: [a, ~]", "1:18: many_string[1]: expected a text, found null",
+            "write a value: null is allowed for whole fields only"
+        ),
+        (
+            "duration: 5", "1:11: duration: expected a duration like 1.5s, found `5`",
+            "write seconds and the letter s: 0.25s, 60s"
+        ),
+        (
+            "any: {a: 1}", "1:6: any: an Any without `@type`",
+            "add \"@type\": type.googleapis.com/ and the full name of the type"
+        ),
+        (
+            "any: {'@type': t/martinet.test.Oldr}",
+            "1:16: any.@type: `t/martinet.test.Oldr` names no type that is known here",
+            "did you mean `type.googleapis.com/martinet.test.Older`?"
+        ),
+        (
+            "any: {'@type': martinet.test.Older}",
+            "1:16: any.@type: `martinet.test.Older` names no type that is known here",
+            "did you mean `type.googleapis.com/martinet.test.Older`?"
+        ),
+        (
+            "any: {'@type': t/martinet.test.Older, value: 1}", "1:39: any: martinet.test.Older has no field `value`",
+            "remove it, or look up the fields of martinet.test.Older"
+        ),
+        (
+            "any: {'@type': t/google.protobuf.Duration, seconds: 1}",
+            "1:44: any: expected `value` and nothing else beside @type, found `seconds`",
+            "write the google.protobuf.Duration under the key `value`"
+        ),
         ("a_bytes: '***'", "1:10: a_bytes: expected Base64, found the text \"***\"", "encode the bytes with Base64"),
         ("a_string: \"a\\0b\"", "1:11: a_string: a text with a NUL", "remove the NUL"),
-        ("a_string: !other x", "1:11: a_string: the tag !other is not supported here", "correct the text at this place"),
-        ("value: 007", "1:8: value: expected a value, found `007`", "put a text in quotes, write a number without leading zeros"),
+        (
+            "a_string: !other x", "1:11: a_string: the tag !other is not supported here",
+            "correct the text at this place"
+        ),
+        (
+            "value: 007", "1:8: value: expected a value, found `007`",
+            "put a text in quotes, write a number without leading zeros"
+        ),
         ("a_int32: 1\na_int32: 2", "1:1: the key `a_int32` is given twice", "keep one of them"),
-        ("labels: {1: a, '1': b}", "1:16: labels: the key `1` is given twice", "keep one of them"),
+        ("labels: {1: a, '1': b}", "1:10: the key `1` is given twice", "keep one of them"),
         ("? [a]\n: b", "1:3: expected a key, found a list or mapping", "write a text before the colon"),
         ("- a", "1:1: expected a martinet.test.Everything, found a list", "write a mapping of its fields"),
         ("a: 1\n---\nb: 2", "3:1: expected one document, found 2", "split the file at ---"),
-        ("a_string: \"x", "1:11: while scanning a quoted scalar found unexpected end of stream", "correct the text at this place"),
-        ("a_int32: 1\n\tb: 2", "2:1: while scanning for the next token found character that cannot start any token", "correct the text at this place"),
+        (
+            "a_string: \"x", "1:13: while scanning a quoted scalar from 1:11: found unexpected end of stream",
+            "correct the text at this place"
+        ),
+        (
+            "a_int32: 1\n\tb: 2",
+            "2:1: while scanning a plain scalar from 1:10: found a tab character that violates indentation",
+            "correct the text at this place"
+        ),
         ("a_string: x\u{1}", "1:12: control characters are not allowed", "correct the text at this place"),
         ("", "1:1: expected a martinet.test.Everything, found null", "write a mapping of its fields"),
     ])
@@ -123,8 +199,9 @@ import Testing
 
     @Test func aJSONTextKeepsJSONsTypes() {
         #expect(textRefusal(json: #"{"a_string":1}"#)?.hint == "put it in quotes")
-        #expect(textRefusal(json: #"{"a_string":true}"#)?.description
-            == "web.json:1:13: a_string: expected a text, found true")
+        #expect(
+            textRefusal(json: #"{"a_string":true}"#)?.description
+                == "web.json:1:13: a_string: expected a text, found true")
         #expect(textRefusal(json: #"{"a_int32":"0x1F"}"#) != nil)
         #expect(textRefusal(json: #"{"a_int32":true}"#) != nil)
         #expect(textRefusal(json: #"{"a_bool":"true"}"#) != nil)
@@ -146,13 +223,15 @@ import Testing
     }
 
     @Test func aPartOfADocumentIsDecodedWithItsPath() throws {
-        let document = try #require(try DocumentNode.parseYAML("version_info: 1\nresources:\n- a_int32: 1\n- a_int32: x\n").first)
+        let document = try #require(
+            try DocumentNode.parseYAML("version_info: 1\nresources:\n- a_int32: 1\n- a_int32: x\n").first)
         let resources = try #require(document["resources"]?.elements)
         let arena = Arena()
         let first = try arena.decode(Everything.self, from: resources[0], types: testTypes)
         #expect(first.pointee.a_int32 == 1)
         do throws(TextFormatError) {
-            _ = try arena.decode(Everything.self, from: resources[1], types: testTypes, file: "f.yaml", path: "resources[1]")
+            _ = try arena.decode(
+                Everything.self, from: resources[1], types: testTypes, file: "f.yaml", path: "resources[1]")
             Issue.record("accepted")
         } catch {
             #expect(error.description == "f.yaml:4:12: resources[1].a_int32: expected an integer, found `x`")
@@ -185,7 +264,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("a_string: *nobody", "nobody"), ("many_string: [*later, &later x]", "later"), ("child: &self {child: *self}", "self"),
+        ("a_string: *nobody", "nobody"), ("many_string: [*later, &later x]", "later"),
+        ("child: &self {child: *self}", "self"),
         ("a_string: *a b", "a b"), ("a_string: &a x\n---\na_string: *a", "a"),
     ])
     func anAliasNeedsAnAnchorBeforeIt(_ text: String, _ name: String) {
@@ -209,7 +289,9 @@ import Testing
         #expect(problem(text + "? *a15\n: x\n") == .tooManyNodes(limit: 1_000_000))
         // Merged.
         var merged = "m0: &m0 {x: 1}\n"
-        for level in 1...30 { merged += "m\(level): &m\(level) {a: *m\(level - 1), <<: *m\(level - 1), b: *m\(level - 1)}\n" }
+        for level in 1...30 {
+            merged += "m\(level): &m\(level) {a: *m\(level - 1), <<: *m\(level - 1), b: *m\(level - 1)}\n"
+        }
         #expect(problem(merged) == .tooManyNodes(limit: 1_000_000) || problem(merged) != nil)
     }
 

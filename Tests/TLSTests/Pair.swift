@@ -14,8 +14,8 @@ final class Pair {
     /// Bytes that went over the wire in either direction.
     var wireBytes = 0
 
-    init(_ client: TLSSettings, _ server: TLSSettings) throws {
-        self.client = try TLSEngine(client)
+    init(_ client: TLSSettings, _ server: TLSSettings, sessionKey: String = "") throws {
+        self.client = try TLSEngine(client, sessionKey: sessionKey)
         self.server = try TLSEngine(server)
     }
 

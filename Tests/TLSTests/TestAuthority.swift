@@ -40,22 +40,6 @@ struct TestAuthority {
         self.directory = directory
         self.name = name
         issued = Issued(certificateFile: "\(directory)/\(name).pem", keyFile: "\(directory)/\(name).key")
-        try """
-        [ca]
-        default_ca = this
-        [this]
-        database = \(directory)/\(name).index
-        new_certs_dir = \(directory)
-        default_md = sha256
-        rand_serial = yes
-        unique_subject = no
-        policy = any
-        email_in_dn = no
-        [any]
-        organizationName = optional
-        commonName = optional
-        """.write(toFile: "\(directory)/\(name).conf", atomically: true, encoding: .utf8)
-        try Data().write(to: URL(fileURLWithPath: "\(directory)/\(name).index"))
         let extensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n"
         if let issuer {
             try issuer.issue(name, extensions: extensions)
@@ -63,6 +47,13 @@ struct TestAuthority {
             try TestAuthority.makeRequest(name, directory: directory, key: .p256)
             try sign(name, by: ["-selfsign", "-keyfile", issued.keyFile], extensions: extensions)
         }
+    }
+
+    /// An authority that signs with the key of a certificate that is none.
+    init(pretending authority: TestAuthority, as issued: Issued) {
+        directory = authority.directory
+        name = authority.name
+        self.issued = issued
     }
 
     func intermediate(_ name: String) throws -> TestAuthority {
@@ -93,11 +84,27 @@ struct TestAuthority {
     private func sign(
         _ name: String, by issuer: [String], extensions: String, from: String = longAgo, to: String = farAhead
     ) throws {
-        let file = "\(directory)/\(name).ext"
-        try extensions.write(toFile: file, atomically: true, encoding: .utf8)
+        let file = "\(directory)/\(name)"
+        try extensions.write(toFile: "\(file).ext", atomically: true, encoding: .utf8)
+        // A database for each certificate: tests run side by side.
+        try Data().write(to: URL(fileURLWithPath: "\(file).index"))
+        try """
+        [ca]
+        default_ca = this
+        [this]
+        database = \(file).index
+        new_certs_dir = \(directory)
+        default_md = sha256
+        rand_serial = yes
+        policy = any
+        email_in_dn = no
+        [any]
+        organizationName = optional
+        commonName = optional
+        """.write(toFile: "\(file).conf", atomically: true, encoding: .utf8)
         try openssl(
-            ["ca", "-batch", "-notext", "-config", "\(directory)/\(self.name).conf"] + issuer
-                + ["-in", "\(directory)/\(name).csr", "-out", "\(directory)/\(name).pem", "-extfile", file]
+            ["ca", "-batch", "-notext", "-config", "\(file).conf"] + issuer
+                + ["-in", "\(file).csr", "-out", "\(file).pem", "-extfile", "\(file).ext"]
                 + ["-startdate", from, "-enddate", to])
     }
 
@@ -135,11 +142,17 @@ enum Fixture {
     }
 }
 
+/// A directory for one test's files; all of them go when the tests end.
 func newDirectory() -> String {
-    let path = "\(NSTemporaryDirectory())/martinet-tls-\(UUID().uuidString)"
+    let path = "\(everything)/\(UUID().uuidString)"
     try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     return path
 }
+
+private let everything: String = {
+    atexit { try? FileManager.default.removeItem(atPath: "/tmp/martinet-tls-tests-\(getpid())") }
+    return "/tmp/martinet-tls-tests-\(getpid())"
+}()
 
 func bytes(of file: String) -> [UInt8] {
     FileManager.default.contents(atPath: file).map { Array($0) } ?? []

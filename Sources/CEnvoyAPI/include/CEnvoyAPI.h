@@ -216,6 +216,7 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "martinet/control/v1/control.pb-c.h"
 #include "opentelemetry/proto/common/v1/common.pb-c.h"
 #include "xds/core/v3/authority.pb-c.h"
 #include "xds/core/v3/cidr.pb-c.h"
@@ -998,6 +999,17 @@ enum {
   envoy_api_place_grpc__reflection__v1alpha__server_reflection_request,
   envoy_api_place_grpc__reflection__v1alpha__server_reflection_response,
   envoy_api_place_grpc__reflection__v1alpha__service_response,
+  envoy_api_place_martinet__control__v1__apply_request,
+  envoy_api_place_martinet__control__v1__apply_response,
+  envoy_api_place_martinet__control__v1__change,
+  envoy_api_place_martinet__control__v1__held_resource,
+  envoy_api_place_martinet__control__v1__list_request,
+  envoy_api_place_martinet__control__v1__list_response,
+  envoy_api_place_martinet__control__v1__proxy_status,
+  envoy_api_place_martinet__control__v1__resource_name,
+  envoy_api_place_martinet__control__v1__status_request,
+  envoy_api_place_martinet__control__v1__status_response,
+  envoy_api_place_martinet__control__v1__type_status,
   envoy_api_place_opentelemetry__proto__common__v1__any_value,
   envoy_api_place_opentelemetry__proto__common__v1__array_value,
   envoy_api_place_opentelemetry__proto__common__v1__key_value,
@@ -1110,7 +1122,7 @@ typedef struct {
   int file;
 } EnvoyAPISymbol;
 
-enum { envoy_api_file_count = 233, envoy_api_symbol_count = 920 };
+enum { envoy_api_file_count = 234, envoy_api_symbol_count = 933 };
 extern const EnvoyAPIFile envoy_api_files[];
 extern const EnvoyAPISymbol envoy_api_symbols[];
 

@@ -162,6 +162,16 @@ public enum ServerReflectionAlpha {
     public static let serverReflectionInfo = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 }
 
+/// What the command line uses to change and to see the state of a control plane. Served on the Unix socket
+/// `control.sock` under --data, and over mutual TLS beside xDS.
+/// Each constant is what `:path` holds for one RPC.
+public enum ControlControl {
+    public static let name = "martinet.control.v1.Control"
+    public static let apply = "/martinet.control.v1.Control/Apply"
+    public static let list = "/martinet.control.v1.Control/List"
+    public static let status = "/martinet.control.v1.Control/Status"
+}
+
 /// Every service that is defined, by full name, sorted.
 public let definedServices = [
     "envoy.service.accesslog.v3.AccessLogService",
@@ -184,4 +194,5 @@ public let definedServices = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
+    "martinet.control.v1.Control",
 ]

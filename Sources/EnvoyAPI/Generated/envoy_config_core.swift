@@ -145,7 +145,7 @@ extension ConfigSource: ProtobufMessage {
         case path_config_source(UnsafeMutablePointer<PathConfigSource>)
         case api_config_source(UnsafeMutablePointer<ApiConfigSource>)
         case ads(UnsafeMutablePointer<AggregatedConfigSource>)
-        case `self`(UnsafeMutablePointer<SelfConfigSource>)
+        case self_(UnsafeMutablePointer<SelfConfigSource>)
     }
     public var config_source_specifier: ConfigSourceSpecifierChoice? {
         switch self.config_source_specifier_case.rawValue {
@@ -153,7 +153,7 @@ extension ConfigSource: ProtobufMessage {
         case 8: .path_config_source(self.path_config_source)
         case 2: .api_config_source(self.api_config_source)
         case 3: .ads(self.ads)
-        case 5: .`self`(self.`self`)
+        case 5: .self_(self.`self`)
         default: nil
         }
     }
@@ -461,6 +461,7 @@ extension HeaderMap: ProtobufMessage {
 public typealias HeaderValue = Envoy__Config__Core__V3__HeaderValue
 extension HeaderValue: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__header_value) }
+    public var raw_value_bytes: UnsafeRawBufferPointer { self.raw_value.buffer }
 }
 
 /// One header, and what happens when it is there already.
@@ -715,6 +716,7 @@ extension KeepaliveSettings: ProtobufMessage {
 public typealias KeyValue = Envoy__Config__Core__V3__KeyValue
 extension KeyValue: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__key_value) }
+    public var value_bytes: UnsafeRawBufferPointer { self.value.buffer }
 }
 
 /// A key and value to add, and what happens when the key is there already.
@@ -1118,6 +1120,7 @@ extension TcpProtocolOptions: ProtobufMessage {
 public typealias TlvEntry = Envoy__Config__Core__V3__TlvEntry
 extension TlvEntry: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__config__core__v3__tlv_entry) }
+    public var value_bytes: UnsafeRawBufferPointer { self.value.buffer }
 }
 
 /// Whether a listener takes traffic in or out.

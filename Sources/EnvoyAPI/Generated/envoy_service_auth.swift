@@ -23,6 +23,7 @@ public typealias AttributeContextHttpRequest = Envoy__Service__Auth__V3__Attribu
 extension AttributeContextHttpRequest: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_envoy__service__auth__v3__attribute_context__http_request) }
     public var headers_list: Repeated<AttributeContextHttpRequestHeadersEntry> { Repeated<AttributeContextHttpRequestHeadersEntry>(self.n_headers, self.headers) }
+    public var raw_body_bytes: UnsafeRawBufferPointer { self.raw_body.buffer }
 }
 
 /// An entry of `envoy.service.auth.v3.AttributeContext.HttpRequest`'s map.

@@ -18,6 +18,7 @@ extension RateLimitResponse: ProtobufMessage {
     public var statuses_list: Repeated<RateLimitResponseDescriptorStatus> { Repeated<RateLimitResponseDescriptorStatus>(self.n_statuses, self.statuses) }
     public var response_headers_to_add_list: Repeated<HeaderValue> { Repeated<HeaderValue>(self.n_response_headers_to_add, self.response_headers_to_add) }
     public var request_headers_to_add_list: Repeated<HeaderValue> { Repeated<HeaderValue>(self.n_request_headers_to_add, self.request_headers_to_add) }
+    public var raw_body_bytes: UnsafeRawBufferPointer { self.raw_body.buffer }
 }
 
 /// Within the limit or over it.

@@ -8,6 +8,7 @@ import Protobuf
 public typealias ProtobufAny = Google__Protobuf__Any
 extension ProtobufAny: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__any) }
+    public var value_bytes: UnsafeRawBufferPointer { self.value.buffer }
 }
 
 /// A bool that can be absent.
@@ -21,6 +22,7 @@ extension ProtobufBoolValue: ProtobufMessage {
 public typealias ProtobufBytesValue = Google__Protobuf__BytesValue
 extension ProtobufBytesValue: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_google__protobuf__bytes_value) }
+    public var value_bytes: UnsafeRawBufferPointer { self.value.buffer }
 }
 
 /// A double that can be absent.

@@ -25,9 +25,13 @@ public struct Backoff: Equatable, Sendable {
     /// - Parameter failures: 1 after the first failed attempt.
     func wait(after failures: Int) -> Duration {
         var seconds = initial.inSeconds
-        let most = maximum.inSeconds
-        for _ in 1..<max(failures, 1) where seconds < most {
+        let most = min(maximum.inSeconds, 1e9)
+        // With a multiplier of 1 the waits never reach the maximum, however many failures there are.
+        guard multiplier > 1 else { return .nanoseconds(Int64(min(seconds, most) * 1e9)) }
+        var remaining = failures - 1
+        while remaining > 0, seconds < most {
             seconds *= multiplier
+            remaining -= 1
         }
         return .nanoseconds(Int64(min(seconds, most) * 1e9))
     }

@@ -67,6 +67,9 @@ extension DiscoveryClient {
             collected.append(.closeStream(id))
             let reason = "the server sends, but does not read: \(waiting) replies wait (limits.waitingReplies)"
             streamEnded(id.server, reason: reason, now: now)
+        } else if servers[id.server].stream?.mustBeginAnew == true {
+            collected.append(.closeStream(id))
+            streamEnded(id.server, reason: "begun anew, to tell the server what another one sent", now: now)
         }
     }
 
@@ -107,7 +110,7 @@ extension DiscoveryClient {
         // nothing, and its deadline decides.
         return cache.entries.keys.filter { name in
             !present.contains(name)
-                && (cache.entries[name]?.holding != nil || !cache.wanted.contains(name))
+                && (cache.entries[name]?.holding != nil || cache.entries[name]?.state != .requested)
         }.sorted()
     }
 
@@ -138,7 +141,7 @@ extension DiscoveryClient {
         }
         keptResources += former == nil ? 1 : 0
         keptBytes += holding.size - formerSize
-        let expiry = item.resource.timeToLive.map(now.advanced(by:))
+        let expiry = expiry(of: item.resource, now: now)
         types[type.order].entries[item.name] = CacheEntry(
             state: .acknowledged, holding: holding, failure: nil, absence: nil, expiry: expiry)
         schedule(expiry, of: item.name, type: type)
@@ -169,10 +172,15 @@ extension DiscoveryClient {
         guard former.version == item.version else {
             return "a heartbeat for version \(item.version), but version \(former.version) is held"
         }
-        let expiry = item.resource.timeToLive.map(now.advanced(by:))
+        let expiry = expiry(of: item.resource, now: now)
         types[type.order].entries[item.name]?.expiry = expiry
         schedule(expiry, of: item.name, type: type)
         return nil
+    }
+
+    /// A protobuf duration may exceed what an instant can hold: a century is as good as for ever.
+    private func expiry(of resource: ReceivedResource, now: Instant) -> Instant? {
+        resource.timeToLive.map { now.advanced(by: min($0, .seconds(3_155_760_000))) }
     }
 
     private mutating func schedule(_ expiry: Instant?, of name: String, type: ResourceType) {

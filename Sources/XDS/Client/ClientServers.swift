@@ -32,6 +32,7 @@ extension DiscoveryClient {
     public mutating func streamOpened(_ id: StreamID, now: Instant) -> [Action] {
         guard let stream = servers[id.server].stream, stream.id == id, stream.isOpening else { return [] }
         servers[id.server].stream?.phase = .open
+        servers[id.server].stream?.openedAt = now
         flush(id.server, now: now)
         return settle()
     }
@@ -79,6 +80,7 @@ extension DiscoveryClient {
         guard let stream = servers[server].stream else { return }
         servers[server].stream = nil
         stopAwaiting(server: server)
+        startAwaiting(now: now)
         // A server that has nothing new to say is silent. One that held the stream for longer than any wait is well.
         let isLongLived = !stream.isOpening && stream.startedAt.advanced(by: configuration.backoff.maximum) <= now
         if stream.hasResponded || isLongLived {
@@ -117,15 +119,38 @@ extension DiscoveryClient {
         if server < lastAsked {
             for further in (server + 1)...lastAsked { close(further) }
             lastAsked = server
-            // Names whose wait ended with those streams wait for this server now.
-            for type in ResourceType.all {
-                guard let told = servers[server].stream?.subscriptions[type.order].told, !told.isEmpty else { continue }
-                awaitAnswers(to: told, of: type, from: server, now: now)
-            }
+            startAwaiting(now: now)
+            let mustBeginAnew = holdsUnreported(to: server)
+            servers[server].stream?.mustBeginAnew = mustBeginAnew
         }
         if serverInUse != server {
             serverInUse = server
             collected.append(.serverInUse(server))
+        }
+    }
+
+    /// Whether the server cannot know of something that the wildcard made the client take from another one. It can
+    /// only be told on a new stream: `initial_resource_versions` comes with the first request. In state-of-the-world
+    /// the next full set tells.
+    private func holdsUnreported(to server: Int) -> Bool {
+        guard configuration.variant == .delta, let openedAt = servers[server].stream?.openedAt else { return false }
+        return types.contains { cache in
+            cache.wantsAll
+                && cache.entries.values.contains { entry in
+                    entry.holding.map { $0.server != server && $0.receivedAt >= openedAt } ?? false
+                }
+        }
+    }
+
+    /// Names whose wait ended with a stream wait for the other servers that have been asked for them.
+    private mutating func startAwaiting(now: Instant) {
+        for server in servers.indices {
+            for type in ResourceType.all {
+                guard let asked = servers[server].stream?.subscriptions[type.order].asked, !asked.isEmpty else {
+                    continue
+                }
+                awaitAnswers(to: asked, of: type, from: server, now: now)
+            }
         }
     }
 

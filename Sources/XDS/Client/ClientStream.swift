@@ -27,8 +27,11 @@ struct ClientStream: Sendable {
 
     let id: StreamID
     let startedAt: Instant
+    var openedAt: Instant?
     var phase: Phase
     var hasResponded = false
+    /// Resources of another server came in after this one was told what is held.
+    var mustBeginAnew = false
     var isNodeSent = false
     var waitingReplies = 0
     /// By ``ResourceType/order``.
@@ -71,7 +74,7 @@ struct StreamSubscription: Sendable {
 
     private(set) var isRequested = false
     /// What the server has been told.
-    private(set) var told: Set<String> = []
+    private var told: Set<String> = []
     private var toSubscribe: Set<String> = []
     private var toUnsubscribe: Set<String> = []
     private(set) var replies: [Reply] = []
@@ -80,6 +83,9 @@ struct StreamSubscription: Sendable {
     /// A list that was not empty has been sent: from then on an empty one means nothing, not everything.
     private var hasNamed = false
     private var sortedNames: [String]?
+
+    /// What the server has been asked for, and need not be asked for again.
+    var asked: Set<String> { toUnsubscribe.isEmpty ? told : told.subtracting(toUnsubscribe) }
 
     mutating func add(_ name: String) {
         // A name that is still to be taken back stays so: its resource was dropped, and only a new subscription

@@ -6,6 +6,9 @@ import Time
 public struct DeltaStream: Sendable {
     var core: StreamCore
 
+    /// - Parameters:
+    ///   - service: the service that the client called.
+    ///   - limits: what the client may make this stream hold, and how long order is kept.
     public init(service: DiscoveryService = .aggregated, limits: StreamLimits = StreamLimits()) {
         core = StreamCore(service: service, form: .delta, limits: limits)
     }
@@ -20,6 +23,9 @@ public struct DeltaStream: Sendable {
         let index = core.makeIndex(of: type)
         let isFirst = core.states[index].subscription == nil
         if isFirst {
+            if let detail = request.errorDetail {
+                core.actions.append(.ignoredStale(type, nonce: request.responseNonce, detail: detail))
+            }
             guard core.openDelta(index, request) else { return core.takeActions() }
         } else {
             if !request.responseNonce.isEmpty || request.errorDetail != nil {

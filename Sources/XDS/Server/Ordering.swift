@@ -24,11 +24,14 @@ extension StreamCore {
     var nextDeadline: Instant? {
         var earliest = Instant.never
         for state in states where state.isReady {
-            if state.removalsWaitSince != .never {
-                earliest = min(earliest, state.removalsWaitSince.advanced(by: limits.removalWait))
-            }
             if state.additionsWaitSince != .never {
+                // Whatever else is due waits behind the response that waits.
                 earliest = min(earliest, state.additionsWaitSince.advanced(by: limits.additionWait))
+                continue
+            }
+            if state.removalsWaitSince != .never {
+                let wait = state.flags.contains(.isReconnecting) ? limits.reconnectWait : limits.removalWait
+                earliest = min(earliest, state.removalsWaitSince.advanced(by: wait))
             }
             earliest = min(earliest, state.heartbeatAt)
         }
@@ -39,10 +42,7 @@ extension StreamCore {
     private mutating func settle(_ index: Int, at current: ResourceSet) {
         guard states[index].isReady else { return }
         refreshDigest(index)
-        if let rejection = states[index].rejection, form != .delta, !rejection.unresolved.isEmpty {
-            // State of the world has no message for what is gone: nobody would ever resolve it.
-            states[index].rejection = rejection.resolving { current.resource(named: $0) == nil }
-        }
+        repeatDoubtful(index, current)
         guard states[index].held !== current, states[index].owed.isEmpty,
             !states[index].flags.contains(.announcesVersion),
             let step = transition(index, to: current), step.response == nil
@@ -53,14 +53,42 @@ extension StreamCore {
         states[index].additionsWaitSince = .never
     }
 
+    /// A client may have refused a response as a whole for one resource in it. Once those that its words name are
+    /// replaced or gone, the others come again; until then nothing of the response does.
+    private mutating func repeatDoubtful(_ index: Int, _ current: ResourceSet) {
+        guard let rejection = states[index].rejection, !rejection.unresolved.isEmpty, let held = states[index].held,
+            held !== current, let subscription = states[index].subscription
+        else { return }
+        let difference = current.difference(from: held)
+        var record = rejection.clearing {
+            difference.changed.containsSorted($0) || difference.removed.containsSorted($0)
+        }
+        if record.suspects.isEmpty && !rejection.suspects.isEmpty {
+            let others = record.unresolved.filter { current.resource(named: $0) != nil }
+            states[index].owed.insert(subscription.isWildcard ? others : others.filter(subscription.contains))
+        }
+        if form != .delta {
+            // State of the world has no message for what is gone: no ACK would ever resolve it.
+            guard let left = record.resolving({ current.resource(named: $0) == nil }) else {
+                states[index].rejection = nil
+                return
+            }
+            record = left
+        }
+        states[index].rejection = record
+    }
+
     private func transition(_ index: Int, to target: ResourceSet) -> Transition? {
-        let state = states[index]
-        guard let key = state.key(form, from: state.held) else { return nil }
-        return target.transition(from: state.held, heldDigest: state.digest, key, after: state.lastNonce)
+        let held = states[index].held
+        guard let key = states[index].key(form, from: held) else { return nil }
+        return target.transition(
+            from: held, heldDigest: states[index].digest, key, after: states[index].lastNonce)
     }
 
     private mutating func refreshDigest(_ index: Int) {
-        guard states[index].flags.contains(.digestIsStale), let subscription = states[index].subscription else { return }
+        guard states[index].flags.contains(.digestIsStale), let subscription = states[index].subscription else {
+            return
+        }
         states[index].flags.remove(.digestIsStale)
         if form == .delta { return }
         states[index].digest = states[index].held?.subsetDigest(of: subscription) ?? .zero
@@ -73,12 +101,16 @@ extension StreamCore {
         if states[index].held === current, states[index].owed.isEmpty,
             !states[index].flags.contains(.announcesVersion)
         {
+            states[index].removalsWaitSince = .never
+            states[index].additionsWaitSince = .never
             return sendHeartbeat(index, now)
         }
         guard var step = transition(index, to: current) else { return false }
         var target = current
         var forced: StreamAction?
-        if step.removedCount > 0, gatesRemovals(of: type), !referrersAreSettled(type, snapshot) {
+        if step.removedCount > 0, gatesRemovals(of: type),
+            isReconnecting(index, now) || !referrersAreSettled(type, snapshot)
+        {
             if states[index].removalsWaitSince == .never { states[index].removalsWaitSince = now }
             let waited = states[index].removalsWaitSince.duration(to: now)
             if waited < limits.removalWait, let held = states[index].held {
@@ -116,9 +148,9 @@ extension StreamCore {
         states[index].inFlight = response
         states[index].target = target
         states[index].lastNonce = response.nonceNumber
-        states[index].sentVersion = response.version
         states[index].sentAt = now
         if !response.isHeartbeat {
+            states[index].sentVersion = response.version
             states[index].owed = Owed()
             states[index].flags.remove(.announcesVersion)
             states[index].additionsWaitSince = .never
@@ -156,6 +188,16 @@ extension StreamCore {
             guard let index = index(of: referrer) else { return true }
             return states[index].isSettled(at: snapshot[referrer])
         }
+    }
+
+    /// Whether a client that came back may yet subscribe to something that refers to what is gone.
+    private mutating func isReconnecting(_ index: Int, _ now: Instant) -> Bool {
+        guard states[index].flags.contains(.isReconnecting) else { return false }
+        let since = min(states[index].removalsWaitSince, now)
+        let isSubscribed = states[index].type.referrers.allSatisfy { self.index(of: $0) != nil }
+        if case .aggregated = service, !isSubscribed, since.duration(to: now) < limits.reconnectWait { return true }
+        states[index].flags.remove(.isReconnecting)
+        return false
     }
 
     private func waitsForClusters(_ type: ResourceType) -> Bool {

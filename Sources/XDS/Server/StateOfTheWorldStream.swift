@@ -6,6 +6,9 @@ import Time
 public struct StateOfTheWorldStream: Sendable {
     var core: StreamCore
 
+    /// - Parameters:
+    ///   - service: the service that the client called.
+    ///   - limits: what the client may make this stream hold, and how long order is kept.
     public init(service: DiscoveryService = .aggregated, limits: StreamLimits = StreamLimits()) {
         core = StreamCore(service: service, form: .stateOfTheWorld, limits: limits)
     }
@@ -18,6 +21,9 @@ public struct StateOfTheWorldStream: Sendable {
         let index = core.makeIndex(of: type)
         if core.states[index].subscription == nil {
             core.states[index].claim = Claim(version: request.versionInfo)
+            if let detail = request.errorDetail {
+                core.actions.append(.ignoredStale(type, nonce: request.responseNonce, detail: detail))
+            }
         } else {
             let (nonce, lastNonce) = (request.responseNonce, core.states[index].lastNonce)
             guard lastNonce == 0 || nonce == PreparedResponse.text(ofNonce: lastNonce) else {
@@ -84,6 +90,7 @@ extension StreamCore {
         let state = states[index]
         guard let set = state.target ?? state.held else { return false }
         if set.label != nil { return false }
-        return wildcard || dropped.contains { set.resource(named: $0)?.error == nil && set.resource(named: $0) != nil }
+        if wildcard { return set.count > 0 }
+        return dropped.contains { set.resource(named: $0)?.error == nil && set.resource(named: $0) != nil }
     }
 }

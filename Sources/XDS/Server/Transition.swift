@@ -19,11 +19,15 @@ struct TransitionKey: Hashable, Sendable {
     var form: ResponseForm
     /// The names became fewer: the client must learn the version of what is left.
     var announcesVersion: Bool
-    var isHeartbeat: Bool
+    /// A NACK stands: the version must not prove on reconnect that the client has all of the subset.
+    var isTainted: Bool
+    /// Set in a heartbeat: the version that the client holds. ``owed`` are then the names to leave out.
+    var heartbeatVersion: String?
 
     static func == (left: TransitionKey, right: TransitionKey) -> Bool {
         left.heldID == right.heldID && left.subscription === right.subscription && left.form == right.form
-            && left.announcesVersion == right.announcesVersion && left.isHeartbeat == right.isHeartbeat
+            && left.announcesVersion == right.announcesVersion && left.isTainted == right.isTainted
+            && left.heartbeatVersion == right.heartbeatVersion
             && left.owed == right.owed
     }
 
@@ -61,7 +65,7 @@ extension ResourceSet {
             var step = TransitionDraft(
                 target: self, held: held, difference: difference, key: key, heldDigest: heldDigest,
                 everything: memos.sortedResources ?? [])
-            let transition = key.isHeartbeat ? step.heartbeat() : step.finish()
+            let transition = key.heartbeatVersion == nil ? step.finish() : step.heartbeat()
             memos.transitions.insert(transition, for: key, weight: transition.response?.weight ?? 64)
             return transition
         }
@@ -84,10 +88,13 @@ extension ResourceSet {
     }
 
     /// `version_info` for a subscription: the label, or a hash of what it covers, the names included.
-    func version(of subscription: Subscription, digest subset: ContentHash) -> String {
+    func version(of subscription: Subscription, digest subset: ContentHash, isTainted: Bool = false) -> String {
         if let label { return label }
-        return subscription.isWildcard ? digest.hex : (subset + subscription.nameDigest).hex
+        let sum = subscription.isWildcard ? digest : subset + subscription.nameDigest
+        return (isTainted ? sum + Self.taint : sum).hex
     }
+
+    private static let taint = ContentHash(ofFields: [Array("refused".utf8)])
 }
 
 /// A transition in the making.
@@ -131,7 +138,8 @@ struct TransitionDraft {
         let isNeeded: Bool
         var listed = changed
         if key.form == .delta || !target.type.listsEverything {
-            isNeeded = !sending.isEmpty || key.owed.wildcard || key.announcesVersion
+            isNeeded =
+                !sending.isEmpty || key.owed.wildcard || key.announcesVersion
                 || (key.form == .delta && !removed.isEmpty)
         } else {
             isNeeded = !sending.isEmpty || !key.owed.isEmpty || removedCount > 0 || key.announcesVersion
@@ -140,7 +148,7 @@ struct TransitionDraft {
         guard isNeeded else {
             return Transition(removedCount: removedCount, addsNames: false, digest: digest)
         }
-        let version = key.form == .delta ? target.version : target.version(of: subscription, digest: digest)
+        let version = self.version
         let response = PreparedResponse(
             type: target.type, form: key.form, version: version, resources: listed,
             removedNames: key.form == .delta ? removed : [], errors: errors,
@@ -150,17 +158,21 @@ struct TransitionDraft {
 
     /// Renews the time to live of what the client holds.
     mutating func heartbeat() -> Transition {
-        digest = heldDigest
-        let expiring = target.expiring.keys.sorted().compactMap { target.resources[$0] }
-            .filter { subscription.covers($0) }
-        var transition = Transition(removedCount: 0, addsNames: false, digest: digest)
-        if expiring.isEmpty { return transition }
+        let expiring = target.expiring.keys.sorted().filter { !key.owed.names.containsSorted($0) }
+            .compactMap { target.resources[$0] }
+            .filter { subscription.covers($0) && $0.error == nil && !$0.isPlaceholder }
+        var transition = Transition(removedCount: 0, addsNames: false, digest: heldDigest)
+        guard !expiring.isEmpty, let version = key.heartbeatVersion else { return transition }
         let listsAll = key.form != .delta && target.type.listsEverything
         transition.response = PreparedResponse(
-            type: target.type, form: key.form,
-            version: key.form == .delta ? target.version : target.version(of: subscription, digest: digest),
-            resources: listsAll ? wholeSubset() : expiring, isHeartbeat: true, digest: digest)
+            type: target.type, form: key.form, version: version, resources: listsAll ? wholeSubset() : expiring,
+            isHeartbeat: true, digest: heldDigest)
         return transition
+    }
+
+    private var version: String {
+        if key.form == .delta { return target.version }
+        return target.version(of: subscription, digest: digest, isTainted: key.isTainted)
     }
 
     private mutating func collectChanges() {
@@ -183,8 +195,8 @@ struct TransitionDraft {
         for name in difference.removed {
             guard let was = held.resources[name], subscription.covers(was) else { continue }
             if keepsDigest { digest = digest - was.fingerprint }
-            // The client never had what was only an error.
-            if was.error == nil { remove(name) }
+            // An error entry counts too: the client may have kept what it had before the error.
+            remove(name)
         }
     }
 

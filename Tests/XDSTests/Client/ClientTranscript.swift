@@ -160,7 +160,7 @@ struct ClientTranscript {
         var resource = ReceivedResource()
         var rest = Substring(text)
         if let mark = rest.lastIndex(of: "~") {
-            resource.timeToLive = Double(rest[rest.index(after: mark)...]).map { .nanoseconds(Int64($0 * 1e9)) }
+            resource.timeToLive = Double(rest[rest.index(after: mark)...]).map { .seconds($0) }
             rest = rest[..<mark]
         }
         if rest.last == ")", let mark = rest.firstIndex(of: "(") {
@@ -190,8 +190,8 @@ struct ClientTranscript {
     // MARK: Rendering
 
     private func seconds(_ instant: Instant) -> String {
-        let text = String(Double(instant.nanoseconds) / 1e9)
-        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
+        instant.nanoseconds % 1_000_000_000 == 0
+            ? "\(instant.nanoseconds / 1_000_000_000)" : "\(Double(instant.nanoseconds) / 1e9)"
     }
 
     private func content(_ held: HeldResource) -> String {

@@ -1,0 +1,34 @@
+import Reactor
+
+/// Where a call comes from, as far as it is proved.
+public struct CallOrigin: Sendable {
+    /// How the peer is connected.
+    public enum Transport: String, Sendable, CaseIterable {
+        case plaintext, tls, mtls, unix
+    }
+
+    public var transport: Transport
+    /// Address and port, or `unix`.
+    public var peer: String
+    public var isLoopback: Bool
+    /// DER, leaf first; verified. Empty unless the transport is `mtls`.
+    public var certificates: [[UInt8]]
+    /// The user at the other end of a Unix socket.
+    public var userID: UInt32?
+}
+
+extension CallOrigin {
+    init(_ peer: Peer, isSecure: Bool) {
+        self.init(
+            transport: peer.address.isUnix ? .unix : isSecure ? .tls : .plaintext,
+            peer: peer.address.isUnix ? "unix" : "\(peer.address)", isLoopback: peer.address.isLoopback,
+            certificates: [], userID: peer.credentials?.user)
+    }
+
+    /// What the TLS handshake has proved.
+    mutating func note(_ peer: Peer) {
+        guard let secure = peer.secure, !secure.certificates.isEmpty else { return }
+        transport = .mtls
+        certificates = secure.certificates
+    }
+}

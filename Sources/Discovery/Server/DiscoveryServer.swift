@@ -1,0 +1,227 @@
+import GRPC
+import HTTP2
+import Logging
+import Reactor
+import Synchronization
+import TLS
+import Time
+import XDS
+
+/// Serves xDS to proxies: every resource type, aggregated and alone, state-of-the-world and incremental.
+///
+/// Proxies see the snapshots of the ``XDS/SnapshotCache``; a publication reaches each connected stream that it
+/// concerns. Further gRPC services can be served on the same ports.
+public final class DiscoveryServer: Sendable {
+    /// How to serve.
+    public struct Configuration: Sendable {
+        /// Event loops, each on its own thread; every loop listens on every TCP address.
+        public var loops = 1
+        public var streams = StreamLimits()
+        public var grpc = GRPCLimits()
+        /// Connections of one listener and loop that are open at the same time.
+        public var connectionsPerLoop = 100_000
+        public var logger = Logger(label: "martinet.xds")
+
+        public init() {}
+    }
+
+    /// An address to serve on.
+    public struct Listener: Sendable {
+        public var address: SocketAddress
+        /// nil for plaintext.
+        public var tls: TLSSource?
+        /// Bytes of one request; nil for ``GRPCLimits/messageSize`` of the configuration.
+        public var messageSize: Int?
+
+        public init(_ address: SocketAddress, tls: TLSSource? = nil, messageSize: Int? = nil) {
+            self.address = address
+            self.tls = tls
+            self.messageSize = messageSize
+        }
+    }
+
+    /// One xDS stream as it stands.
+    public struct StreamReport: Sendable {
+        public var node: Node
+        public var status: StreamStatus
+        /// By type.
+        public var holdings: [TypeHoldings]
+        /// Of the types in ``status``.
+        public var times: [ResourceType: TypeTimes]
+        public var origin: CallOrigin?
+        public var age: Duration
+        /// When the report was made, on the clock of the instants in it.
+        public var now: Instant
+    }
+
+    /// When one type of a stream had its last response and its last answer.
+    public struct TypeTimes: Sendable {
+        /// nil: nothing was sent.
+        public var sentAt: Instant?
+        /// The last ACK or NACK; nil: none came.
+        public var answeredAt: Instant?
+    }
+
+    private let cache: SnapshotCache
+    private let group: EventLoopGroup<ServerConnection>
+    private let loops: [LoopHandle]
+    private let observer: SnapshotCache.ObserverToken
+
+    /// Full names of the xDS services that every server offers, sorted.
+    public static var servedServices: [String] { DiscoveryMethod.services }
+
+    /// Listens, and serves on threads of its own until ``drain(grace:)`` or ``stop()``.
+    /// - Parameters:
+    ///   - services: what is served beside xDS, on which listeners each service decides by a call's origin.
+    /// - Throws: ``Reactor/ReactorError`` for an address that cannot be used; nothing runs then.
+    public init(
+        _ cache: SnapshotCache, on listeners: [Listener], configuration: Configuration = Configuration(),
+        services: [any Service] = []
+    ) throws {
+        let metrics = DiscoveryMetrics()
+        let handles = Mutex<[LoopHandle]>([])
+        var loopConfiguration = LoopConfiguration()
+        loopConfiguration.logger = configuration.logger
+        group = try EventLoopGroup<ServerConnection>(
+            count: configuration.loops, name: "xds", configuration: loopConfiguration
+        ) { loop, number in
+            let home = DiscoveryLoop(
+                cache: cache, configuration: configuration, services: services, metrics: metrics)
+            for listener in listeners {
+                // A Unix socket is one file: the first loop has it.
+                if listener.address.isUnix && number > 0 { continue }
+                try loop.serve(listener, home, configuration)
+            }
+            home.countRegularly(loop)
+            let handle = LoopHandle(loop.mailbox, cache, OnLoop(home))
+            handles.withLock { $0.append(handle) }
+        }
+        self.cache = cache
+        let loops = handles.withLock { $0 }
+        self.loops = loops
+        observer = cache.addObserver { view in
+            metrics.snapshots.increment()
+            let now = Loop.readClock()
+            for loop in loops { loop.viewChanged(view, at: now) }
+        }
+    }
+
+    deinit { cache.removeObserver(observer) }
+
+    /// Asks again which view each node belongs to: call it when the answers of the cache's assignment may have
+    /// changed.
+    public func assignViewsAgain() {
+        for loop in loops {
+            let home = loop.home
+            _ = loop.mailbox.submit { home.value.assignAgain(loop: $0) }
+        }
+    }
+
+    /// Collects how every xDS stream stands.
+    /// - Parameter completion: called once, on a loop's thread, ordered by node.
+    public func report(_ completion: @escaping @Sendable ([StreamReport]) -> Void) {
+        let collector = ReportCollector(loops: loops.count)
+        for loop in loops {
+            let home = loop.home
+            let isTaken = loop.mailbox.submit { loop in
+                collector.add(home.value.report(now: loop.now), completion)
+            }
+            if !isTaken { collector.add([], completion) }
+        }
+    }
+
+    /// Takes no connections any more, tells the peers to go elsewhere, and returns when all have gone or `grace`
+    /// has passed.
+    public func drain(grace: Duration) {
+        group.drain(grace: grace) { loop in
+            loop.forEachHandler { connection, id in connection.drain(loop: loop, id: id) }
+        }
+        group.join()
+    }
+
+    /// Closes everything at once, and returns when that is done.
+    public func stop() {
+        group.stop()
+        group.join()
+    }
+}
+
+/// How other threads reach a loop.
+private final class LoopHandle: Sendable {
+    let mailbox: Mailbox<ServerConnection>
+    let home: OnLoop<DiscoveryLoop>
+    /// Views that changed since the loop looked, and when the first change was.
+    private let changed: Changes
+    private let doorbell: Doorbell<ServerConnection>
+
+    private final class Changes: Sendable {
+        let views = Mutex<[ViewName: Instant]>([:])
+    }
+
+    init(_ mailbox: Mailbox<ServerConnection>, _ cache: SnapshotCache, _ home: OnLoop<DiscoveryLoop>) {
+        let changed = Changes()
+        self.mailbox = mailbox
+        self.home = home
+        self.changed = changed
+        doorbell = mailbox.doorbell { loop in
+            let views = changed.views.withLock { views in
+                defer { views = [:] }
+                return views
+            }
+            for (view, since) in views.sorted(by: { $0.key < $1.key }) {
+                home.value.publish(view, since: since, loop: loop)
+            }
+        }
+    }
+
+    func viewChanged(_ view: ViewName, at now: Instant) {
+        changed.views.withLock { if $0[view] == nil { $0[view] = now } }
+        doorbell.ring()
+    }
+}
+
+/// Carries what belongs to one loop's thread through the closures of that loop's mailbox.
+///
+/// Unchecked, because the compiler cannot see the rule that makes it sound: a mailbox runs its jobs on its own loop's
+/// thread only, and nothing else opens the box.
+private struct OnLoop<Value>: @unchecked Sendable {
+    let value: Value
+
+    init(_ value: Value) { self.value = value }
+}
+
+/// Reports of the loops on their way together.
+private final class ReportCollector: Sendable {
+    private let state: Mutex<(reports: [DiscoveryServer.StreamReport], waiting: Int)>
+
+    init(loops: Int) { state = Mutex(([], loops)) }
+
+    func add(
+        _ reports: [DiscoveryServer.StreamReport],
+        _ completion: @Sendable ([DiscoveryServer.StreamReport]) -> Void
+    ) {
+        let finished = state.withLock { state -> [DiscoveryServer.StreamReport]? in
+            state.reports += reports
+            state.waiting -= 1
+            return state.waiting == 0 ? state.reports : nil
+        }
+        guard let finished else { return }
+        completion(finished.sorted { ($0.node.id, $0.age) < ($1.node.id, $1.age) })
+    }
+}
+
+extension EventLoop<ServerConnection> {
+    fileprivate func serve(
+        _ listener: DiscoveryServer.Listener, _ home: DiscoveryLoop, _ configuration: DiscoveryServer.Configuration
+    ) throws(ReactorError) {
+        var options = ListenOptions()
+        options.mostConnections = configuration.connectionsPerLoop
+        options.reusePort = configuration.loops > 1 && !listener.address.isUnix
+        var limits = configuration.grpc
+        limits.messageSize = listener.messageSize ?? limits.messageSize
+        try listen(listener.address, options: options, tls: listener.tls) { [limits] loop, id, peer in
+            ServerConnection(
+                home, id: id, isSecure: listener.tls != nil, peer: peer, limits: limits, now: loop.now)
+        }
+    }
+}

@@ -1,0 +1,303 @@
+import GRPC
+import HTTP2
+import Logging
+import Protobuf
+import Reactor
+import Time
+import XDS
+
+/// One connection of a proxy or of a tool, with its gRPC calls.
+final class ServerConnection: ConnectionHandler {
+    typealias Loop = EventLoop<ServerConnection>
+
+    let home: DiscoveryLoop
+    private(set) var origin: CallOrigin
+    private var id: ConnectionID
+    private let grpc: GRPCServerConnection
+    private var discoveryCalls: [DiscoveryCall] = []
+    private var serviceCalls: [GRPCCallID: any ServiceCallHandler] = [:]
+    /// Those of ``serviceCalls`` that go on until someone ends them.
+    private var streamingCalls: Set<GRPCCallID> = []
+    private var timer: (id: TimerID, deadline: Instant)?
+
+    init(
+        _ home: DiscoveryLoop, id: ConnectionID, isSecure: Bool, peer: Peer, limits: GRPCLimits, now: Instant
+    ) {
+        self.home = home
+        self.id = id
+        origin = CallOrigin(peer, isSecure: isSecure)
+        grpc = GRPCServerConnection(methods: home.methods, limits: limits, now: now)
+    }
+
+    // MARK: What the loop tells
+
+    func established(_ peer: Peer, loop: Loop, id: ConnectionID) {
+        origin.note(peer)
+        flush(loop)
+    }
+
+    func received(_ bytes: UnsafeRawBufferPointer, loop: Loop, id: ConnectionID) {
+        grpc.receive(bytes, now: loop.now, events: &home.events)
+        takeEvents(loop)
+        flush(loop)
+    }
+
+    func readyToWrite(loop: Loop, id: ConnectionID) {
+        flush(loop)
+    }
+
+    func peerClosedWriting(loop: Loop, id: ConnectionID) {
+        loop.closeAfterFlush(id, reason: .finished)
+    }
+
+    func timerFired(_ token: UInt64, loop: Loop, id: ConnectionID) {
+        timer = nil
+        grpc.tick(now: loop.now, events: &home.events)
+        takeEvents(loop)
+        for call in discoveryCalls where (call.nextDeadline ?? .distantFuture) <= loop.now {
+            perform(call.tick(now: loop.now), of: call, loop)
+        }
+        flush(loop)
+    }
+
+    func closed(_ reason: CloseReason, loop: Loop, id: ConnectionID) {
+        for call in discoveryCalls { forget(call) }
+        for handler in serviceCalls.values { handler.ended() }
+        discoveryCalls = []
+        serviceCalls = [:]
+        streamingCalls = []
+        switch reason {
+        case .finished, .requested, .loopStopped: break
+        default:
+            home.logger.info("connection ended", metadata: ["peer": "\(origin.peer)", "reason": "\(reason)"])
+        }
+    }
+
+    // MARK: What others ask
+
+    /// Shows one of the streams a snapshot.
+    func publish(_ snapshot: Snapshot, to call: DiscoveryCall, loop: Loop) {
+        perform(call.publish(snapshot, now: loop.now), of: call, loop)
+        flush(loop)
+    }
+
+    /// Sends a message of a service, or the end of its call.
+    func answer(_ call: GRPCCallID, _ message: [UInt8]?, _ status: GRPCStatus?, loop: Loop) {
+        guard serviceCalls[call] != nil else { return }
+        if let message, case .full = grpc.send(message, on: call) {
+            grpc.finish(call, GRPCStatus(.resourceExhausted, "the client does not read its answers"))
+        } else if let status {
+            grpc.finish(call, status)
+        }
+        flush(loop)
+    }
+
+    /// Says goodbye. Streams end at once, so that their clients go elsewhere; unary calls under way finish.
+    func drain(loop: Loop, id: ConnectionID) {
+        grpc.drain(now: loop.now)
+        let goodbye = GRPCStatus(.unavailable, "the server is going away; connect again")
+        for call in discoveryCalls { grpc.finish(call.id, goodbye) }
+        for call in streamingCalls.sorted() { grpc.finish(call, goodbye) }
+        flush(loop)
+    }
+
+    // MARK: Calls
+
+    private func takeEvents(_ loop: Loop) {
+        // The array is the loop's: taken while it is worked on, given back empty with its storage.
+        guard !home.events.isEmpty else { return }
+        var events = GRPCEvents<GRPCServerEvent>()
+        swap(&events, &home.events)
+        for event in events.list { take(event, loop) }
+        events.removeAll()
+        swap(&events, &home.events)
+    }
+
+    private func take(_ event: GRPCServerEvent, _ loop: Loop) {
+        switch event {
+        case .started(let call, let request): open(call, request, loop)
+        case .message(let call, let message): message.withUnsafeBytes { receive($0, on: call, loop) }
+        case .halfClosed(let call):
+            if let handler = serviceCalls[call] {
+                handler.halfClosed()
+            } else if discoveryCalls.contains(where: { $0.id == call }) {
+                grpc.finish(call, GRPCStatus(.ok))
+            }
+        case .writable(let call): discoveryCalls.first { $0.id == call }.map { sendWaiting($0) }
+        case .refused(_, let words):
+            home.metrics.streamsRefused.increment()
+            home.logger.info("call refused", metadata: ["peer": "\(origin.peer)", "reason": "\(words)"])
+        case .peerDrains: break
+        case .ended(let call, _):
+            serviceCalls.removeValue(forKey: call)?.ended()
+            streamingCalls.remove(call)
+            end(call)
+        case .connectionFailed(let failure):
+            home.metrics.connectionFailed(failure)
+            home.logger.warning("connection failed", metadata: ["peer": "\(origin.peer)", "reason": "\(failure)"])
+        }
+    }
+
+    private func open(_ call: GRPCCallID, _ request: GRPCRequest, _ loop: Loop) {
+        if let method = DiscoveryMethod(path: request.method.path) {
+            let stream = DiscoveryCall.make(
+                method, id: call, on: self, limits: home.configuration.streams, now: loop.now)
+            discoveryCalls.append(stream)
+            home.metrics.streamOpened(stream.kind)
+        } else if let service = home.services[request.method.path] {
+            let handle = ServiceCall(loop.mailbox, connection: id, call: call, request: request, origin: origin)
+            serviceCalls[call] = service.open(handle)
+            if request.method.serverStreams { streamingCalls.insert(call) }
+        }
+    }
+
+    private func receive(_ message: UnsafeRawBufferPointer, on id: GRPCCallID, _ loop: Loop) {
+        guard let call = discoveryCalls.first(where: { $0.id == id }) else {
+            serviceCalls[id]?.received(message)
+            return
+        }
+        do throws(ProtobufError) {
+            perform(try call.receive(message, now: loop.now), of: call, loop)
+            countTypes(of: call, call.typeMask)
+        } catch {
+            fail(call, GRPCStatus(.invalidArgument, "malformed request: \(error); \(error.hint)"))
+        }
+    }
+
+    private func end(_ id: GRPCCallID) {
+        guard let index = discoveryCalls.firstIndex(where: { $0.id == id }) else { return }
+        forget(discoveryCalls.remove(at: index))
+    }
+
+    private func forget(_ call: DiscoveryCall) {
+        home.leave(call)
+        countTypes(of: call, TypeMask())
+        home.metrics.streamEnded(call.kind)
+    }
+
+    private func countTypes(of call: DiscoveryCall, _ types: TypeMask) {
+        // A stream that has ended meanwhile was counted out.
+        guard types == TypeMask() || discoveryCalls.contains(where: { $0 === call }) else { return }
+        home.metrics.subscriptionsChanged(from: call.countedTypes, to: types)
+        call.countedTypes = types
+    }
+
+    private func fail(_ call: DiscoveryCall, _ status: GRPCStatus) {
+        home.metrics.streamsRefused.increment()
+        home.logger.warning(
+            "xDS stream ended with an error",
+            metadata: ["peer": "\(origin.peer)", "node": "\(call.node.id)", "reason": "\(status.message)"])
+        grpc.finish(call.id, status)
+        end(call.id)
+    }
+
+    // MARK: What the protocol decides
+
+    private func perform(_ actions: [StreamAction], of call: DiscoveryCall, _ loop: Loop) {
+        for action in actions {
+            switch action {
+            case .send(let response): send(response, on: call, loop)
+            case .opened(let node): assign(call, node, loop)
+            case .acknowledged(let type, _, _):
+                if let latency = call.noteAnswered(type, at: loop.now) {
+                    home.metrics.acknowledgeLatency.recordNanoseconds(latency.nanoseconds)
+                }
+            case .rejected(let type, let version, _, let detail):
+                _ = call.noteAnswered(type, at: loop.now)
+                home.metrics[type].nacks.increment()
+                log(.error, "rejected", call, ["type": "\(type)", "version": "\(version)", "detail": "\(detail.message)"])
+            case .ignoredStale(let type, let nonce, let detail):
+                log(.debug, "stale answer", call, ["type": "\(type)", "nonce": "\(nonce)", "detail": "\(detail?.message ?? "")"])
+            case .removalForced(let type, let count, let waited):
+                home.metrics[type].forced.increment()
+                log(
+                    .warning, "removed before everything that may refer to it was acknowledged", call,
+                    ["type": "\(type)", "count": "\(count)", "waited": "\(waited)"])
+            case .additionForced(let type, let waited):
+                home.metrics[type].forced.increment()
+                log(
+                    .warning, "sent before the clusters that it may refer to", call,
+                    ["type": "\(type)", "waited": "\(waited)"])
+            case .fail(let error):
+                fail(call, GRPCStatus(error))
+            }
+        }
+    }
+
+    private func assign(_ call: DiscoveryCall, _ node: Node, _ loop: Loop) {
+        call.node = node
+        let view = home.cache.view(of: node)
+        home.join(call, view)
+        log(.info, "proxy connected", call, ["view": "\(view)", "agent": "\(node.userAgent)"])
+        guard let snapshot = home.cache.snapshot(of: view) else { return }
+        perform(call.publish(snapshot, now: loop.now), of: call, loop)
+    }
+
+    private func send(_ response: PreparedResponse, on call: DiscoveryCall, _ loop: Loop) {
+        call.waiting.append(response)
+        call.noteSent(response.type, at: loop.now)
+        sendWaiting(call)
+    }
+
+    /// Queues what the protocol has decided to send. At most one response per type waits, so this is bounded.
+    private func sendWaiting(_ call: DiscoveryCall) {
+        while let response = call.waiting.first {
+            let bytes = response.encoded(by: frame)
+            switch grpc.send(bytes, on: call.id) {
+            case .queued:
+                call.waiting.removeFirst()
+                home.metrics.sent(response, bytes: bytes.count)
+            case .full: return
+            case .closed:
+                call.waiting = []
+                return
+            }
+        }
+    }
+
+    private func log(_ level: Logger.Level, _ text: String, _ call: DiscoveryCall, _ metadata: Logger.Metadata) {
+        home.logger.log(
+            level: level, "\(text)",
+            metadata: metadata.merging(["peer": "\(origin.peer)", "node": "\(call.node.id)"]) { first, _ in first })
+    }
+
+    // MARK: Output and time
+
+    /// Moves what is to be sent to the loop, as far as the socket takes it, and sets the timer anew.
+    private func flush(_ loop: Loop) {
+        while loop.isWritable(id) {
+            let count = grpc.produceOutput(into: home.output, now: loop.now, events: &home.events)
+            if count == 0 { break }
+            loop.write(UnsafeRawBufferPointer(rebasing: home.output[..<count]), to: id)
+        }
+        takeEvents(loop)
+        if grpc.isFinished { loop.closeAfterFlush(id) }
+        setTimer(loop)
+    }
+
+    private func setTimer(_ loop: Loop) {
+        var next = grpc.nextDeadline ?? .distantFuture
+        for call in discoveryCalls { next = min(next, call.nextDeadline ?? .distantFuture) }
+        if let timer {
+            // An early timer finds nothing due and sets itself anew: cheaper than moving it at every message.
+            if timer.deadline <= next { return }
+            loop.cancelTimer(timer.id)
+            self.timer = nil
+        }
+        guard next < .distantFuture else { return }
+        timer = (loop.setTimer(at: next, for: id, token: 0), next)
+    }
+}
+
+extension GRPCStatus {
+    fileprivate init(_ error: StreamError) {
+        switch error.code {
+        case .invalidArgument: self.init(.invalidArgument, error.message)
+        case .resourceExhausted: self.init(.resourceExhausted, error.message)
+        }
+    }
+}
+
+extension Instant {
+    fileprivate static let distantFuture = Instant(nanoseconds: .max)
+}
