@@ -73,7 +73,7 @@ extension StreamCore {
             if isWildcard && !old.isWildcard { states[index].owed.wildcard = true }
             states[index].owed.names = states[index].owed.names.subtractingSorted(dropped)
             states[index].owed.insert(names.subtractingSorted(old.names))
-            if losesResources(index, dropped, wildcard: old.isWildcard && !isWildcard) {
+            if !isWildcard, losesResources(index, dropped, wildcard: old.isWildcard) {
                 states[index].flags.insert(.announcesVersion)
             }
             guard subscribe(index, isWildcard: isWildcard, names: names) else { return false }
