@@ -15,7 +15,7 @@ public struct StateOfTheWorldStream: Sendable {
 
     /// Takes one request. A request that the protocol forbids ends in ``StreamAction/fail(_:)``.
     public mutating func receive(_ request: DiscoveryRequest, now: Instant) -> [StreamAction] {
-        guard let type = core.begin(node: request.node, typeURL: request.typeURL),
+        guard let type = core.begin(node: request.node, typeURL: request.typeURL, now: now),
             core.accept(names: request.resourceNames, of: type)
         else { return core.takeActions() }
         let index = core.makeIndex(of: type)

@@ -42,6 +42,8 @@ struct ModelClient {
     /// State of the world: what was given up while the server may still think that the client has it.
     var limbo: [ResourceType: [String: Holding]] = [:]
     var acceptedVersions: [ResourceType: String] = [:]
+    /// Taken back from limbo: the server may have seen that it was given up, and will send it again.
+    var restored: [ResourceType: Set<String>] = [:]
     /// State of the world: types of which something was given up, until a response that the server sent after it
     /// saw that. The accepted version stands for more than the client has, and must not be said on a new stream.
     var reduced: Set<ResourceType> = []
@@ -108,6 +110,7 @@ struct ModelClient {
         for (name, holding) in limbo[type] ?? [:] where new.covers(name) {
             limbo[type]?[name] = nil
             holds[type, default: [:]][name] = holding
+            restored[type, default: []].insert(name)
         }
         for name in (errors[type] ?? [:]).keys where !new.covers(name) { errors[type]?[name] = nil }
         guard opened.contains(type), let old else {
@@ -163,6 +166,7 @@ struct ModelClient {
         var listed: Set<String> = []
         for resource in response.resources {
             listed.insert(resource.name)
+            restored[type]?.remove(resource.name)
             guard want.covers(resource.name) else {
                 if limbo[type]?[resource.name] != nil, !response.omitsBody(of: resource) {
                     let body = String(decoding: resource.body, as: UTF8.self)

@@ -411,6 +411,7 @@ final class Simulation {
         if !client.isDelta, connections[number].probe.acknowledgedVersions[.cluster] == nil { return }
         let gone = Set(before.keys).subtracting((client.holds[.cluster] ?? [:]).keys)
         for (name, route) in (client.holds[.route] ?? [:]).sorted(by: { $0.key < $1.key }) {
+            if client.restored[.route]?.contains(name) ?? false { continue }
             for target in references(in: route.body) where gone.contains(target) {
                 violation("client \(client.number): cluster \(target) goes while route \(name) uses it")
             }
