@@ -145,7 +145,8 @@ struct Serve: AsyncParsableCommand {
         let process = ProcessMetrics(version: martinetVersion)
         let console = Console(registry: registry, readiness: readiness, refresh: { process.refresh() })
         var quiet = Logger(label: "martinet.http")
-        quiet.logLevel = max(logger.logLevel, .warning)
+        // It logs its own end as an error; what matters comes as an error that is thrown.
+        quiet.logLevel = .critical
         let httpLogger = quiet
         let (outcomes, outcome) = AsyncStream.makeStream(of: Console.ListenProblem?.self)
         let task = Task {
