@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -143,12 +144,13 @@ size_t linux_inotify_next(const void *bytes, size_t count, size_t offset, struct
     return offset + sizeof event + event.len;
 }
 
-static volatile sig_atomic_t signal_pipe = -1;
+// Atomic: the handler may run on any thread.
+static _Atomic int signal_pipe = -1;
 
 static void write_to_pipe(int signal) {
     int saved = errno;
     unsigned char byte = (unsigned char)signal;
-    ssize_t ignored = write(signal_pipe, &byte, 1);  // A full pipe already wakes its reader.
+    ssize_t ignored = write(atomic_load(&signal_pipe), &byte, 1);  // A full pipe already wakes its reader.
     (void)ignored;
     errno = saved;
 }
@@ -159,7 +161,7 @@ int linux_signal_to_pipe(int signal, int pipe) {
     sigemptyset(&action.sa_mask);
     action.sa_handler = write_to_pipe;
     action.sa_flags = SA_RESTART;
-    signal_pipe = pipe;
+    atomic_store(&signal_pipe, pipe);
     RETRY(int, sigaction(signal, &action, NULL));
 }
 

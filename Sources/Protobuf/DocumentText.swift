@@ -169,6 +169,7 @@ private struct DocumentWriter {
     /// Whether every YAML reader takes the text without quotes for this very text.
     private func isPlainYAML(_ string: String) -> Bool {
         guard let first = string.utf8.first, string.utf8.count <= 200 else { return false }
+        if SecondsAndNanos(durationText: string) != nil { return true }
         var previous: UInt8 = 0
         for byte in string.utf8 {
             switch byte {

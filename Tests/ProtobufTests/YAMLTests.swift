@@ -43,7 +43,7 @@ import Testing
                   "@type": t/martinet.test.Older
                   child:
                     a_int32: 2
-                duration: "5s"
+                duration: 5s
 
                 """)
     }

@@ -29,6 +29,7 @@ public final class Snapshot: Sendable {
         self.init(sets: try Self.sets(from: .empty, setting: resources, removing: [], labels: labels))
     }
 
+    /// The resources of one type; an empty set for a type that was not published.
     public subscript(type: ResourceType) -> ResourceSet { sets[type.order] }
 
     /// This snapshot with some resources set and others removed; the work grows with the change alone.
