@@ -77,6 +77,26 @@ public final class Store: Sendable {
         }
     }
 
+    /// The files whose last good state is kept, by path.
+    public func lastGoodFiles() throws(StoreError) -> [LastGoodFile] {
+        try StoreError.wrap(path) {
+            try database.read { db in try LastGoodFile.order(Column("path")).fetchAll(db) }
+        }
+    }
+
+    /// Keeps the last good state of files, and forgets that of others, in one transaction.
+    /// - Parameter forgetting: paths that need not be there.
+    public func keep(_ files: [LastGoodFile], forgetting: [String]) throws(StoreError) {
+        try StoreError.wrap(path) {
+            try database.write { db in
+                for path in forgetting {
+                    try db.execute(sql: "DELETE FROM lastGoodFile WHERE path = ?", arguments: [path])
+                }
+                for file in files { try file.upsert(db) }
+            }
+        }
+    }
+
     private static var schema: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("applied resources") { db in
@@ -100,6 +120,15 @@ public final class Store: Sendable {
                         typeURL TEXT NOT NULL,
                         version TEXT NOT NULL,
                         PRIMARY KEY (scope, typeURL)
+                    ) STRICT
+                    """)
+        }
+        migrator.registerMigration("last good files") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE lastGoodFile (
+                        path TEXT NOT NULL PRIMARY KEY,
+                        content BLOB NOT NULL
                     ) STRICT
                     """)
         }
@@ -151,6 +180,17 @@ public struct AppliedVersion: Hashable, Sendable, Codable, FetchableRecord, Pers
         self.scope = scope
         self.typeURL = typeURL
         self.version = version
+    }
+}
+
+/// What a file of resources said when it was last without an error, for as long as it has one.
+public struct LastGoodFile: Hashable, Sendable, Codable, FetchableRecord, PersistableRecord {
+    public var path: String
+    public var content: Data
+
+    public init(path: String, content: Data) {
+        self.path = path
+        self.content = content
     }
 }
 

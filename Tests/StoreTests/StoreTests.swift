@@ -88,3 +88,16 @@ private func resource(_ name: String, scope: String = "", body: String = "b") ->
     let store = try Store(directory: directory)
     #expect(try store.appliedVersions() == [AppliedVersion(scope: "", typeURL: "T", version: "v2")])
 }
+
+@Test func theLastGoodStateOfAFileIsKeptAsLongAsItIsNeeded() throws {
+    let directory = temporaryDirectory()
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let (one, other) = (LastGoodFile(path: "a", content: Data([1])), LastGoodFile(path: "b", content: Data([2])))
+    do {
+        let store = try Store(directory: directory)
+        try store.keep([one, other], forgetting: [])
+        try store.keep([LastGoodFile(path: "b", content: Data([3]))], forgetting: ["a", "none"])
+    }
+    let store = try Store(directory: directory)
+    #expect(try store.lastGoodFiles() == [LastGoodFile(path: "b", content: Data([3]))])
+}

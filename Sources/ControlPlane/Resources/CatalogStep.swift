@@ -176,7 +176,8 @@ extension CatalogStep {
             targets.formUnion(catalog.follow(place, from: old, to: new))
         }
         var change = CatalogChange(
-            entries: entries, addedScopes: catalog.scopesMissing(in: older), removedScopes: older.scopesMissing(in: catalog),
+            entries: entries, addedScopes: catalog.scopesMissing(in: older),
+            removedScopes: older.scopesMissing(in: catalog),
             newFindings: [], mendedFindings: [])
         for target in targets.union(targets.flatMap { catalog.canonicalNames(of: $0) }) {
             let (new, mended) = catalog.check(target)

@@ -1,6 +1,7 @@
-import var EnvoyAPI.envoyTypes
 import Protobuf
 import XDS
+
+import var EnvoyAPI.envoyTypes
 
 /// Collects what one resource refers to while its messages are walked.
 struct ReferenceCollection {

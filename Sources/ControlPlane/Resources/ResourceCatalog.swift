@@ -38,6 +38,14 @@ public struct ResourceCatalog: Sendable {
     public var filePaths: [String] { files.keys.sorted() }
     public func holdsFile(_ path: String) -> Bool { files[path] != nil }
 
+    /// What a file has in force, in the order in which it says so; nil for a file that is not there.
+    public func file(_ path: String) -> ParsedFile? {
+        guard let unit = files[path] else { return nil }
+        return ParsedFile(
+            path: path, scope: unit.scope,
+            resources: unit.keys.compactMap { holdings[unit.scope]?.resources[$0] })
+    }
+
     /// - Parameter key: with the name or an alias.
     public func resource(_ key: ResourceReference, in scope: Scope) -> HeldResource? { holdings[scope]?[key] }
 

@@ -18,14 +18,20 @@ struct ResourceFiles {
         var broken: [String] = []
         /// Told once each: files that are not looked at.
         var warnings: [ResourceProblem] = []
+
+        /// This, and what a later look has found.
+        fileprivate func merging(_ later: Outcome) -> Outcome {
+            let again = Set(later.parsed.map(\.path) + later.removed + later.broken)
+            return Outcome(
+                parsed: parsed.filter { !again.contains($0.path) } + later.parsed,
+                removed: removed.filter { !again.contains($0) } + later.removed,
+                broken: broken.filter { !again.contains($0) } + later.broken, warnings: warnings + later.warnings)
+        }
     }
 
-    private struct KnownFile {
-        var signature: FileSignature?
-        var problems: [ResourceProblem] = []
-    }
-
-    private var known: [String: KnownFile] = [:]
+    /// The files that were seen, with what they were when they were read; nil for what could not be read.
+    private var known: [String: FileSignature?] = [:]
+    private var fileProblems: [String: [ResourceProblem]] = [:]
     private var directoryProblems: [String: ResourceProblem] = [:]
     private var warned: Set<String> = []
     /// How many files were read and parsed: what the tests count.
@@ -38,15 +44,24 @@ struct ResourceFiles {
         self.limits = limits
     }
 
-    /// By path and place. They are gone when they are mended.
-    var problems: [ResourceProblem] {
-        let files = known.sorted { $0.key < $1.key }.flatMap(\.value.problems)
-        return directoryProblems.sorted { $0.key < $1.key }.map(\.value) + files
+    /// The files with an error in themselves.
+    var brokenPaths: [String] { fileProblems.keys.sorted() }
+
+    /// Whether the file is on disk, readable or not.
+    func isThere(_ path: String) -> Bool { !isGone(path) }
+
+    /// Whether a directory that could not be watched is there, and still cannot be read.
+    /// - Parameter wasUnreadable: whether that was why; otherwise it stays unwatched until it goes.
+    func isStillClosed(_ directory: String, wasUnreadable: Bool) -> Bool {
+        guard case .directory = tree.kind(of: directory) else { return false }
+        if case .success = tree.names(in: directory), wasUnreadable { return false }
+        return true
     }
 
-    /// Notes a directory that cannot be watched.
-    mutating func noteUnwatched(_ path: String, _ problem: ResourceProblem) {
-        directoryProblems[path] = problem
+    /// By path and place. They are gone when they are mended.
+    var problems: [ResourceProblem] {
+        let files = fileProblems.sorted { $0.key < $1.key }.flatMap(\.value)
+        return directoryProblems.sorted { $0.key < $1.key }.map(\.value) + files
     }
 
     /// What keeps the directory itself from being read.
@@ -74,8 +89,7 @@ struct ResourceFiles {
         var seen: Set<String> = []
         lookAt(directory: root, &outcome, &seen)
         for path in known.keys.sorted() where !seen.contains(path) && !isBelowUnreadable(path) {
-            known[path] = nil
-            outcome.removed.append(path)
+            forget(path, &outcome)
         }
         return outcome
     }
@@ -84,30 +98,46 @@ struct ResourceFiles {
     mutating func look(at paths: some Sequence<String>) -> Outcome {
         var outcome = Outcome()
         var seen: Set<String> = []
+        var trees: [String] = []
         for path in Set(paths).sorted() where !seen.contains(path) {
-            guard path == root || path.hasPrefix(root + "/"), !isInsideHidden(path) else { continue }
+            guard path.hasPrefix(root + "/"), !isPassedOver(path) else { continue }
             directoryProblems[path] = nil
+            let wasFile = known[path] != nil
             look(at: path, &outcome, &seen)
-            forgetMissing(below: path, &outcome, seen)
+            if wasFile && !seen.contains(path) {
+                forgetIfGone(path, &outcome)
+            } else if !seen.contains(path) {
+                trees.append(path)
+            }
         }
+        // What was below directories that went. Each costs a look through all names: many of them cost a scan.
+        if trees.count > 16 { return outcome.merging(scan()) }
+        for tree in trees { forgetMissing(below: tree, &outcome, seen) }
         return outcome
     }
 
     /// What was below a path and is not any more.
     private mutating func forgetMissing(below path: String, _ outcome: inout Outcome, _ seen: Set<String>) {
-        for problem in directoryProblems.keys where problem.hasPrefix(path + "/") {
-            if case .nothing = tree.kind(of: problem) { directoryProblems[problem] = nil }
+        for problem in directoryProblems.keys where problem.hasPrefix(path + "/") && isGone(problem) {
+            directoryProblems[problem] = nil
         }
-        let gone = known.keys.filter { ($0 == path || $0.hasPrefix(path + "/")) && !seen.contains($0) }
-        for file in gone.sorted() {
-            // A directory that cannot be listed tells nothing about what is in it.
-            switch tree.kind(of: file) {
-            case .nothing, .directory, .directoryLink:
-                known[file] = nil
-                outcome.removed.append(file)
-            case .file, .other, .unreadable: break
-            }
+        for file in known.keys.filter({ $0.hasPrefix(path + "/") && !seen.contains($0) }).sorted() {
+            forgetIfGone(file, &outcome)
         }
+    }
+
+    private mutating func forgetIfGone(_ file: String, _ outcome: inout Outcome) {
+        switch tree.kind(of: file) {
+        case .nothing, .directory, .directoryLink: forget(file, &outcome)
+        // A directory that cannot be listed tells nothing about what is in it.
+        case .file, .other, .unreadable: break
+        }
+    }
+
+    private mutating func forget(_ file: String, _ outcome: inout Outcome) {
+        known.removeValue(forKey: file)
+        fileProblems[file] = nil
+        outcome.removed.append(file)
     }
 
     private func isBelowUnreadable(_ path: String) -> Bool {
@@ -119,8 +149,11 @@ struct ResourceFiles {
         if case .nothing = tree.kind(of: path) { true } else { false }
     }
 
-    private func isInsideHidden(_ path: String) -> Bool {
-        path.dropFirst(root.count).split(separator: "/").dropLast().contains { $0.hasPrefix(".") }
+    /// Whether the path, or a folder that it is in, is none that is looked at.
+    private func isPassedOver(_ path: String) -> Bool {
+        let names = path.dropFirst(root.count).split(separator: "/")
+        return names.dropLast().contains { $0.hasPrefix(".") }
+            || names.last.map { FileRole(name: String($0)) == .passedOver } ?? false
     }
 
     private mutating func lookAt(directory: String, _ outcome: inout Outcome, _ seen: inout Set<String>) {
@@ -163,8 +196,7 @@ struct ResourceFiles {
     private mutating func lookAt(file path: String, _ kind: FileKind, _ outcome: inout Outcome) {
         switch kind {
         case .file(let signature):
-            let old = known[path]
-            if let old, old.signature == signature, signature.isSettled(by: FileTree.clock()) { return }
+            if let old = known[path], old == signature, signature.isSettled(by: FileTree.clock()) { return }
             read(path, &outcome)
         case .unreadable(let number):
             refuse(path, [Self.unreadable(path, errno: number)], &outcome)
@@ -183,14 +215,15 @@ struct ResourceFiles {
             do throws(ResourceProblems) {
                 let scope = try self.scope(of: path)
                 outcome.parsed.append(try ParsedFile(bytes, path: path, scope: scope, limits: limits))
-                known[path] = KnownFile(signature: signature)
+                known.updateValue(signature, forKey: path)
+                fileProblems[path] = nil
             } catch {
                 refuse(path, error.problems, &outcome, signature)
             }
         } catch {
             switch error {
             case .gone:
-                if known.removeValue(forKey: path) != nil { outcome.removed.append(path) }
+                if known[path] != nil { forget(path, &outcome) }
             case .unreadable(let number):
                 refuse(path, [Self.unreadable(path, errno: number)], &outcome)
             case .tooLarge(let bytes):
@@ -207,7 +240,8 @@ struct ResourceFiles {
     private mutating func refuse(
         _ path: String, _ problems: [ResourceProblem], _ outcome: inout Outcome, _ signature: FileSignature? = nil
     ) {
-        known[path] = KnownFile(signature: signature, problems: problems)
+        known.updateValue(signature, forKey: path)
+        fileProblems[path] = problems
         outcome.broken.append(path)
     }
 

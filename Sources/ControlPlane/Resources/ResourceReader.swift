@@ -1,6 +1,7 @@
-import var EnvoyAPI.envoyTypes
 import Protobuf
 import XDS
+
+import var EnvoyAPI.envoyTypes
 
 /// Makes checked, packed resources of what users write: parts of a document, or messages in an `Any`.
 struct ResourceReader {
@@ -171,7 +172,8 @@ struct ResourceReader {
         } catch {
             note(ResourceProblem(error, path: path))
         }
-        for violation in found {
+        // A missing name was told above.
+        for violation in found where violation.path != nameField || !name.isEmpty {
             let place = join(path, violation.path)
             note(problem(node?.position(of: violation.path), place, violation.problem, mend: violation.mend))
         }
@@ -214,7 +216,8 @@ struct ResourceReader {
                     "the resource is named \"\(name)\", and the wrapper around it \"\(wrapping.name)\"",
                     mend: "give both the same name"))
         }
-        if wrapping.aliases.contains(where: isRefused) || Set(wrapping.aliases + [name]).count <= wrapping.aliases.count {
+        if wrapping.aliases.contains(where: isRefused) || Set(wrapping.aliases + [name]).count <= wrapping.aliases.count
+        {
             note(problem(position, path, "an alias that is empty, \"*\", or given twice", mend: "correct the aliases"))
         }
         if let timeToLive = wrapping.timeToLive, timeToLive < .milliseconds(100) {

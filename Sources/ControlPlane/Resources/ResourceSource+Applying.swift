@@ -23,7 +23,7 @@ extension ResourceSource {
             do { try commit(change, label: application.label) } catch { throw .store(error) }
             adopt(next, nextSnapshots, change)
             // Files may have been waiting for a name to become free.
-            if !pending.isEmpty { settle(ResourceFiles.Outcome()) }
+            if !(pending.isEmpty && pendingRemovals.isEmpty) { settle(ResourceFiles.Outcome()) }
         }
         return outcome
     }

@@ -1,5 +1,7 @@
+import Glibc
 import Protobuf
 import Reactor
+import Store
 import XDS
 
 extension ResourceSource {
@@ -15,7 +17,7 @@ extension ResourceSource {
             switch change {
             case .changed(let path), .removed(let path):
                 dirtyPaths.insert(path)
-                unwatched = unwatched.filter { !path.hasPrefix($0.key) }
+                unwatched = unwatched.filter { path != $0.key && !path.hasPrefix($0.key + "/") }
             case .unwatched(let path, let error): unwatched[path] = error
             case .rescan: needsScan = true
             case .rootRemoved: watchAgain()
@@ -39,7 +41,7 @@ extension ResourceSource {
         if let timer = clock?.timer { clock?.cancel(timer) }
         clock?.timer = nil
         guard files != nil else { return }
-        let before = Set(problems)
+        let before = Set(errors)
         let outcome: ResourceFiles.Outcome
         // A directory that went away as a whole tells nothing: what it said stays in force.
         if needsScan || files?.rootProblem != nil {
@@ -49,11 +51,15 @@ extension ResourceSource {
         }
         needsScan = false
         dirtyPaths = []
-        settle(outcome)
-        for problem in Set(problems).subtracting(before).map(\.description).sorted() { logger.error("\(problem)") }
-        for problem in before.subtracting(problems).map(\.description).sorted() {
-            logger.info("mended", metadata: ["problem": "\(problem)"])
+        unwatched = unwatched.filter { path, error in
+            var wasUnreadable = false
+            if case .cannotWatch(_, let error) = error { wasUnreadable = [EACCES, EPERM].contains(error.number) }
+            return files?.isStillClosed(path, wasUnreadable: wasUnreadable) ?? false
         }
+        settle(outcome)
+        let after = Set(errors)
+        for error in after.subtracting(before).sorted() { logger.error("\(error)") }
+        for error in before.subtracting(after).sorted() { logger.info("mended", metadata: ["problem": "\(error)"]) }
     }
 
     /// The directory is gone, and its watch with it: tries once a second to begin anew.
@@ -97,6 +103,28 @@ extension ResourceSource {
         }
         refusals = refusals.filter { pending[$0.key] != nil }
         if pending.isEmpty && pendingRemovals.isEmpty { danglingRefusals = [] }
+        keepLastGood()
+    }
+
+    /// Keeps in the store what files have in force that say something else by now, so that a restart takes nothing from
+    /// proxies. Files without an error are not kept: they tell themselves.
+    private func keepLastGood() {
+        let wanted = Set((files?.brokenPaths ?? []) + pending.keys).filter { catalog.holdsFile($0) }
+        guard wanted != lastGood else { return }
+        do {
+            let new = try wanted.subtracting(lastGood).sorted().compactMap { path in
+                try catalog.file(path).map {
+                    try LastGoodFile(path: path, scope: $0.scope, resources: $0.resources)
+                }
+            }
+            try store.keep(new, forgetting: lastGood.subtracting(wanted).sorted())
+            lastGood = wanted
+            lastGoodProblem = nil
+        } catch {
+            lastGoodProblem = ResourceProblem(
+                file: store.path, "the last good state of files with errors would not survive a restart: \(error)",
+                mend: (error as? StoreError)?.hint ?? "mend the files")
+        }
     }
 
     private func take(_ next: ResourceCatalog, _ change: CatalogChange) -> Bool {

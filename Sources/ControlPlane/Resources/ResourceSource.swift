@@ -66,6 +66,9 @@ public final class ResourceSource {
     var refusals: [String: ResourceProblem] = [:]
     var danglingRefusals: [Finding] = []
     var storeProblems: [ResourceProblem] = []
+    /// The files whose last good state is in the store.
+    var lastGood: Set<String> = []
+    var lastGoodProblem: ResourceProblem?
 
     // The directory's watch.
     var dirtyPaths: Set<String> = []
@@ -121,8 +124,13 @@ public final class ResourceSource {
 
     /// What ``start(on:)`` does but for the loop.
     func load() throws(ResourceSourceError) {
-        do { try restoreApplied() } catch { throw .store(error) }
         if let problem = files?.rootProblem { throw .directoryUnreadable(problem) }
+        do {
+            try restoreApplied()
+            try restoreLastGood()
+        } catch {
+            throw .store(error)
+        }
         if let outcome = files?.scan() { settle(outcome) }
         if configuration.isStrict && !problems.isEmpty {
             throw .refusedByStrict(problems.map(\.description))
@@ -131,6 +139,8 @@ public final class ResourceSource {
         isStarted = true
         for name in snapshots.names { show(name) }
         views.change(adding: catalog.scopes, removing: [])
+        for error in errors.prefix(100) { logger.error("\(error)") }
+        for finding in catalog.findings.prefix(100) { logger.warning("\(finding)") }
         logger.info(
             "resources are published",
             metadata: [
@@ -162,6 +172,23 @@ public final class ResourceSource {
         }
     }
 
+    /// A file with an error keeps its last good state over a restart too. What the scan finds without an error takes
+    /// its place.
+    private func restoreLastGood() throws(StoreError) {
+        for file in try store.lastGoodFiles() {
+            lastGood.insert(file.path)
+            guard files?.isThere(file.path) == true else { continue }
+            do {
+                var next = catalog
+                _ = try next.replaceFile(try file.parsed())
+                catalog = next
+            } catch {
+                storeProblems.append(
+                    ResourceProblem(file: file.path, "its last good state is lost: \(error)", mend: "mend the file"))
+            }
+        }
+    }
+
     private func take(_ application: Application) -> Bool {
         var next = catalog
         do throws(CatalogError) {
@@ -178,9 +205,15 @@ public final class ResourceSource {
 
     // MARK: What is seen from outside
 
-    /// Errors first, each group in order.
+    /// Errors first, each group in order. The work grows with their number.
     public var problems: [Problem] {
+        errors.map { Problem(severity: .error, description: $0) }
+            + catalog.findings.map { Problem(severity: .warning, description: "\($0)") }
+    }
+
+    var errors: [String] {
         var errors = storeProblems.map(\.description)
+        if let lastGoodProblem { errors.append("\(lastGoodProblem)") }
         errors += unwatched.sorted { $0.key < $1.key }.map { "\($0.value); \($0.value.hint)" }
         errors += (files?.problems ?? []).map(\.description)
         errors += refusals.sorted { $0.key < $1.key }.map(\.value.description)
@@ -190,8 +223,7 @@ public final class ResourceSource {
                 "more than \(views.combinedLimit) pairs of a node-cluster and a node-id scope: further nodes see what "
                     + "is for their ID only; use fewer scopes")
         }
-        return errors.map { Problem(severity: .error, description: $0) }
-            + catalog.findings.map { Problem(severity: .warning, description: "\($0)") }
+        return errors
     }
 
     /// What is in force. nil stands for any; a name may be an alias.

@@ -13,7 +13,7 @@ struct ScopeHoldings: Sendable {
         var names: TreeSet<String> = []
         var applied = 0
         /// How many resources from files have which `version_info`, none included.
-        var fileLabels: [String?: Int] = [:]
+        var fileLabels: TreeDictionary<String?, Int> = [:]
     }
 
     var isEmpty: Bool { resources.isEmpty }
@@ -56,7 +56,11 @@ struct ScopeHoldings: Sendable {
         case .applied: tallies[order].applied += step
         case .file:
             let count = tallies[order].fileLabels[resource.fileLabel, default: 0] + step
-            tallies[order].fileLabels[resource.fileLabel] = count == 0 ? .none : .some(count)
+            if count == 0 {
+                tallies[order].fileLabels.removeValue(forKey: resource.fileLabel)
+            } else {
+                tallies[order].fileLabels.updateValue(count, forKey: resource.fileLabel)
+            }
         }
     }
 
@@ -64,11 +68,11 @@ struct ScopeHoldings: Sendable {
         appliedLabels[type] = label
     }
 
-    /// The versions that the resources of a type were given as a whole: one for each file or application that says
-    /// another. nil stands for none.
+    /// Versions that the resources of a type were given as a whole by files and by what was applied; nil stands for
+    /// none. If there are more than two, two of them: enough to see that they do not agree.
     func labels(of type: ResourceType) -> Set<String?> {
         let tally = tallies[type.order]
-        var labels = Set(tally.fileLabels.keys)
+        var labels = Set(tally.fileLabels.keys.prefix(2))
         if tally.applied > 0 { labels.insert(appliedLabels[type]) }
         return labels
     }

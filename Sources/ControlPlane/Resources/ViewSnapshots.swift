@@ -70,6 +70,7 @@ public struct ViewSnapshots: Sendable {
             steps[scope] = nil
         }
         var concerned: Set<ViewName> = []
+        let made = Set(change.addedScopes.map { ViewScopes($0).name })
         if baseStep.types.isEmpty {
             for scope in steps.keys {
                 concerned.insert(ViewScopes(scope).name)
@@ -78,7 +79,8 @@ public struct ViewSnapshots: Sendable {
         } else {
             concerned.formUnion(next.overlays.keys)
         }
-        for name in concerned.sorted() {
+        // What was just made is up to date: the step would take away what moved from `all` to the new scope.
+        for name in concerned.subtracting(made).sorted() {
             guard let view = next.overlays[name] else { continue }
             next.overlays[name] = try view.followed(base: next.base, baseStep, steps, of: catalog)
         }
