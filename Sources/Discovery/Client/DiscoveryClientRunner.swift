@@ -1,0 +1,172 @@
+import EnvoyAPI
+import GRPC
+import Protobuf
+import Reactor
+import Time
+import XDS
+
+/// Runs an xDS client on an event loop of its own: connections, streams and timers for the decisions of
+/// ``XDS/DiscoveryClient``.
+///
+/// To be used on one thread: `run` serves it until `stop`. Other threads give it orders through ``submit(_:)``.
+public final class DiscoveryClientRunner {
+    /// Hears what the client decides, in order, on the loop's thread.
+    public typealias Listener = (DiscoveryClient.Action) -> Void
+
+    private let loop: EventLoop<ClientConnection>
+    private let servers: [ServerAddress]
+    private let listener: Listener
+    private var client: DiscoveryClient
+    private var streams: [StreamID: Stream] = [:]
+    private var timer: (id: TimerID, deadline: Instant)?
+
+    /// A stream that is open or being opened.
+    private final class Stream: ClientConnectionOwner {
+        let id: StreamID
+        unowned let runner: DiscoveryClientRunner
+        var connection: ClientConnection?
+        var call: GRPCCallID?
+
+        init(_ id: StreamID, _ runner: DiscoveryClientRunner) {
+            self.id = id
+            self.runner = runner
+        }
+
+        func connected(_ connection: ClientConnection) { runner.connected(self) }
+        func received(_ event: GRPCClientEvent, on connection: ClientConnection) { runner.received(event, self) }
+        func disconnected(_ connection: ClientConnection, reason: String) { runner.ended(self, reason) }
+    }
+
+    /// - Parameters:
+    ///   - servers: as in `configuration.servers`, in the same order.
+    ///   - listener: told of every action, those that the runner carries out included.
+    /// - Throws: ``XDS/DiscoveryClientError``, or ``Reactor/ReactorError`` when no descriptor is left.
+    public init(
+        _ configuration: DiscoveryClient.Configuration, servers: [ServerAddress], seed: UInt64,
+        validate: @escaping ResourceValidator, listener: @escaping Listener
+    ) throws {
+        precondition(servers.count == configuration.servers.count, "one address for each server")
+        client = try DiscoveryClient(configuration: configuration, seed: seed, validate: validate)
+        loop = try EventLoop(LoopConfiguration())
+        self.servers = servers
+        self.listener = listener
+    }
+
+    /// What the client knows now.
+    public var state: DiscoveryClient { client }
+
+    /// Subscribes to names of a type; `*` is the wildcard.
+    public func subscribe(_ type: ResourceType, to names: [String]) throws(DiscoveryClientError) {
+        perform(try client.subscribe(type, to: names, now: loop.now))
+    }
+
+    public func unsubscribe(_ type: ResourceType, from names: [String]) {
+        perform(client.unsubscribe(type, from: names, now: loop.now))
+    }
+
+    /// Serves until ``stop()``.
+    public func run() { loop.run() }
+
+    /// Ends ``run()``; from the loop's thread.
+    public func stop() { loop.stop() }
+
+    /// Runs `work` on the loop's thread after a time.
+    public func schedule(after delay: Duration, _ work: @escaping () -> Void) {
+        loop.schedule(after: delay) { _ in work() }
+    }
+
+    /// Stops it from another thread.
+    public var stopper: @Sendable () -> Void {
+        let mailbox = loop.mailbox
+        return { mailbox.stop() }
+    }
+
+    // MARK: What connections tell
+
+    private func connected(_ stream: Stream) {
+        let path =
+            client.configuration.variant == .delta
+            ? AggregatedDiscoveryService.deltaAggregatedResources : AggregatedDiscoveryService.streamAggregatedResources
+        guard let connection = stream.connection, let call = connection.grpc.start(path, now: loop.now) else {
+            return ended(stream, "the server takes no calls")
+        }
+        stream.call = call
+        perform(client.streamOpened(stream.id, now: loop.now))
+    }
+
+    private func received(_ event: GRPCClientEvent, _ stream: Stream) {
+        switch event {
+        case .message(_, let message): message.withUnsafeBytes { receive($0, stream) }
+        case .writable: perform(client.sendingResumed(stream.id, now: loop.now))
+        case .ended(_, let status, _): ended(stream, "\(status)")
+        case .metadata, .serverDrains, .connectionFailed: break
+        }
+    }
+
+    private func receive(_ message: UnsafeRawBufferPointer, _ stream: Stream) {
+        do throws(ProtobufError) {
+            switch client.configuration.variant {
+            case .delta:
+                let response = try XDS.DeltaDiscoveryResponse(decoding: message)
+                perform(client.receive(response, on: stream.id, now: loop.now))
+            case .stateOfTheWorld:
+                let response = try XDS.DiscoveryResponse(decoding: message)
+                perform(client.receive(response, on: stream.id, now: loop.now))
+            }
+        } catch {
+            ended(stream, "malformed response: \(error)")
+        }
+    }
+
+    private func ended(_ stream: Stream, _ reason: String) {
+        guard streams.removeValue(forKey: stream.id) != nil else { return }
+        stream.connection?.close()
+        perform(client.streamClosed(stream.id, reason: reason, now: loop.now))
+    }
+
+    // MARK: What the client decides
+
+    private func perform(_ actions: [DiscoveryClient.Action]) {
+        for action in actions {
+            switch action {
+            case .openStream(let id):
+                let stream = Stream(id, self)
+                streams[id] = stream
+                stream.connection = ClientConnection.open(servers[id.server], owner: stream, loop: loop)
+            case .closeStream(let id): streams.removeValue(forKey: id)?.connection?.close()
+            case .send(let request, let id): send(frame(request), on: id)
+            case .sendDelta(let request, let id): send(frame(request), on: id)
+            case .update, .removed, .doesNotExist, .rejected, .receivedError, .ackSent, .nackSent, .ignoredResponse,
+                .streamEnded, .connectionFailed, .serverInUse, .unreachable:
+                break
+            }
+            listener(action)
+        }
+        setTimer()
+    }
+
+    private func send(_ bytes: [UInt8], on id: StreamID) {
+        guard let stream = streams[id], let connection = stream.connection, let call = stream.call else { return }
+        switch connection.grpc.send(bytes, on: call) {
+        case .queued: if !connection.grpc.isWritable(call) { client.sendingPaused(id) }
+        case .full, .closed: ended(stream, "the server does not read its requests")
+        }
+        connection.flush()
+    }
+
+    private func setTimer() {
+        let next = client.nextDeadline
+        if let timer {
+            if timer.deadline == next { return }
+            loop.cancelTimer(timer.id)
+        }
+        timer = next.map { deadline in
+            (
+                loop.schedule(at: deadline) { [unowned self] loop in
+                    timer = nil
+                    perform(client.tick(now: loop.now))
+                }, deadline
+            )
+        }
+    }
+}
