@@ -28,7 +28,7 @@ enum RawResources {
     }
 
     static func routes(_ name: String, weights: [(cluster: String, weight: Int)]) -> String {
-        let clusters = weights.map { "              - { name: \($0.cluster), weight: \($0.weight) }" }
+        let clusters = weights.map { "                  - { name: \($0.cluster), weight: \($0.weight) }" }
         return """
             resources:
               - "@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration

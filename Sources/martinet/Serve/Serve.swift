@@ -122,7 +122,13 @@ struct Serve: AsyncParsableCommand {
         }
         announce(ports, configuration, logger)
         let readiness = Mutex(Console.Readiness.ready)
-        let console = try await startConsole(ports, registry, logger) { readiness.withLock { $0 } }
+        let console: Task<Void, Never>?
+        do {
+            console = try await startConsole(ports, registry, logger) { readiness.withLock { $0 } }
+        } catch {
+            plane.drain(grace: .zero)
+            throw error
+        }
 
         for await _ in signals { break }
         logger.info("ending: proxies are told to connect elsewhere", metadata: ["grace": "\(Self.grace)"])
