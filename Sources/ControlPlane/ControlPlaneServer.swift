@@ -91,6 +91,7 @@ public final class ControlPlaneServer: Sendable {
                 let source = ResourceSource(store: store, configuration: sourceConfiguration)
                 source.scopesChanged = { reference.current?.assignViewsAgain() }
                 try source.start(on: loop)
+                for problem in source.problems { logger.log(level: problem.level, "\(problem)") }
                 let files = try configuration.tls.map { try TLSFiles(TLSFiles.Paths($0), logger: logger) }
                 files?.watch(on: loop)
                 try loop.onSignals([SIGTERM, SIGINT, SIGHUP]) { signal in
@@ -156,6 +157,15 @@ extension TLSFiles.Paths {
     fileprivate init(_ port: ControlPlaneServer.TLSPort) {
         self.init(
             certificate: port.certificateFile, key: port.keyFile, clientAuthorities: port.clientAuthoritiesFile)
+    }
+}
+
+extension ResourceSource.Problem {
+    fileprivate var level: Logger.Level {
+        switch severity {
+        case .error: .error
+        case .warning: .warning
+        }
     }
 }
 

@@ -28,7 +28,9 @@ struct Martinet: AsyncParsableCommand {
               64  The command line is wrong.
             """,
         version: martinetVersion,
-        subcommands: [Serve.self, Apply.self, Get.self, Delete.self, Status.self, Version.self])
+        subcommands: [
+            Serve.self, Apply.self, Get.self, Delete.self, Status.self, Watch.self, Version.self,
+        ])
 
     /// Runs the command; an error of ours is told with its mend.
     static func main() async {

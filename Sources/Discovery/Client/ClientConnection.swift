@@ -38,17 +38,20 @@ final class ClientConnection: ConnectionHandler {
     private var failure: String?
 
     /// Opens the connection; the owner hears how it went.
-    static func open(_ server: ServerAddress, owner: any ClientConnectionOwner, loop: Loop) -> ClientConnection {
-        let connection = ClientConnection(server, owner, loop)
+    /// - Parameter limits: what the server may send.
+    static func open(
+        _ server: ServerAddress, owner: any ClientConnectionOwner, loop: Loop, limits: GRPCLimits = GRPCLimits()
+    ) -> ClientConnection {
+        let connection = ClientConnection(server, owner, loop, limits)
         connection.id = loop.connect(to: server.address, tls: server.tls, handler: connection)
         return connection
     }
 
-    private init(_ server: ServerAddress, _ owner: any ClientConnectionOwner, _ loop: Loop) {
+    private init(_ server: ServerAddress, _ owner: any ClientConnectionOwner, _ loop: Loop, _ limits: GRPCLimits) {
         self.owner = owner
         self.loop = loop
         let authority = server.address.isUnix ? "localhost" : "\(server.address)"
-        grpc = GRPCClientConnection(authority: authority, secure: server.tls != nil, now: loop.now)
+        grpc = GRPCClientConnection(authority: authority, secure: server.tls != nil, limits: limits, now: loop.now)
     }
 
     deinit { output.deallocate() }

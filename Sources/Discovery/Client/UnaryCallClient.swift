@@ -9,10 +9,12 @@ public enum UnaryCallClient {
     ///   - path: `/package.Service/Method`.
     ///   - request: the packed message.
     ///   - timeout: for all of it, connecting included.
+    ///   - answerSize: bytes that the answer may have.
     /// - Returns: the packed answer.
     /// - Throws: the server's status; UNAVAILABLE with the reason when there is no server.
     public static func call(
-        _ path: String, _ request: [UInt8], at server: ServerAddress, timeout: Duration = .seconds(30)
+        _ path: String, _ request: [UInt8], at server: ServerAddress, timeout: Duration = .seconds(30),
+        answerSize: Int = 256 << 20
     ) throws(GRPCStatus) -> [UInt8] {
         let loop: EventLoop<ClientConnection>
         do {
@@ -21,7 +23,9 @@ public enum UnaryCallClient {
             throw GRPCStatus(.internalError, "\(error)")
         }
         let call = Call(path, request, timeout, loop)
-        let connection = ClientConnection.open(server, owner: call, loop: loop)
+        var limits = GRPCLimits()
+        limits.messageSize = answerSize
+        let connection = ClientConnection.open(server, owner: call, loop: loop, limits: limits)
         loop.schedule(after: timeout) { _ in
             call.finish(.failure(GRPCStatus(.deadlineExceeded, "no answer within \(timeout)")))
         }

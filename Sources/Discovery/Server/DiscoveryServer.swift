@@ -90,6 +90,7 @@ public final class DiscoveryServer: Sendable {
             for listener in listeners {
                 // A Unix socket is one file: the first loop has it.
                 if listener.address.isUnix && number > 0 { continue }
+                if number == 0 && configuration.loops > 1 { try loop.checkFree(listener.address) }
                 try loop.serve(listener, home, configuration)
             }
             home.countRegularly(loop)
@@ -211,6 +212,13 @@ private final class ReportCollector: Sendable {
 }
 
 extension EventLoop<ServerConnection> {
+    /// Where several loops share an address, the system would let another program share it too: asks for it alone.
+    /// - Throws: `.addressInUse`.
+    fileprivate func checkFree(_ address: SocketAddress) throws(ReactorError) {
+        guard !address.isUnix else { return }
+        stopListening(try listen(address) { _, _, _ in nil })
+    }
+
     fileprivate func serve(
         _ listener: DiscoveryServer.Listener, _ home: DiscoveryLoop, _ configuration: DiscoveryServer.Configuration
     ) throws(ReactorError) {

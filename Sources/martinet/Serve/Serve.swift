@@ -122,7 +122,13 @@ struct Serve: AsyncParsableCommand {
         }
         announce(ports, configuration, logger)
         let readiness = Mutex(Console.Readiness.ready)
-        let console = try await startConsole(ports, registry, logger) { readiness.withLock { $0 } }
+        let console: Task<Void, Never>?
+        do {
+            console = try await startConsole(ports, registry, logger) { readiness.withLock { $0 } }
+        } catch {
+            plane.drain(grace: .zero)
+            throw error
+        }
 
         for await _ in signals { break }
         logger.info("ending: proxies are told to connect elsewhere", metadata: ["grace": "\(Self.grace)"])
@@ -145,7 +151,8 @@ struct Serve: AsyncParsableCommand {
         let process = ProcessMetrics(version: martinetVersion)
         let console = Console(registry: registry, readiness: readiness, refresh: { process.refresh() })
         var quiet = Logger(label: "martinet.http")
-        quiet.logLevel = max(logger.logLevel, .warning)
+        // It logs its own end as an error; what matters comes as an error that is thrown.
+        quiet.logLevel = .critical
         let httpLogger = quiet
         let (outcomes, outcome) = AsyncStream.makeStream(of: Console.ListenProblem?.self)
         let task = Task {
