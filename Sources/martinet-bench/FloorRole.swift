@@ -41,15 +41,16 @@ enum FloorRole {
             switch words[0] {
             case "open":
                 while end.sockets.count < number {
-                    let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+                    let socket = linux_socket(AF_INET)
                     var address = sockaddr_in()
                     address.sin_family = sa_family_t(AF_INET)
                     address.sin_port = port.bigEndian
                     address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-                    guard linux_connect(socket, &address, socklen_t(MemoryLayout<sockaddr_in>.size)) >= 0 else {
-                        throw .system("connect")
+                    let result = linux_connect(socket, &address, socklen_t(MemoryLayout<sockaddr_in>.size))
+                    var wait = pollfd(fd: socket, events: Int16(POLLOUT), revents: 0)
+                    guard result >= 0 || (result == -EINPROGRESS && poll(&wait, 1, 5000) > 0) else {
+                        throw BenchFailure("connect: \(String(cString: strerror(-result)))")
                     }
-                    _ = fcntl(socket, F_SETFL, O_NONBLOCK)
                     try end.add(socket)
                 }
                 Reply("opened").say()

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// One push, seen from all clients. Nanoseconds, bytes.
@@ -142,7 +143,7 @@ final class TestCertificate {
 
 /// A TCP port of 127.0.0.1 that nobody listened on a moment ago.
 func freePort() throws(BenchFailure) -> UInt16 {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    let descriptor = linux_socket(AF_INET)
     defer { close(descriptor) }
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
