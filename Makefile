@@ -47,3 +47,24 @@ demo: release ## A real Envoy takes its configuration from martinet and follows 
 bench: setup ## Push latency, CPU and memory against a raw send floor, and the bars (ARGUMENTS="--quick --json FILE")
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
 	.build-release/release/martinet-bench $(ARGUMENTS)
+
+FUZZ_TARGETS = http2 http2Client grpc protobuf json yaml deltaStream stateOfTheWorldStream
+
+fuzz: setup ## Each fuzz target under libFuzzer for SECONDS (60); findings in .build-fuzz/findings
+	FUZZ=1 swift build -j 2 -Xswiftc -sanitize=fuzzer --scratch-path .build-fuzz --product martinet-fuzz
+	for target in $(FUZZ_TARGETS); do \
+	    mkdir -p .build-fuzz/corpus/$$target .build-fuzz/findings; \
+	    echo "== $$target"; \
+	    FUZZ_TARGET=$$target .build-fuzz/debug/martinet-fuzz -max_total_time=$(SECONDS) -print_final_stats=1 \
+	        -timeout=10 -rss_limit_mb=2048 -artifact_prefix=.build-fuzz/findings/$$target- \
+	        .build-fuzz/corpus/$$target Tests/FuzzTests/Corpus/$$target || exit 1; \
+	done
+
+# XCTest holds 144 bytes of its own for ever, which the leak check would report.
+sanitize: setup ## The suite under the address sanitizer, and what has threads under the thread sanitizer
+	ASAN_OPTIONS=detect_leaks=0 swift test -j 2 --sanitize address --scratch-path .build-asan --skip EndToEndTests
+	swift test -j 2 --sanitize thread --scratch-path .build-tsan --filter 'ReactorTests|DiscoveryTests'
+
+soak: ## The simulation for SECONDS (60), with ever new seeds
+	swift build $(SWIFT_FLAGS) --build-tests
+	timeout -s INT $(SECONDS) env SEEDS=1000000000 FROM=$$(date +%s) swift test $(SWIFT_FLAGS) --skip-build --filter Simulation

@@ -60,6 +60,7 @@ let package = Package(
             name: "ControlPlane",
             dependencies: [
                 "Discovery", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Store", "Time",
+                .product(name: "HashTreeCollections", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
@@ -101,7 +102,16 @@ let package = Package(
         .testTarget(
             name: "DiscoveryTests",
             dependencies: ["Discovery", "EnvoyAPI", "Protobuf", "XDS", "GRPC", "HTTP2", "Reactor", "TLS", "Time"]),
-        .testTarget(name: "ControlPlaneTests", dependencies: ["ControlPlane", "Discovery", "XDS", "Store", "Time"]),
+        .testTarget(
+            name: "ControlPlaneTests",
+            dependencies: [
+                "ControlPlane", "Discovery", "XDS", "EnvoyAPI", "Protobuf", "Reactor", "Store", "Time",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .target(
+            name: "FuzzTargets", dependencies: ["EnvoyAPI", "GRPC", "HTTP2", "Protobuf", "Time", "XDS"],
+            path: "Tests/FuzzTargets"),
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["Corpus"]),
         .testTarget(
             name: "ConsoleTests",
             dependencies: ["Console", .product(name: "CoreMetrics", package: "swift-metrics")]),
@@ -109,3 +119,8 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// `make fuzz` sets FUZZ: the program gets its main from libFuzzer, so nothing else can link it.
+if Context.environment["FUZZ"] != nil {
+    package.targets.append(.executableTarget(name: "martinet-fuzz", dependencies: ["FuzzTargets"]))
+}

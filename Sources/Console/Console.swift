@@ -27,7 +27,7 @@ public struct Console: Sendable {
 
     /// Serves until the task is cancelled.
     /// - Parameter listening: called with the bound port once connections are taken.
-    /// - Throws: when the address cannot be bound.
+    /// - Throws: ``ListenProblem`` when the address cannot be bound.
     public func serve(
         host: String, port: Int, logger: Logger, listening: @escaping @Sendable (Int) async -> Void = { _ in }
     ) async throws {
@@ -36,7 +36,35 @@ public struct Console: Sendable {
             configuration: .init(address: .hostname(host, port: port), serverName: "martinet"),
             onServerRunning: { channel in await listening(channel.localAddress?.port ?? port) },
             logger: logger)
-        try await application.run()
+        do {
+            try await application.run()
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            throw ListenProblem(error, host: host, port: port)
+        }
+    }
+
+    /// Why the address of ``serve(host:port:logger:listening:)`` cannot be used.
+    public struct ListenProblem: Error, Sendable, CustomStringConvertible {
+        public var description: String
+        public var hint: String
+
+        /// - Parameter error: what the server threw; its words end in the system's error number.
+        init(_ error: any Error, host: String, port: Int) {
+            let words = "\(error)"
+            let place = "cannot listen on \(host.contains(":") ? "[\(host)]" : host):\(port) for HTTP"
+            if words.contains("errno: 98") {
+                description = "\(place): the address is in use"
+                hint = "stop the other program (ss -ltnp shows it), or pass another --http"
+            } else if words.contains("errno: 13") {
+                description = "\(place): permission denied"
+                hint = "choose a port of 1024 or more"
+            } else {
+                description = "\(place): \(words)"
+                hint = "pass another --http, or --http off"
+            }
+        }
     }
 
     private func routes() -> Router<BasicRequestContext> {

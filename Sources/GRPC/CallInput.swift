@@ -50,10 +50,11 @@ struct CallInput {
         return consumed + letGo(window: limits.http2.streamWindow)
     }
 
-    /// Consumes the incomplete message where its rest could not come otherwise. Half a window at least: less
-    /// would not make a WINDOW_UPDATE.
+    /// Consumes the incomplete message where its rest could not come otherwise: what was consumed before may
+    /// be up to half a window for which no WINDOW_UPDATE was worth while, so that the other half is all that
+    /// can be counted on. Less than half a window would not make a WINDOW_UPDATE either.
     private mutating func letGo(window: Int) -> Int {
-        guard owed == 0, held >= window / 2, assembler.missingBytes > window - held else { return 0 }
+        guard owed == 0, held >= window / 2, !assembler.isAtBoundary else { return 0 }
         defer { held = 0 }
         return held
     }

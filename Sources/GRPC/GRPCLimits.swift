@@ -9,11 +9,11 @@ public struct GRPCLimits: Sendable {
     /// Whether the peer's window opens by `consume` alone; otherwise as soon as a message was handed over.
     public var consumesByHand = false
 
-    /// PINGs more often than every ten seconds without DATA between them end the connection
-    /// (`too_many_pings`): xDS streams are quiet for long, and their clients commonly ask every 30 seconds.
+    /// PINGs more often than every five seconds without DATA between them end the connection
+    /// (`too_many_pings`): xDS streams are quiet for long, and their clients ask every 10 to 30 seconds.
     public init(http2: HTTP2Limits = HTTP2Limits()) {
         self.http2 = http2
-        if self.http2.minimumPingInterval == nil { self.http2.minimumPingInterval = .seconds(10) }
+        if self.http2.minimumPingInterval == nil { self.http2.minimumPingInterval = .seconds(5) }
     }
 }
 

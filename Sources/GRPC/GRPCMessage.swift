@@ -103,8 +103,6 @@ struct MessageAssembler {
     var isAtBoundary: Bool { prefixCount == 0 && !isInsideMessage }
     /// Bytes held.
     var heldBytes: Int { partial.count }
-    /// Bytes that the message under way still lacks.
-    var missingBytes: Int { isInsideMessage ? length - partial.count : 0 }
 
     /// - Parameters:
     ///   - limit: bytes that a message may have.

@@ -187,6 +187,7 @@ struct LibrarySession {
             return 0
         }
         nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { session, frame, user in
+            guard frame!.pointee.hd.type == FrameHeader.Kind.headers.rawValue else { return 0 }
             let opens = frame!.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
             LibrarySession.owner(user).headerBlockBegan(on: frame!.pointee.hd.stream_id, opens: opens)
             if opens { LibrarySession.shareFairly(session, frame!.pointee.hd.stream_id) }

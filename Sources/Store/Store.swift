@@ -46,9 +46,22 @@ public final class Store: Sendable {
         }
     }
 
+    /// The versions given to whole types, ordered by scope and type.
+    public func appliedVersions() throws(StoreError) -> [AppliedVersion] {
+        try StoreError.wrap(path) {
+            try database.read { db in
+                try AppliedVersion.order(Column("scope"), Column("typeURL")).fetchAll(db)
+            }
+        }
+    }
+
     /// Puts and removes applied resources in one transaction.
-    /// - Parameter removing: keys that need not be there.
-    public func commit(putting: [AppliedResource], removing: [AppliedResource.Key]) throws(StoreError) {
+    /// - Parameters:
+    ///   - removing: keys that need not be there.
+    ///   - versions: of the types that change; an empty one takes the type's version away.
+    public func commit(
+        putting: [AppliedResource], removing: [AppliedResource.Key], versions: [AppliedVersion] = []
+    ) throws(StoreError) {
         try StoreError.wrap(path) {
             try database.write { db in
                 for key in removing {
@@ -57,6 +70,9 @@ public final class Store: Sendable {
                         arguments: [key.scope, key.typeURL, key.name])
                 }
                 for resource in putting { try resource.upsert(db) }
+                for version in versions {
+                    if version.version.isEmpty { try version.delete(db) } else { try version.upsert(db) }
+                }
             }
         }
     }
@@ -76,6 +92,17 @@ public final class Store: Sendable {
                     ) STRICT
                     """)
         }
+        migrator.registerMigration("versions of applied types") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE appliedVersion (
+                        scope TEXT NOT NULL,
+                        typeURL TEXT NOT NULL,
+                        version TEXT NOT NULL,
+                        PRIMARY KEY (scope, typeURL)
+                    ) STRICT
+                    """)
+        }
         return migrator
     }
 }
@@ -88,7 +115,7 @@ public struct AppliedResource: Hashable, Sendable, Codable, FetchableRecord, Per
     public var name: String
     /// As the user gave it; empty for a hash of the content.
     public var version: String
-    /// The packed message.
+    /// The packed envoy.service.discovery.v3.Resource around the message: it has its time to live and its aliases.
     public var body: Data
 
     public init(scope: String, typeURL: String, name: String, version: String, body: Data) {
@@ -112,6 +139,19 @@ public struct AppliedResource: Hashable, Sendable, Codable, FetchableRecord, Per
     }
 
     public var key: Key { Key(scope: scope, typeURL: typeURL, name: name) }
+}
+
+/// The version that a user gave to what was applied of one type for one scope, with its last change.
+public struct AppliedVersion: Hashable, Sendable, Codable, FetchableRecord, PersistableRecord {
+    public var scope: String
+    public var typeURL: String
+    public var version: String
+
+    public init(scope: String, typeURL: String, version: String) {
+        self.scope = scope
+        self.typeURL = typeURL
+        self.version = version
+    }
 }
 
 extension Store {

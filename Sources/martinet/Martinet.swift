@@ -2,5 +2,74 @@ import ArgumentParser
 
 @main
 struct Martinet: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "martinet")
+    static let configuration = CommandConfiguration(
+        commandName: "martinet",
+        abstract: "A service-mesh control plane: configures Envoy and gRPC proxies over xDS.",
+        discussion: """
+            `martinet serve` reads listeners, routes, clusters, endpoints and secrets from files and pushes them to \
+            the proxies that connect. The other commands change and show what a running control plane has; they find \
+            it by its data directory (--data), or over mutual TLS (--server).
+
+            EXAMPLES
+              Serve the files of a directory, and follow their changes:
+                martinet serve --resources /etc/martinet/resources
+              Change something without a file:
+                martinet apply -f cluster.yaml
+              See whether every proxy took it:
+                martinet status
+
+            ENVIRONMENT
+              MARTINET_DATA  The data directory where --data is not given.
+              NO_COLOR       No colours, whatever the terminal.
+
+            EXIT CODES
+              0   It is done.
+              1   It failed, or `status` found a proxy that rejects its configuration.
+              64  The command line is wrong.
+            """,
+        version: martinetVersion,
+        subcommands: [Serve.self, Apply.self, Get.self, Delete.self, Status.self, Version.self])
+
+    /// Runs the command; an error of ours is told with its mend.
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch let problem as CommandProblem {
+            problem.tell()
+            exit(withError: ExitCode(problem.exitCode))
+        } catch {
+            exit(withError: error)
+        }
+    }
+}
+
+/// As `martinet version` prints it.
+let martinetVersion = "0.1.0"
+
+/// A command that cannot do its work: what is wrong, and the mend.
+struct CommandProblem: Error, Equatable {
+    var lines: [String]
+    var hint: String?
+    var exitCode: Int32 = 1
+
+    init(_ line: String, hint: String? = nil) {
+        lines = [line]
+        self.hint = hint
+    }
+
+    init(lines: [String], hint: String? = nil) {
+        self.lines = lines
+        self.hint = hint
+    }
+
+    /// `error:` for each thing that is wrong, and `hint:` for what to do.
+    func tell() {
+        for line in lines { Terminal.errors.line(Terminal.errors.paint("error:", .red) + " " + line) }
+        if let hint { Terminal.errors.line(Terminal.errors.paint("hint:", .cyan) + " " + hint) }
+    }
 }

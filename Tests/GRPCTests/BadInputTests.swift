@@ -113,7 +113,7 @@ import Time
 
     @Test func aLongStatusMessageIsCutAndStillArrives() throws {
         let pair = GRPCPair()
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             guard case .started(let call, _) = event else { return }
             pair.server.finish(call, GRPCStatus(.aborted, String(repeating: "é", count: 100_000)))
         }
@@ -236,10 +236,25 @@ import Time
         #expect(status?.code == .unimplemented)
     }
 
-    @Test func aFailedConnectionEndsTheCallAsUnavailable() {
+    @Test func aGoAwayIsReportedInItsWordsAndLeavesTheCallToTheTransport() {
         let (status, log) = answer { server, _ in server.terminate(.internalError, "out of order") }
-        // The server's GOAWAY ends nothing by itself; the loss of the transport will.
-        #expect(status == nil || status?.code == .unavailable)
-        #expect(log.contains("out of order"))
+        #expect(status == nil)
+        #expect(log == "serverDrains(\"INTERNAL_ERROR: out of order\") ")
+    }
+
+    @Test func aServerThatBreaksHTTP2EndsTheCallAsUnavailable() {
+        let now = Instant(nanoseconds: 0)
+        let client = GRPCClientConnection(authority: "test", now: now)
+        _ = client.start("/a.B/C", now: now)
+        var events = GRPCEvents<GRPCClientEvent>()
+        let http1 = Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8)
+        http1.withUnsafeBytes { client.receive($0, now: now, events: &events) }
+        #expect(events.list.count == 2)
+        guard case .ended(1, let status, _)? = events.list.first else {
+            Issue.record("\(events.list)")
+            return
+        }
+        #expect(status.code == .unavailable)
+        #expect(client.openCallCount == 0)
     }
 }

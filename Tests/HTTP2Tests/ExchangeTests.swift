@@ -5,7 +5,7 @@ import Time
 @Suite struct ExchangeTests {
     @Test func aRequestIsAnsweredWithHeadersBodyAndTrailers() throws {
         let pair = Pair()
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             guard case .endOfStream(let stream) = event else { return }
             pair.server.respond(HeaderList([(":status", "200"), ("x", "y")]), on: stream)
             _ = pair.server.send(Array("answer".utf8), on: stream, now: pair.now)
@@ -24,7 +24,7 @@ import Time
 
     @Test func aResponseMayConsistOfHeadersAlone() throws {
         let pair = Pair()
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             if case .headers(let stream, _, _) = event {
                 pair.server.respond(HeaderList([(":status", "404")]), on: stream, endStream: true)
             }
@@ -36,7 +36,7 @@ import Time
 
     @Test func aServerThatIsDoneDoesNotTakeTheRestOfTheRequest() throws {
         let pair = Pair()
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             if case .headers(let stream, _, _) = event {
                 pair.server.respond(HeaderList([(":status", "413")]), on: stream, endStream: true)
             }
@@ -54,7 +54,7 @@ import Time
         limits.receivingHeaderTableSize = seed % 2 == 0 ? 4096 : 0
         limits.sendingHeaderTableSize = seed % 3 == 0 ? 4096 : 0
         let pair = Pair(server: limits, client: limits, seed: seed, splits: true)
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             guard case .endOfStream(let stream) = event else { return }
             pair.server.respond(HeaderList([(":status", "200")]), on: stream)
             _ = pair.server.send(pair.serverBodies[stream] ?? [], on: stream, now: pair.now)
@@ -81,7 +81,7 @@ import Time
         limits.concurrentStreams = 2
         let pair = Pair(server: limits)
         pair.run()
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             if case .endOfStream(let stream) = event {
                 pair.server.respond(HeaderList([(":status", "200")]), on: stream, endStream: true)
             }

@@ -13,7 +13,7 @@ import Time
         var sent = 0
         var most = 0
         pair.serverConsumes = false
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             guard case .data(let stream, let bytes) = event else { return }
             received += bytes.count
             pair.server.consume(bytes.count, on: stream)

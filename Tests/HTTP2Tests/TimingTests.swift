@@ -138,7 +138,7 @@ import Time
         pair.run()
         #expect(pair.clientLog.filter { $0.hasPrefix("goaway") }.count == 2)
         #expect(pair.open() == nil)
-        pair.onServerEvent = { event in
+        pair.onServerEvent = { [unowned pair] event in
             if case .endOfStream(let stream) = event {
                 pair.server.respond(HeaderList([(":status", "200")]), on: stream, endStream: true)
             }

@@ -69,3 +69,22 @@ private func resource(_ name: String, scope: String = "", body: String = "b") ->
     }
     #expect(try store.appliedResources() == [resource("a")])
 }
+
+@Test func aTypesVersionIsKeptUntilItIsTakenAway() throws {
+    let directory = temporaryDirectory()
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let one = AppliedVersion(scope: "", typeURL: "T", version: "v1")
+    let other = AppliedVersion(scope: "node-id=x", typeURL: "T", version: "v7")
+    do {
+        let store = try Store(directory: directory)
+        try store.commit(putting: [], removing: [], versions: [one, other])
+        try store.commit(
+            putting: [], removing: [],
+            versions: [
+                AppliedVersion(scope: "", typeURL: "T", version: "v2"),
+                AppliedVersion(scope: "node-id=x", typeURL: "T", version: ""),
+            ])
+    }
+    let store = try Store(directory: directory)
+    #expect(try store.appliedVersions() == [AppliedVersion(scope: "", typeURL: "T", version: "v2")])
+}

@@ -12,7 +12,7 @@ import Time
 //     update CDS a=2 -b                      a change of some resources
 //     open a delta                           a stream on the aggregated service; `open a sotw CDS` for a single one
 //     a node n1 CDS subscribe * holds a=1    delta request; `holds` gives initial_resource_versions
-//     a CDS [x y] version v1                 state-of-the-world request; names are repeated when not given, and so is the nonce
+//     a CDS [x y] version v1                 state-of-the-world request; names and nonce are repeated when not given
 //     a CDS ACK                              of the last response; `ACK 3` of another, `NACK words`, `nonce text`
 //     after 5s                               virtual time passes, timers fire
 //     deadline a / status a / drop a         ask, ask, disconnect
@@ -157,7 +157,11 @@ struct TranscriptRunner {
     private mutating func showSnapshots() {
         for name in clients.keys.sorted() {
             guard let view = clients[name]?.view, let snapshot = cache.snapshot(of: view) else { continue }
-            drive(name) { $0.publish(snapshot, now: $1) } stateOfTheWorld: { $0.publish(snapshot, now: $1) }
+            drive(name) {
+                $0.publish(snapshot, now: $1)
+            } stateOfTheWorld: {
+                $0.publish(snapshot, now: $1)
+            }
         }
     }
 
@@ -249,7 +253,11 @@ struct TranscriptRunner {
         let request = DiscoveryRequest(
             versionInfo: version, node: node, resourceNames: names, typeURL: delta.typeURL,
             responseNonce: stateOfTheWorldNonce, errorDetail: delta.errorDetail)
-        drive(name) { $0.receive(delta, now: $1) } stateOfTheWorld: { $0.receive(request, now: $1) }
+        drive(name) {
+            $0.receive(delta, now: $1)
+        } stateOfTheWorld: {
+            $0.receive(request, now: $1)
+        }
     }
 
     /// `<NUL>` and `<empty>` stand for what a line cannot hold, `many:N` for a long name of N bytes.
@@ -286,7 +294,11 @@ struct TranscriptRunner {
             let view = cache.view(of: node)
             clients[name]?.view = view
             guard let snapshot = cache.snapshot(of: view) else { return }
-            drive(name) { $0.publish(snapshot, now: $1) } stateOfTheWorld: { $0.publish(snapshot, now: $1) }
+            drive(name) {
+                $0.publish(snapshot, now: $1)
+            } stateOfTheWorld: {
+                $0.publish(snapshot, now: $1)
+            }
         case .acknowledged(let type, let version, let nonce):
             answer("\(name) noted \(type) ACK \(number(nonce)) \(show(version))")
         case .rejected(let type, let version, let nonce, let detail):
@@ -315,7 +327,11 @@ struct TranscriptRunner {
             }.min { $0.0 < $1.0 }
             guard let (deadline, name) = next, deadline <= end else { break }
             now = max(now, deadline)
-            drive(name) { $0.tick(now: $1) } stateOfTheWorld: { $0.tick(now: $1) }
+            drive(name) {
+                $0.tick(now: $1)
+            } stateOfTheWorld: {
+                $0.tick(now: $1)
+            }
         }
         now = end
     }
@@ -342,7 +358,8 @@ struct TranscriptRunner {
 
     private mutating func show(_ response: PreparedResponse) -> String {
         var words = response.resources.map { resource -> String in
-            let content = response.omitsBody(of: resource)
+            let content =
+                response.omitsBody(of: resource)
                 ? "\(resource.name)~" : "\(resource.name)=\(String(decoding: resource.body, as: UTF8.self))"
             return response.form != .delta && response.wraps(resource) ? "(\(content))" : content
         }

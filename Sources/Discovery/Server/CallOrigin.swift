@@ -3,7 +3,7 @@ import Reactor
 /// Where a call comes from, as far as it is proved.
 public struct CallOrigin: Sendable {
     /// How the peer is connected.
-    public enum Transport: String, Sendable {
+    public enum Transport: String, Sendable, CaseIterable {
         case plaintext, tls, mtls, unix
     }
 

@@ -15,13 +15,18 @@ class DiscoveryCall {
     let openedAt: Instant
     /// Decided, and not taken by the connection yet: at most one of each type.
     var waiting: [PreparedResponse] = []
-    /// When the last response of each type was sent.
-    private(set) var sentAt = [Instant](repeating: Instant(nanoseconds: 0), count: ResourceType.all.count)
+    /// When the last response of each type was sent, and answered to.
+    private var times = [DiscoveryServer.TypeTimes](
+        repeating: DiscoveryServer.TypeTimes(), count: ResourceType.all.count)
+    /// The types that are subscribed to, as they were counted last.
+    var countedTypes = TypeMask()
+    let kind: DiscoveryMetrics.StreamKind
 
-    fileprivate init(_ id: GRPCCallID, _ connection: ServerConnection, now: Instant) {
+    fileprivate init(_ id: GRPCCallID, _ connection: ServerConnection, isDelta: Bool, now: Instant) {
         self.id = id
         self.connection = connection
         openedAt = now
+        kind = DiscoveryMetrics.StreamKind(isDelta: isDelta, transport: connection.origin.transport)
     }
 
     /// The machine for what the client called.
@@ -42,12 +47,26 @@ class DiscoveryCall {
     var nextDeadline: Instant? { nil }
     fileprivate var status: StreamStatus { preconditionFailure("a variant says what its status is") }
 
-    func noteSent(_ type: ResourceType, at now: Instant) { sentAt[type.order] = now }
+    fileprivate var subscribedTypes: [ResourceType] { [] }
+    fileprivate var holdings: [TypeHoldings] { [] }
+
+    /// The types that the stream is subscribed to now.
+    var typeMask: TypeMask { subscribedTypes.reduce(into: TypeMask()) { $0.insert($1) } }
+
+    func noteSent(_ type: ResourceType, at now: Instant) { times[type.order].sentAt = now }
+
+    /// - Returns: how long the client took; nil if nothing was sent.
+    func noteAnswered(_ type: ResourceType, at now: Instant) -> Duration? {
+        times[type.order].answeredAt = now
+        return times[type.order].sentAt?.duration(to: now)
+    }
 
     func report(now: Instant) -> DiscoveryServer.StreamReport {
-        DiscoveryServer.StreamReport(
-            node: node, status: status, origin: connection?.origin, age: openedAt.duration(to: now),
-            now: now)
+        let status = status
+        let times = status.types.map { ($0.type, self.times[$0.type.order]) }
+        return DiscoveryServer.StreamReport(
+            node: node, status: status, holdings: holdings, times: Dictionary(times) { first, _ in first },
+            origin: connection?.origin, age: openedAt.duration(to: now), now: now)
     }
 }
 
@@ -56,7 +75,7 @@ private final class DeltaCall: DiscoveryCall {
 
     init(_ stream: DeltaStream, _ id: GRPCCallID, _ connection: ServerConnection, now: Instant) {
         self.stream = stream
-        super.init(id, connection, now: now)
+        super.init(id, connection, isDelta: true, now: now)
     }
 
     override func receive(_ message: UnsafeRawBufferPointer, now: Instant) throws(ProtobufError) -> [StreamAction] {
@@ -67,6 +86,8 @@ private final class DeltaCall: DiscoveryCall {
     override func tick(now: Instant) -> [StreamAction] { stream.tick(now: now) }
     override var nextDeadline: Instant? { stream.nextDeadline }
     override var status: StreamStatus { stream.status(in: place?.view) }
+    override var subscribedTypes: [ResourceType] { stream.subscribedTypes }
+    override var holdings: [TypeHoldings] { stream.holdings }
 }
 
 private final class StateOfTheWorldCall: DiscoveryCall {
@@ -74,7 +95,7 @@ private final class StateOfTheWorldCall: DiscoveryCall {
 
     init(_ stream: StateOfTheWorldStream, _ id: GRPCCallID, _ connection: ServerConnection, now: Instant) {
         self.stream = stream
-        super.init(id, connection, now: now)
+        super.init(id, connection, isDelta: false, now: now)
     }
 
     override func receive(_ message: UnsafeRawBufferPointer, now: Instant) throws(ProtobufError) -> [StreamAction] {
@@ -85,4 +106,6 @@ private final class StateOfTheWorldCall: DiscoveryCall {
     override func tick(now: Instant) -> [StreamAction] { stream.tick(now: now) }
     override var nextDeadline: Instant? { stream.nextDeadline }
     override var status: StreamStatus { stream.status(in: place?.view) }
+    override var subscribedTypes: [ResourceType] { stream.subscribedTypes }
+    override var holdings: [TypeHoldings] { stream.holdings }
 }

@@ -74,6 +74,13 @@ final class DiscoveryLoop {
         }
     }
 
+    /// Brings the metrics of the loop itself up to date, now and every second.
+    func countRegularly(_ loop: EventLoop<ServerConnection>, since old: LoopStatistics = LoopStatistics()) {
+        let new = loop.statistics
+        metrics.count(new, since: old)
+        loop.schedule(after: .seconds(1)) { [self] loop in countRegularly(loop, since: new) }
+    }
+
     /// Every stream as it stands, in no order.
     func report(now: Instant) -> [DiscoveryServer.StreamReport] {
         streams.values.joined().map { $0.report(now: now) }

@@ -21,6 +21,9 @@ struct DiscoveryMethod: Sendable {
     /// What gRPC must know of the methods.
     static let all = byPath.keys.sorted().map { GRPCMethod($0, clientStreams: true, serverStreams: true) }
 
+    /// Full names of the xDS services, sorted.
+    static let services = Set(byPath.keys.map { String($0.dropFirst().prefix { $0 != "/" }) }).sorted()
+
     private static let byPath: [String: DiscoveryMethod] = {
         var methods: [String: DiscoveryMethod] = [
             AggregatedDiscoveryService.streamAggregatedResources: DiscoveryMethod(.aggregated, isDelta: false),

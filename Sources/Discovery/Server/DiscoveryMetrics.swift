@@ -1,4 +1,6 @@
+import HTTP2
 import Metrics
+import Reactor
 import XDS
 
 /// What the server counts, through swift-metrics: whatever backend the program has bootstrapped gets it.
@@ -10,7 +12,23 @@ final class DiscoveryMetrics: Sendable {
     let streamsOpened = Counter(label: "martinet_xds_streams_opened_total")
     let streamsRefused = Counter(label: "martinet_xds_streams_refused_total")
     let bytesSent = Counter(label: "martinet_xds_bytes_sent_total")
-    let connectionsFailed = Counter(label: "martinet_connections_failed_total")
+    let snapshots = Counter(label: "martinet_xds_snapshots_total")
+    private let streams: [StreamKind: Meter]
+    let connections = Meter(label: "martinet_connections")
+    let connectionsAccepted = Counter(label: "martinet_connections_accepted_total")
+    let bytesReceived = Counter(label: "martinet_received_bytes_total")
+    let bytesWritten = Counter(label: "martinet_written_bytes_total")
+    let bytesBlocked = Meter(label: "martinet_blocked_output_bytes")
+    private let refusedForConnections = Counter(
+        label: "martinet_connections_refused_total", dimensions: [("limit", "connections")])
+    private let refusedForDescriptors = Counter(
+        label: "martinet_connections_refused_total", dimensions: [("limit", "descriptors")])
+
+    /// What streams are counted by.
+    struct StreamKind: Hashable, Sendable {
+        var isDelta: Bool
+        var transport: CallOrigin.Transport
+    }
 
     struct TypeMetrics: Sendable {
         let pushes: Counter
@@ -18,6 +36,7 @@ final class DiscoveryMetrics: Sendable {
         let resourcesRemoved: Counter
         let nacks: Counter
         let forced: Counter
+        let subscriptions: Meter
 
         init(_ type: ResourceType) {
             let dimensions = [("type", type.shortName)]
@@ -26,11 +45,61 @@ final class DiscoveryMetrics: Sendable {
             resourcesRemoved = Counter(label: "martinet_xds_resources_removed_total", dimensions: dimensions)
             nacks = Counter(label: "martinet_xds_nacks_total", dimensions: dimensions)
             forced = Counter(label: "martinet_xds_order_forced_total", dimensions: dimensions)
+            subscriptions = Meter(label: "martinet_xds_subscriptions", dimensions: dimensions)
         }
     }
 
     init() {
         types = ResourceType.all.map(TypeMetrics.init)
+        var streams: [StreamKind: Meter] = [:]
+        for transport in CallOrigin.Transport.allCases {
+            for isDelta in [true, false] {
+                streams[StreamKind(isDelta: isDelta, transport: transport)] = Meter(
+                    label: "martinet_xds_streams",
+                    dimensions: [("variant", isDelta ? "delta" : "sotw"), ("transport", transport.rawValue)])
+            }
+        }
+        self.streams = streams
+    }
+
+    func streamOpened(_ kind: StreamKind) {
+        streamsOpened.increment()
+        streams[kind]?.increment()
+    }
+
+    func streamEnded(_ kind: StreamKind) { streams[kind]?.decrement() }
+
+    /// A stream subscribes to other types than before.
+    func subscriptionsChanged(from old: TypeMask, to new: TypeMask) {
+        guard old != new else { return }
+        for type in ResourceType.all where old.contains(type) != new.contains(type) {
+            if new.contains(type) {
+                self[type].subscriptions.increment()
+            } else {
+                self[type].subscriptions.decrement()
+            }
+        }
+    }
+
+    func connectionFailed(_ failure: HTTP2Failure) {
+        let reason =
+            switch failure {
+            case .violation: "protocol"
+            case .limit(let limit, _, _): limit.rawValue
+            case .timeout(let timeout, _): timeout.rawValue
+            }
+        Counter(label: "martinet_connections_failed_total", dimensions: [("limit", reason)]).increment()
+    }
+
+    /// Counts what a loop has done since it was looked at before.
+    func count(_ new: LoopStatistics, since old: LoopStatistics) {
+        connections.increment(by: Double(new.connections - old.connections))
+        bytesBlocked.increment(by: Double(new.bytesHeld - old.bytesHeld))
+        connectionsAccepted.increment(by: new.accepted &- old.accepted)
+        bytesReceived.increment(by: new.bytesIn &- old.bytesIn)
+        bytesWritten.increment(by: new.bytesOut &- old.bytesOut)
+        refusedForConnections.increment(by: new.refused &- old.refused)
+        refusedForDescriptors.increment(by: new.refusedForDescriptors &- old.refusedForDescriptors)
     }
 
     func sent(_ response: PreparedResponse, bytes: Int) {
@@ -42,4 +111,12 @@ final class DiscoveryMetrics: Sendable {
     }
 
     subscript(type: ResourceType) -> TypeMetrics { types[type.order] }
+}
+
+/// A set of resource types in two bytes.
+struct TypeMask: Equatable, Sendable {
+    private var bits: UInt16 = 0
+
+    mutating func insert(_ type: ResourceType) { bits |= 1 << type.order }
+    func contains(_ type: ResourceType) -> Bool { bits & 1 << type.order != 0 }
 }

@@ -30,10 +30,13 @@ public final class DiscoveryServer: Sendable {
         public var address: SocketAddress
         /// nil for plaintext.
         public var tls: TLSSource?
+        /// Bytes of one request; nil for ``GRPCLimits/messageSize`` of the configuration.
+        public var messageSize: Int?
 
-        public init(_ address: SocketAddress, tls: TLSSource? = nil) {
+        public init(_ address: SocketAddress, tls: TLSSource? = nil, messageSize: Int? = nil) {
             self.address = address
             self.tls = tls
+            self.messageSize = messageSize
         }
     }
 
@@ -41,16 +44,31 @@ public final class DiscoveryServer: Sendable {
     public struct StreamReport: Sendable {
         public var node: Node
         public var status: StreamStatus
+        /// By type.
+        public var holdings: [TypeHoldings]
+        /// Of the types in ``status``.
+        public var times: [ResourceType: TypeTimes]
         public var origin: CallOrigin?
         public var age: Duration
         /// When the report was made, on the clock of the instants in it.
         public var now: Instant
     }
 
+    /// When one type of a stream had its last response and its last answer.
+    public struct TypeTimes: Sendable {
+        /// nil: nothing was sent.
+        public var sentAt: Instant?
+        /// The last ACK or NACK; nil: none came.
+        public var answeredAt: Instant?
+    }
+
     private let cache: SnapshotCache
     private let group: EventLoopGroup<ServerConnection>
     private let loops: [LoopHandle]
     private let observer: SnapshotCache.ObserverToken
+
+    /// Full names of the xDS services that every server offers, sorted.
+    public static var servedServices: [String] { DiscoveryMethod.services }
 
     /// Listens, and serves on threads of its own until ``drain(grace:)`` or ``stop()``.
     /// - Parameters:
@@ -74,6 +92,7 @@ public final class DiscoveryServer: Sendable {
                 if listener.address.isUnix && number > 0 { continue }
                 try loop.serve(listener, home, configuration)
             }
+            home.countRegularly(loop)
             let handle = LoopHandle(loop.mailbox, cache, OnLoop(home))
             handles.withLock { $0.append(handle) }
         }
@@ -81,6 +100,7 @@ public final class DiscoveryServer: Sendable {
         let loops = handles.withLock { $0 }
         self.loops = loops
         observer = cache.addObserver { view in
+            metrics.snapshots.increment()
             let now = Loop.readClock()
             for loop in loops { loop.viewChanged(view, at: now) }
         }
@@ -197,8 +217,11 @@ extension EventLoop<ServerConnection> {
         var options = ListenOptions()
         options.mostConnections = configuration.connectionsPerLoop
         options.reusePort = configuration.loops > 1 && !listener.address.isUnix
-        try listen(listener.address, options: options, tls: listener.tls) { loop, id, peer in
-            ServerConnection(home, id: id, isSecure: listener.tls != nil, peer: peer, now: loop.now)
+        var limits = configuration.grpc
+        limits.messageSize = listener.messageSize ?? limits.messageSize
+        try listen(listener.address, options: options, tls: listener.tls) { [limits] loop, id, peer in
+            ServerConnection(
+                home, id: id, isSecure: listener.tls != nil, peer: peer, limits: limits, now: loop.now)
         }
     }
 }

@@ -16,13 +16,17 @@ final class ServerConnection: ConnectionHandler {
     private let grpc: GRPCServerConnection
     private var discoveryCalls: [DiscoveryCall] = []
     private var serviceCalls: [GRPCCallID: any ServiceCallHandler] = [:]
+    /// Those of ``serviceCalls`` that go on until someone ends them.
+    private var streamingCalls: Set<GRPCCallID> = []
     private var timer: (id: TimerID, deadline: Instant)?
 
-    init(_ home: DiscoveryLoop, id: ConnectionID, isSecure: Bool, peer: Peer, now: Instant) {
+    init(
+        _ home: DiscoveryLoop, id: ConnectionID, isSecure: Bool, peer: Peer, limits: GRPCLimits, now: Instant
+    ) {
         self.home = home
         self.id = id
         origin = CallOrigin(peer, isSecure: isSecure)
-        grpc = GRPCServerConnection(methods: home.methods, limits: home.configuration.grpc, now: now)
+        grpc = GRPCServerConnection(methods: home.methods, limits: limits, now: now)
     }
 
     // MARK: What the loop tells
@@ -57,10 +61,11 @@ final class ServerConnection: ConnectionHandler {
     }
 
     func closed(_ reason: CloseReason, loop: Loop, id: ConnectionID) {
-        for call in discoveryCalls { home.leave(call) }
+        for call in discoveryCalls { forget(call) }
         for handler in serviceCalls.values { handler.ended() }
         discoveryCalls = []
         serviceCalls = [:]
+        streamingCalls = []
         switch reason {
         case .finished, .requested, .loopStopped: break
         default:
@@ -87,8 +92,12 @@ final class ServerConnection: ConnectionHandler {
         flush(loop)
     }
 
+    /// Says goodbye. Streams end at once, so that their clients go elsewhere; unary calls under way finish.
     func drain(loop: Loop, id: ConnectionID) {
         grpc.drain(now: loop.now)
+        let goodbye = GRPCStatus(.unavailable, "the server is going away; connect again")
+        for call in discoveryCalls { grpc.finish(call.id, goodbye) }
+        for call in streamingCalls.sorted() { grpc.finish(call, goodbye) }
         flush(loop)
     }
 
@@ -121,21 +130,24 @@ final class ServerConnection: ConnectionHandler {
         case .peerDrains: break
         case .ended(let call, _):
             serviceCalls.removeValue(forKey: call)?.ended()
+            streamingCalls.remove(call)
             end(call)
         case .connectionFailed(let failure):
-            home.metrics.connectionsFailed.increment()
+            home.metrics.connectionFailed(failure)
             home.logger.warning("connection failed", metadata: ["peer": "\(origin.peer)", "reason": "\(failure)"])
         }
     }
 
     private func open(_ call: GRPCCallID, _ request: GRPCRequest, _ loop: Loop) {
         if let method = DiscoveryMethod(path: request.method.path) {
-            discoveryCalls.append(
-                DiscoveryCall.make(method, id: call, on: self, limits: home.configuration.streams, now: loop.now))
-            home.metrics.streamsOpened.increment()
+            let stream = DiscoveryCall.make(
+                method, id: call, on: self, limits: home.configuration.streams, now: loop.now)
+            discoveryCalls.append(stream)
+            home.metrics.streamOpened(stream.kind)
         } else if let service = home.services[request.method.path] {
             let handle = ServiceCall(loop.mailbox, connection: id, call: call, request: request, origin: origin)
             serviceCalls[call] = service.open(handle)
+            if request.method.serverStreams { streamingCalls.insert(call) }
         }
     }
 
@@ -146,6 +158,7 @@ final class ServerConnection: ConnectionHandler {
         }
         do throws(ProtobufError) {
             perform(try call.receive(message, now: loop.now), of: call, loop)
+            countTypes(of: call, call.typeMask)
         } catch {
             fail(call, GRPCStatus(.invalidArgument, "malformed request: \(error); \(error.hint)"))
         }
@@ -153,7 +166,20 @@ final class ServerConnection: ConnectionHandler {
 
     private func end(_ id: GRPCCallID) {
         guard let index = discoveryCalls.firstIndex(where: { $0.id == id }) else { return }
-        home.leave(discoveryCalls.remove(at: index))
+        forget(discoveryCalls.remove(at: index))
+    }
+
+    private func forget(_ call: DiscoveryCall) {
+        home.leave(call)
+        countTypes(of: call, TypeMask())
+        home.metrics.streamEnded(call.kind)
+    }
+
+    private func countTypes(of call: DiscoveryCall, _ types: TypeMask) {
+        // A stream that has ended meanwhile was counted out.
+        guard types == TypeMask() || discoveryCalls.contains(where: { $0 === call }) else { return }
+        home.metrics.subscriptionsChanged(from: call.countedTypes, to: types)
+        call.countedTypes = types
     }
 
     private func fail(_ call: DiscoveryCall, _ status: GRPCStatus) {
@@ -173,9 +199,11 @@ final class ServerConnection: ConnectionHandler {
             case .send(let response): send(response, on: call, loop)
             case .opened(let node): assign(call, node, loop)
             case .acknowledged(let type, _, _):
-                home.metrics.acknowledgeLatency.recordNanoseconds(
-                    call.sentAt[type.order].duration(to: loop.now).nanoseconds)
+                if let latency = call.noteAnswered(type, at: loop.now) {
+                    home.metrics.acknowledgeLatency.recordNanoseconds(latency.nanoseconds)
+                }
             case .rejected(let type, let version, _, let detail):
+                _ = call.noteAnswered(type, at: loop.now)
                 home.metrics[type].nacks.increment()
                 log(.error, "rejected", call, ["type": "\(type)", "version": "\(version)", "detail": "\(detail.message)"])
             case .ignoredStale(let type, let nonce, let detail):

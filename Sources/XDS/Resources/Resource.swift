@@ -2,6 +2,7 @@
 /// place. Immutable, and shared by identity between sets, snapshots and responses.
 /// Source: envoy.service.discovery.v3.Resource, ResourceError.
 public final class Resource: Sendable {
+    /// Decides the type URL on the wire.
     public let type: ResourceType
     /// The canonical name, for example `xdstp://…` or `outbound|80||web.shop.svc.cluster.local`.
     public let name: String
@@ -88,9 +89,12 @@ public final class Resource: Sendable {
 
 /// A resource by its type and name.
 public struct ResourceReference: Hashable, Sendable {
+    /// The type of the resource that is referred to.
     public var type: ResourceType
+    /// Its canonical name.
     public var name: String
 
+    /// A reference to the resource of this type and name.
     public init(_ type: ResourceType, _ name: String) {
         self.type = type
         self.name = name
@@ -108,6 +112,7 @@ public enum PublishError: Error, Hashable, Sendable {
 }
 
 extension PublishError: CustomStringConvertible {
+    /// What is wrong, where, and the mend.
     public var description: String {
         switch self {
         case .duplicateName(let type, let name, let first, let second):

@@ -4,6 +4,7 @@ import Synchronization
 /// The resources of one type at one moment: immutable, and shared by every stream that was sent them. A set made
 /// from another by a change shares all but the change with it, and knows the names that differ.
 public final class ResourceSet: Sendable {
+    /// The type of every resource in the set.
     public let type: ResourceType
     /// The version that the publisher gave; nil takes the hash of the content.
     public let label: String?
@@ -48,6 +49,7 @@ public final class ResourceSet: Sendable {
     static func empty(_ type: ResourceType) -> ResourceSet { emptySets[type.order] }
     private static let emptySets = ResourceType.all.map { ResourceSet(SetDraft(type: $0), label: nil) }
 
+    /// How many resources there are, error entries included.
     public var count: Int { resources.count }
     /// The version that responses carry: the label, or 32 hexadecimal digits of the content's hash.
     public var version: String { label ?? digest.hex }

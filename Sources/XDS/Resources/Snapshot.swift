@@ -29,6 +29,7 @@ public final class Snapshot: Sendable {
         self.init(sets: try Self.sets(from: .empty, setting: resources, removing: [], labels: labels))
     }
 
+    /// The resources of one type; an empty set for a type that was not published.
     public subscript(type: ResourceType) -> ResourceSet { sets[type.order] }
 
     /// This snapshot with some resources set and others removed; the work grows with the change alone.
@@ -43,6 +44,15 @@ public final class Snapshot: Sendable {
         let changed = try Self.sets(from: self, setting: setting, removing: removing, labels: labels)
         if zip(changed, sets).allSatisfy({ $0 === $1 }) { return self }
         return Snapshot(sets: changed)
+    }
+
+    /// This snapshot with the sets of some types taken from another, shared by identity: what many views show alike is
+    /// then compared and encoded once for all of them. Show it by ``SnapshotCache/adopt(_:as:)``.
+    /// - Returns: this very snapshot when it has these sets already.
+    public func taking(_ types: some Sequence<ResourceType>, from other: Snapshot) -> Snapshot {
+        var taken = sets
+        for type in types { taken[type.order] = other.sets[type.order] }
+        return zip(taken, sets).allSatisfy { $0 === $1 } ? self : Snapshot(sets: taken)
     }
 
     /// A snapshot with this one's content that shares what it can with `older`, and knows what differs.

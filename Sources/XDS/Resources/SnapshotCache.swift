@@ -2,11 +2,16 @@ import Synchronization
 
 /// The name of a view: a class of proxies that see the same configuration.
 public struct ViewName: Hashable, Comparable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+    /// The name as people write it.
     public var text: String
 
+    /// The view of this name.
     public init(_ text: String) { self.text = text }
+    /// The view of this name.
     public init(stringLiteral text: String) { self.text = text }
+    /// The name.
     public var description: String { text }
+    /// By name.
     public static func < (left: ViewName, right: ViewName) -> Bool { left.text < right.text }
 }
 
@@ -40,6 +45,7 @@ public final class SnapshotCache: Sendable {
         self.assignment = assignment
     }
 
+    /// The view that the assignment gives a node.
     public func view(of node: Node) -> ViewName { assignment(node) }
 
     /// - Returns: nil when nothing was published to the view yet.
@@ -60,11 +66,23 @@ public final class SnapshotCache: Sendable {
     }
 
     /// Replaces all that a view shows by a snapshot made elsewhere. Several views may show one snapshot.
+    /// - Throws: ``PublishError``; then the view shows what it showed.
     @discardableResult
     public func publish(_ snapshot: Snapshot, to view: ViewName = "default") throws(PublishError) -> Snapshot {
         try change(view) { (older) throws(PublishError) in
             guard let older else { return snapshot }
             return try snapshot.continuing(older)
+        }
+    }
+
+    /// Shows a snapshot as it is, its sets shared by identity with every other view that shows them. For who derives
+    /// it from what the view shows, or from what another view shows; a snapshot made from nothing is compared in full
+    /// with what each stream has: ``publish(_:to:)`` is cheaper then.
+    public func adopt(_ snapshot: Snapshot, as view: ViewName) {
+        do {
+            _ = try change(view) { (_) throws(PublishError) in snapshot }
+        } catch {
+            preconditionFailure("nothing is checked here: \(error)")
         }
     }
 
@@ -86,6 +104,7 @@ public final class SnapshotCache: Sendable {
         state.withLock { _ = $0.snapshots.removeValue(forKey: view) }
     }
 
+    /// Calls back after each change of any view, until the token is given to ``removeObserver(_:)``.
     public func addObserver(_ observer: @escaping Observer) -> ObserverToken {
         state.withLock { state in
             state.lastObserver += 1
@@ -94,6 +113,7 @@ public final class SnapshotCache: Sendable {
         }
     }
 
+    /// Ends the calls that ``addObserver(_:)`` began; one that is under way may still arrive.
     public func removeObserver(_ token: ObserverToken) {
         state.withLock { _ = $0.observers.removeValue(forKey: token.number) }
     }

@@ -7,7 +7,8 @@ extension StreamCore {
             guard let claim = states[index].claim, let subscription = states[index].subscription else { continue }
             states[index].claim = nil
             // What was owed before: endpoints of clusters that were sent before the endpoints were subscribed to.
-            let due = subscription.isWildcard
+            let due =
+                subscription.isWildcard
                 ? states[index].owed.names : states[index].owed.names.filter(subscription.contains)
             let current = snapshot[states[index].type]
             if form == .delta {

@@ -6,6 +6,9 @@ import Time
 public struct DeltaStream: Sendable {
     var core: StreamCore
 
+    /// - Parameters:
+    ///   - service: the service that the client called.
+    ///   - limits: what the client may make this stream hold, and how long order is kept.
     public init(service: DiscoveryService = .aggregated, limits: StreamLimits = StreamLimits()) {
         core = StreamCore(service: service, form: .delta, limits: limits)
     }

@@ -9,9 +9,15 @@ extension StreamCore {
             var key = states[index].key(form, from: held)
         else { return false }
         states[index].heartbeatAt = .never
-        key.owed = Owed()
+        let type = states[index].type
+        let refused = states[index].rejection
+        // A full list would bring back what the client refused.
+        if form != .delta && type.listsEverything && refused != nil { return false }
+        // Without a body it is a heartbeat only for what the client holds, at the version that it knows.
+        key.owed = Owed(names: refused?.unresolved ?? [])
         key.announcesVersion = false
-        key.isHeartbeat = true
+        key.isTainted = false
+        key.heartbeatVersion = form == .delta ? held.version : states[index].acknowledgedVersion
         let beat = held.transition(
             from: held, heldDigest: states[index].digest, key, after: states[index].lastNonce)
         guard let response = beat.response else { return false }

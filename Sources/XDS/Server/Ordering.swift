@@ -24,12 +24,14 @@ extension StreamCore {
     var nextDeadline: Instant? {
         var earliest = Instant.never
         for state in states where state.isReady {
+            if state.additionsWaitSince != .never {
+                // Whatever else is due waits behind the response that waits.
+                earliest = min(earliest, state.additionsWaitSince.advanced(by: limits.additionWait))
+                continue
+            }
             if state.removalsWaitSince != .never {
                 let wait = state.flags.contains(.isReconnecting) ? limits.reconnectWait : limits.removalWait
                 earliest = min(earliest, state.removalsWaitSince.advanced(by: wait))
-            }
-            if state.additionsWaitSince != .never {
-                earliest = min(earliest, state.additionsWaitSince.advanced(by: limits.additionWait))
             }
             earliest = min(earliest, state.heartbeatAt)
         }
@@ -51,34 +53,42 @@ extension StreamCore {
         states[index].additionsWaitSince = .never
     }
 
-    /// A client may have refused a response as a whole for one resource. Once a resource of it is replaced or goes,
-    /// the others are sent again with it; until then nothing of it is.
+    /// A client may have refused a response as a whole for one resource in it. Once those that its words name are
+    /// replaced or gone, the others come again; until then nothing of the response does.
     private mutating func repeatDoubtful(_ index: Int, _ current: ResourceSet) {
         guard let rejection = states[index].rejection, !rejection.unresolved.isEmpty, let held = states[index].held,
-            held !== current
+            held !== current, let subscription = states[index].subscription
         else { return }
         let difference = current.difference(from: held)
-        guard rejection.unresolved.contains(where: {
+        var record = rejection.clearing {
             difference.changed.containsSorted($0) || difference.removed.containsSorted($0)
-        }) else { return }
-        let left = rejection.resolving { current.resource(named: $0) == nil }
+        }
+        if record.suspects.isEmpty && !rejection.suspects.isEmpty {
+            let others = record.unresolved.filter { current.resource(named: $0) != nil }
+            states[index].owed.insert(subscription.isWildcard ? others : others.filter(subscription.contains))
+        }
         if form != .delta {
             // State of the world has no message for what is gone: no ACK would ever resolve it.
-            states[index].rejection = left
+            guard let left = record.resolving({ current.resource(named: $0) == nil }) else {
+                states[index].rejection = nil
+                return
+            }
+            record = left
         }
-        let unresolved = left?.unresolved ?? []
-        guard let subscription = states[index].subscription else { return }
-        states[index].owed.insert(subscription.isWildcard ? unresolved : unresolved.filter(subscription.contains))
+        states[index].rejection = record
     }
 
     private func transition(_ index: Int, to target: ResourceSet) -> Transition? {
-        let state = states[index]
-        guard let key = state.key(form, from: state.held) else { return nil }
-        return target.transition(from: state.held, heldDigest: state.digest, key, after: state.lastNonce)
+        let held = states[index].held
+        guard let key = states[index].key(form, from: held) else { return nil }
+        return target.transition(
+            from: held, heldDigest: states[index].digest, key, after: states[index].lastNonce)
     }
 
     private mutating func refreshDigest(_ index: Int) {
-        guard states[index].flags.contains(.digestIsStale), let subscription = states[index].subscription else { return }
+        guard states[index].flags.contains(.digestIsStale), let subscription = states[index].subscription else {
+            return
+        }
         states[index].flags.remove(.digestIsStale)
         if form == .delta { return }
         states[index].digest = states[index].held?.subsetDigest(of: subscription) ?? .zero
@@ -91,6 +101,8 @@ extension StreamCore {
         if states[index].held === current, states[index].owed.isEmpty,
             !states[index].flags.contains(.announcesVersion)
         {
+            states[index].removalsWaitSince = .never
+            states[index].additionsWaitSince = .never
             return sendHeartbeat(index, now)
         }
         guard var step = transition(index, to: current) else { return false }
@@ -136,9 +148,9 @@ extension StreamCore {
         states[index].inFlight = response
         states[index].target = target
         states[index].lastNonce = response.nonceNumber
-        states[index].sentVersion = response.version
         states[index].sentAt = now
         if !response.isHeartbeat {
+            states[index].sentVersion = response.version
             states[index].owed = Owed()
             states[index].flags.remove(.announcesVersion)
             states[index].additionsWaitSince = .never

@@ -16,7 +16,9 @@ public enum ResponseForm: Hashable, Sendable {
 /// One response, ready to be encoded. Shared by all the streams that need the same, bytes and nonce included.
 /// Source: envoy.service.discovery.v3.DiscoveryResponse, DeltaDiscoveryResponse.
 public final class PreparedResponse: Sendable {
+    /// `type_url`.
     public let type: ResourceType
+    /// Which message, and how resources are packed in it.
     public let form: ResponseForm
     /// `version_info`, or `system_version_info`.
     public let version: String

@@ -4,9 +4,11 @@ import Time
 public struct TypeStatus: Hashable, Sendable {
     /// A NACK that stands: the client runs something else than it was sent.
     public struct Rejection: Hashable, Sendable {
+        /// The version of the refused response.
         public var version: String
         /// The client's words, cut to ``StreamLimits/errorDetailBytes``.
         public var detail: ErrorDetail
+        /// When the NACK came.
         public var at: Instant
     }
 
@@ -22,16 +24,22 @@ public struct TypeStatus: Hashable, Sendable {
         case rejected
     }
 
+    /// Which type this is about.
     public var type: ResourceType
+    /// Whether the client takes everything of the type.
     public var isWildcard: Bool
+    /// How many names the client subscribed to.
     public var nameCount: Int
     /// nil: nothing was sent, and no version was confirmed on reconnect.
     public var sentVersion: String?
+    /// The version that the client last accepted; nil: none on this stream.
     public var acknowledgedVersion: String?
+    /// nil: the client refused nothing that still stands.
     public var rejection: Rejection?
     /// Since when a response waits for its ACK or NACK.
     public var pendingSince: Instant?
 
+    /// The facts in one word; a NACK goes before all else.
     public var state: State {
         if rejection != nil { return .rejected }
         if pendingSince != nil { return .pending }
@@ -41,11 +49,15 @@ public struct TypeStatus: Hashable, Sendable {
 
 /// One stream, as an operator sees it.
 public struct StreamStatus: Hashable, Sendable {
+    /// The node's id; empty before the first request.
     public var node: String
+    /// The view that the owner found for the node.
     public var view: ViewName?
+    /// Whether the client speaks the incremental variant.
     public var isDelta: Bool
+    /// The service that the client called.
     public var service: DiscoveryService
-    /// By type.
+    /// The types subscribed to, in the order of ``ResourceType/all``.
     public var types: [TypeStatus]
     /// nil: connected.
     public var closedAt: Instant?
@@ -55,11 +67,15 @@ public struct StreamStatus: Hashable, Sendable {
 public struct StatusTable: Sendable {
     /// The owner's number for a stream; never used twice.
     public struct StreamID: Hashable, Comparable, Sendable {
+        /// The number that the owner gave.
         public var number: UInt64
+        /// The stream of this number.
         public init(_ number: UInt64) { self.number = number }
+        /// By number.
         public static func < (left: StreamID, right: StreamID) -> Bool { left.number < right.number }
     }
 
+    /// How many streams that ended are shown.
     public let closedLimit: Int
     private var connected: [StreamID: StreamStatus] = [:]
     private var closed: [(id: StreamID, status: StreamStatus)] = []
@@ -83,6 +99,7 @@ public struct StatusTable: Sendable {
         if closed.count > 2 * closedLimit { closed.removeFirst(closed.count - closedLimit) }
     }
 
+    /// How many streams are connected.
     public var connectedCount: Int { connected.count }
 
     /// The connected streams, by node and then by number.
@@ -119,12 +136,23 @@ extension TypeState {
     }
 }
 
+extension StreamCore {
+    /// The types that the client has asked for, whether or not it holds names of them now.
+    var subscribedTypes: [ResourceType] { states.filter { $0.subscription != nil }.map(\.type) }
+}
+
 extension DeltaStream {
+    /// The types that the client has asked for. Cheaper than ``status(in:)``.
+    public var subscribedTypes: [ResourceType] { core.subscribedTypes }
+
     /// - Parameter view: the view that the owner found for the node.
     public func status(in view: ViewName?) -> StreamStatus { core.status(in: view) }
 }
 
 extension StateOfTheWorldStream {
+    /// The types that the client has asked for. Cheaper than ``status(in:)``.
+    public var subscribedTypes: [ResourceType] { core.subscribedTypes }
+
     /// - Parameter view: the view that the owner found for the node.
     public func status(in view: ViewName?) -> StreamStatus { core.status(in: view) }
 }

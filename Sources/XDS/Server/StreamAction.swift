@@ -22,15 +22,20 @@ public enum StreamAction: Sendable {
 
 /// Why a stream is ended, as a gRPC status.
 public struct StreamError: Error, Hashable, Sendable {
+    /// The gRPC status codes that a stream may end with.
     public enum Code: Int32, Sendable {
+        /// The request breaks the protocol.
         case invalidArgument = 3
+        /// The client asks for more than ``StreamLimits`` allows.
         case resourceExhausted = 8
     }
 
+    /// The status code.
     public var code: Code
     /// What is wrong, where, and the mend.
     public var message: String
 
+    /// An error with a code and words for the client.
     public init(_ code: Code, _ message: String) {
         self.code = code
         self.message = message
@@ -60,5 +65,6 @@ public struct StreamLimits: Hashable, Sendable {
     /// How long listeners and routes wait for the clusters and endpoints before them, while those wait for an ACK.
     public var additionWait: Duration = .seconds(5)
 
+    /// The limits of a server that nobody has tuned.
     public init() {}
 }

@@ -162,13 +162,20 @@ struct StreamCore: Sendable {
         states[index].digest = response.digest
         if let detail {
             let cut = ErrorDetail(code: detail.code, message: detail.message.cut(toBytes: limits.errorDetailBytes))
-            let names = form != .delta && type.listsEverything ? [] : response.resources.map(\.name)
-            let earlier = states[index].rejection?.unresolved ?? []
+            // What was unsubscribed from meanwhile is not missed; in a full-state type the next ACK is for all.
+            let missed =
+                form != .delta && type.listsEverything
+                ? [] : response.resources.filter { states[index].subscription?.covers($0) ?? false }
+            let names = missed.map(\.name)
+            let earlier = states[index].rejection
+            let suspects = RejectionRecord.names(names, mentionedIn: cut.message)
             states[index].rejection = RejectionRecord(
-                version: response.version, detail: cut, at: now, unresolved: names.mergedSorted(with: earlier))
+                version: response.version, detail: cut, at: now,
+                unresolved: names.mergedSorted(with: earlier?.unresolved ?? []),
+                suspects: suspects.mergedSorted(with: earlier?.suspects ?? []))
             actions.append(.rejected(type, version: response.version, nonce: nonce, detail: cut))
         } else {
-            states[index].acknowledgedVersion = response.version
+            if !response.isHeartbeat { states[index].acknowledgedVersion = response.version }
             if let rejection = states[index].rejection, !response.isHeartbeat {
                 let resent = response.resources.map(\.name).mergedSorted(with: response.removedNames)
                 states[index].rejection = rejection.resolving(resent.containsSorted)

@@ -116,7 +116,9 @@ extension [String] {
         result.reserveCapacity(count + other.count)
         var (mine, theirs) = (0, 0)
         while mine < count && theirs < other.count {
-            if self[mine] == other[theirs] { theirs += 1 } else if self[mine] < other[theirs] {
+            if self[mine] == other[theirs] {
+                theirs += 1
+            } else if self[mine] < other[theirs] {
                 result.append(self[mine])
                 mine += 1
             } else {

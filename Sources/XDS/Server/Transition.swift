@@ -21,12 +21,13 @@ struct TransitionKey: Hashable, Sendable {
     var announcesVersion: Bool
     /// A NACK stands: the version must not prove on reconnect that the client has all of the subset.
     var isTainted: Bool
-    var isHeartbeat: Bool
+    /// Set in a heartbeat: the version that the client holds. ``owed`` are then the names to leave out.
+    var heartbeatVersion: String?
 
     static func == (left: TransitionKey, right: TransitionKey) -> Bool {
         left.heldID == right.heldID && left.subscription === right.subscription && left.form == right.form
             && left.announcesVersion == right.announcesVersion && left.isTainted == right.isTainted
-            && left.isHeartbeat == right.isHeartbeat
+            && left.heartbeatVersion == right.heartbeatVersion
             && left.owed == right.owed
     }
 
@@ -64,7 +65,7 @@ extension ResourceSet {
             var step = TransitionDraft(
                 target: self, held: held, difference: difference, key: key, heldDigest: heldDigest,
                 everything: memos.sortedResources ?? [])
-            let transition = key.isHeartbeat ? step.heartbeat() : step.finish()
+            let transition = key.heartbeatVersion == nil ? step.finish() : step.heartbeat()
             memos.transitions.insert(transition, for: key, weight: transition.response?.weight ?? 64)
             return transition
         }
@@ -137,7 +138,8 @@ struct TransitionDraft {
         let isNeeded: Bool
         var listed = changed
         if key.form == .delta || !target.type.listsEverything {
-            isNeeded = !sending.isEmpty || key.owed.wildcard || key.announcesVersion
+            isNeeded =
+                !sending.isEmpty || key.owed.wildcard || key.announcesVersion
                 || (key.form == .delta && !removed.isEmpty)
         } else {
             isNeeded = !sending.isEmpty || !key.owed.isEmpty || removedCount > 0 || key.announcesVersion
@@ -156,15 +158,15 @@ struct TransitionDraft {
 
     /// Renews the time to live of what the client holds.
     mutating func heartbeat() -> Transition {
-        digest = heldDigest
-        let expiring = target.expiring.keys.sorted().compactMap { target.resources[$0] }
-            .filter { subscription.covers($0) }
-        var transition = Transition(removedCount: 0, addsNames: false, digest: digest)
-        if expiring.isEmpty { return transition }
+        let expiring = target.expiring.keys.sorted().filter { !key.owed.names.containsSorted($0) }
+            .compactMap { target.resources[$0] }
+            .filter { subscription.covers($0) && $0.error == nil && !$0.isPlaceholder }
+        var transition = Transition(removedCount: 0, addsNames: false, digest: heldDigest)
+        guard !expiring.isEmpty, let version = key.heartbeatVersion else { return transition }
         let listsAll = key.form != .delta && target.type.listsEverything
         transition.response = PreparedResponse(
-            type: target.type, form: key.form, version: version,
-            resources: listsAll ? wholeSubset() : expiring, isHeartbeat: true, digest: digest)
+            type: target.type, form: key.form, version: version, resources: listsAll ? wholeSubset() : expiring,
+            isHeartbeat: true, digest: heldDigest)
         return transition
     }
 

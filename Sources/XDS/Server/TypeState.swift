@@ -58,7 +58,7 @@ struct TypeState: Sendable {
         return TransitionKey(
             heldID: held?.id ?? 0, subscription: subscription, owed: owed, form: form,
             announcesVersion: flags.contains(.announcesVersion),
-            isTainted: form != .delta && !type.listsEverything && rejection != nil, isHeartbeat: false)
+            isTainted: form != .delta && !type.listsEverything && rejection != nil)
     }
 }
 
@@ -90,19 +90,49 @@ final class RejectionRecord: Sendable {
     let at: Instant
     /// The names of the refused response that were not acknowledged since; empty where the next ACK is for all.
     let unresolved: [String]
+    /// Those of them that the client's words name, as long as they are what the client refused.
+    let suspects: [String]
 
-    init(version: String, detail: ErrorDetail, at: Instant, unresolved: [String]) {
+    init(version: String, detail: ErrorDetail, at: Instant, unresolved: [String], suspects: [String]) {
         self.version = version
         self.detail = detail
         self.at = at
         self.unresolved = unresolved
+        self.suspects = suspects
     }
 
     /// - Returns: nil when nothing of the refused response is left.
     func resolving(_ isResolved: (String) -> Bool) -> RejectionRecord? {
         let left = unresolved.filter { !isResolved($0) }
         if left.isEmpty { return nil }
-        return left.count == unresolved.count
-            ? self : RejectionRecord(version: version, detail: detail, at: at, unresolved: left)
+        if left.count == unresolved.count { return self }
+        return RejectionRecord(
+            version: version, detail: detail, at: at, unresolved: left, suspects: suspects.filter { !isResolved($0) })
+    }
+
+    /// Takes those away from the suspects that are no longer what was refused.
+    func clearing(_ isReplaced: (String) -> Bool) -> RejectionRecord {
+        let left = suspects.filter { !isReplaced($0) }
+        if left.count == suspects.count { return self }
+        return RejectionRecord(version: version, detail: detail, at: at, unresolved: unresolved, suspects: left)
+    }
+
+    /// The names that a text mentions: whole words of it, without the punctuation that follows them.
+    /// - Parameter names: in ascending order.
+    static func names(_ names: [String], mentionedIn text: String) -> [String] {
+        let words = text.split { $0.isWhitespace || "\"'`,;()[]{}<>".contains($0) }
+        var found: [String] = []
+        for word in words {
+            var candidate = word
+            while true {
+                if names.containsSorted(String(candidate)) {
+                    found.append(String(candidate))
+                    break
+                }
+                guard let last = candidate.last, ".:!?".contains(last) else { break }
+                candidate.removeLast()
+            }
+        }
+        return found.sortedUnique()
     }
 }

@@ -10,6 +10,8 @@ struct MeshModel {
     private(set) var layers: [Int: Int] = [:]
     private var failures: Set<Int> = []
     private var revision = 0
+    /// Resources are immutable: what did not change need not be hashed again.
+    private var made: [String: Resource] = [:]
 
     static let clusterNumbers = 0..<8
     static let endpointNumbers = 0..<5
@@ -20,13 +22,17 @@ struct MeshModel {
         for _ in 0..<chance.below(6) { change(&chance) }
     }
 
-    var resources: [Resource] {
+    mutating func resources() -> [Resource] {
         var all: [Resource] = []
         func add(_ type: ResourceType, _ name: String, _ body: String, ttl: Bool = false, needs: String? = nil) {
-            all.append(
-                Resource(
+            let known = made[name].flatMap { String(decoding: $0.body, as: UTF8.self) == body ? $0 : nil }
+            let resource =
+                known
+                ?? Resource(
                     type, name: name, body: Array(body.utf8), timeToLive: ttl ? .seconds(20) : nil,
-                    dependencies: needs.map { [ResourceReference(.endpoints, $0)] } ?? []))
+                    dependencies: needs.map { [ResourceReference(.endpoints, $0)] } ?? [])
+            made[name] = resource
+            all.append(resource)
         }
         for (number, cluster) in clusters.sorted(by: { $0.key < $1.key }) {
             let needs = cluster.endpoints.map { "e\($0)" }

@@ -66,7 +66,7 @@ struct ModelClient {
         opened = []
         hasSentNode = false
         limbo = [:]
-        return wants.keys.sorted().map { open($0) }
+        return wants.keys.sorted().filter { wants[$0] != Want() }.map { open($0) }
     }
 
     /// The first request for a type on this connection.
@@ -102,7 +102,10 @@ struct ModelClient {
             holds[type, default: [:]][name] = holding
         }
         for name in (errors[type] ?? [:]).keys where !new.covers(name) { errors[type]?[name] = nil }
-        guard opened.contains(type), let old else { return open(type) }
+        guard opened.contains(type), let old else {
+            // An empty first request would ask for all clusters.
+            return new == Want() ? nil : open(type)
+        }
         if !isDelta { return .stateOfTheWorld(plainRequest(type)) }
         var subscribe = new.names.subtracting(old.names).sorted()
         var unsubscribe = old.names.subtracting(new.names).sorted()
@@ -152,11 +155,18 @@ struct ModelClient {
         var listed: Set<String> = []
         for resource in response.resources {
             listed.insert(resource.name)
-            guard want.covers(resource.name) else { continue }
+            guard want.covers(resource.name) else {
+                if limbo[type]?[resource.name] != nil, !response.omitsBody(of: resource) {
+                    let body = String(decoding: resource.body, as: UTF8.self)
+                    limbo[type]?[resource.name] = Holding(version: resource.version, body: body)
+                }
+                continue
+            }
             let version = response.wrapperVersion(of: resource)
             if response.omitsBody(of: resource) {
-                let known = isDelta ? holds[type]?[resource.name]?.version == version : acceptedVersions[type] == version
-                if !known && !isPicky {
+                let known =
+                    isDelta ? holds[type]?[resource.name]?.version == version : acceptedVersions[type] == version
+                if !known {
                     complaints.append("heartbeat of \(resource.name) at a version that the client does not hold")
                 }
                 continue

@@ -44,8 +44,7 @@ final class Simulation {
     private let usesLabels: Bool
     private var published: [ResourceReference: Resource] = [:]
     private var generation = 0
-    private var queue: [(at: Instant, number: Int, event: Event)] = []
-    private var lastEvent = 0
+    private var queue = EventQueue<Event>()
     private var actionsLeft: Int
     private var isQuiet = false
     private(set) var responseCount = 0
@@ -115,46 +114,17 @@ final class Simulation {
 
     private func schedule(_ event: Event, after delay: Duration) { schedule(event, at: now.advanced(by: delay)) }
 
-    private func schedule(_ event: Event, at moment: Instant) {
-        lastEvent += 1
-        queue.append((moment, lastEvent, event))
-        var child = queue.count - 1
-        while child > 0, isEarlier(child, (child - 1) / 2) {
-            queue.swapAt(child, (child - 1) / 2)
-            child = (child - 1) / 2
-        }
-    }
-
-    private func isEarlier(_ left: Int, _ right: Int) -> Bool {
-        (queue[left].at, queue[left].number) < (queue[right].at, queue[right].number)
-    }
-
-    private func next() -> (at: Instant, number: Int, event: Event)? {
-        guard let first = queue.first else { return nil }
-        let last = queue.removeLast()
-        if queue.isEmpty { return first }
-        queue[0] = last
-        var parent = 0
-        while true {
-            var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < queue.count && isEarlier(child, least) {
-                least = child
-            }
-            if least == parent { return first }
-            queue.swapAt(parent, least)
-            parent = least
-        }
-    }
+    private func schedule(_ event: Event, at moment: Instant) { queue.insert(event, at: moment) }
 
     /// - Parameter end: nil: until the random actions are over.
     private func drain(until end: Instant?) {
-        while let first = queue.first, violations.isEmpty {
+        while let next = queue.firstMoment, violations.isEmpty {
             if let end {
-                if first.at > end { break }
+                if next > end { break }
             } else if actionsLeft == 0 {
                 break
             }
-            guard let (at, _, event) = next() else { break }
+            guard let (at, event) = queue.removeFirst() else { break }
             now = max(now, at)
             perform(event)
         }
@@ -165,7 +135,7 @@ final class Simulation {
         if trace != nil { trace?.append("\(Double(now.nanoseconds / 1_000_000) / 1000) \(line())") }
     }
 
-    private func violation(_ text: String) {
+    func violation(_ text: String) {
         note("VIOLATION \(text)")
         violations.append(text)
     }
@@ -183,7 +153,11 @@ final class Simulation {
         case .tick(let number):
             guard connections[number].isOpen, connections[number].scheduledTick == now else { return }
             connections[number].scheduledTick = .never
-            drive(number) { $0.tick(now: now) } stateOfTheWorld: { $0.tick(now: now) }
+            drive(number) {
+                $0.tick(now: now)
+            } stateOfTheWorld: {
+                $0.tick(now: now)
+            }
         case .connect(let client):
             if current[client] == nil { connect(client) }
         case .act: act()
@@ -208,7 +182,7 @@ final class Simulation {
 
     private func publish() {
         generation += 1
-        let resources = mesh.resources
+        let resources = mesh.resources()
         do {
             if usesLabels || chance.percent(30) {
                 var labels: [ResourceType: String] = [:]
@@ -227,7 +201,7 @@ final class Simulation {
         }
         published = [:]
         for resource in resources { published[ResourceReference(resource.type, resource.name)] = resource }
-        note("publish \(resources.map { "\($0.name)=\(String(decoding: $0.body, as: UTF8.self))" }.joined(separator: " "))")
+        note("publish \(Self.show(resources))")
         for number in connections.indices where connections[number].isOpen && connections[number].hasView {
             schedule(.snapshot(connection: number), after: .microseconds(chance.below(3000)))
         }
@@ -253,7 +227,8 @@ final class Simulation {
     private func connect(_ number: Int) {
         let client = clients[number]
         note("client \(number) (\(client.kind), \(client.isDelta ? "delta" : "sotw")) connects")
-        let machine: Machine = client.isDelta
+        let machine: Machine =
+            client.isDelta
             ? .delta(DeltaStream(service: client.service))
             : .stateOfTheWorld(StateOfTheWorldStream(service: client.service))
         let probe = StreamProbe(
@@ -279,7 +254,8 @@ final class Simulation {
     }
 
     private func post(_ request: ModelClient.Request, _ connection: Int) {
-        let arrival = max(now.advanced(by: .microseconds(100 + chance.below(20_000))), connections[connection].lastAtServer)
+        let arrival = max(
+            now.advanced(by: .microseconds(100 + chance.below(20_000))), connections[connection].lastAtServer)
         connections[connection].lastAtServer = arrival
         schedule(.toServer(connection: connection, request), at: arrival)
     }
@@ -292,7 +268,11 @@ final class Simulation {
         case .delta(let request):
             let type = self.type(request.typeURL, number)
             connections[number].probe.received(request, type)
-            drive(number) { $0.receive(request, now: now) } stateOfTheWorld: { _ in [] }
+            drive(number) {
+                $0.receive(request, now: now)
+            } stateOfTheWorld: { _ in
+                []
+            }
         case .stateOfTheWorld(let request):
             let type = self.type(request.typeURL, number)
             // The machine says first whether the nonce was stale; the probe must know before it judges answers.
@@ -303,6 +283,13 @@ final class Simulation {
             connections[number].probe.received(request, type, isStale: isStale)
             if !isStale { forgetLimbo(connections[number].client, type, Set(request.resourceNames)) }
             carryOut(actions, number)
+            let isFirst = request.responseNonce.isEmpty && !request.versionInfo.isEmpty
+            if isFirst, type == .cluster || type == .endpoints, connections[number].probe.sentVersions[type] == nil {
+                // What failed is kept by the client, and new when it is valid again.
+                let client = clients[connections[number].client]
+                let holds = (client.holds[type] ?? [:]).filter { client.errors[type]?[$0.key] == nil }
+                connections[number].probe.confirmed(type, holds.mapValues(\.version))
+            }
         }
     }
 
@@ -321,7 +308,11 @@ final class Simulation {
     private func show(_ number: Int) {
         guard let snapshot = cache.snapshot(of: "default") else { return }
         connections[number].probe.shown(snapshot)
-        drive(number) { $0.publish(snapshot, now: now) } stateOfTheWorld: { $0.publish(snapshot, now: now) }
+        drive(number) {
+            $0.publish(snapshot, now: now)
+        } stateOfTheWorld: {
+            $0.publish(snapshot, now: now)
+        }
     }
 
     private func drive(
@@ -372,7 +363,7 @@ final class Simulation {
         case .delta(let stream): deadline = stream.nextDeadline
         case .stateOfTheWorld(let stream): deadline = stream.nextDeadline
         }
-        if let deadline, deadline < now { violation("a deadline in the past does nothing") }
+        if let deadline, deadline <= now { violation("a deadline in the past does nothing") }
         if let deadline, deadline != connections[number].scheduledTick {
             connections[number].scheduledTick = deadline
             schedule(.tick(connection: number), at: deadline)
@@ -413,102 +404,5 @@ final class Simulation {
                 violation("client \(client.number): cluster \(target) goes while route \(name) uses it")
             }
         }
-    }
-
-    // MARK: After quiet
-
-    private func judgeRest() {
-        guard violations.isEmpty, let snapshot = cache.snapshot(of: "default") else { return }
-        for client in clients {
-            guard let number = current[client.number] else {
-                violation("client \(client.number) is not connected")
-                continue
-            }
-            judgeHoldings(client, snapshot)
-            judgeStatus(client, connections[number])
-            if !connections[number].probe.outstanding.filter({ $0.key != .runtime }).isEmpty {
-                violation("client \(client.number): \(connections[number].probe.outstanding) wait for an ACK")
-            }
-            if !connections[number].probe.warming.isEmpty {
-                violation("client \(client.number): clusters wait for \(connections[number].probe.warming.sorted())")
-            }
-        }
-        if Subscription.tableCount > 1 << 16 { violation("the table of subscriptions grows") }
-    }
-
-    private func judgeHoldings(_ client: ModelClient, _ snapshot: Snapshot) {
-        for (type, want) in client.wants.sorted(by: { $0.key < $1.key }) {
-            let holds = client.holds[type] ?? [:]
-            for resource in snapshot[type].sortedResources() where want.covers(resource.name) {
-                if let error = resource.error {
-                    if client.errors[type]?[resource.name] != error.message {
-                        violation("client \(client.number) was not told that \(resource.name) failed")
-                    }
-                    continue
-                }
-                let body = String(decoding: resource.body, as: UTF8.self)
-                if client.refuses(resource.name, body) { continue }
-                if holds[resource.name]?.body != body {
-                    let held = holds[resource.name]?.body ?? "nothing"
-                    violation("client \(client.number) holds \(held) for \(type) \(resource.name), not \(body)")
-                }
-            }
-            for name in holds.keys.sorted() where snapshot[type].resource(named: name) == nil {
-                // State of the world has no message for what goes, but for clusters and listeners.
-                if client.isDelta || type.isFullState {
-                    violation("client \(client.number) still holds \(type) \(name), which is gone")
-                }
-            }
-        }
-    }
-
-    private func judgeStatus(_ client: ModelClient, _ connection: Connection) {
-        let status: StreamStatus
-        switch connection.machine {
-        case .delta(let stream): status = stream.status(in: "default")
-        case .stateOfTheWorld(let stream): status = stream.status(in: "default")
-        }
-        for type in status.types {
-            let (sent, acknowledged) = (
-                connection.probe.sentVersions[type.type], connection.probe.acknowledgedVersions[type.type]
-            )
-            if let sent, type.sentVersion != sent {
-                violation("status of client \(client.number) says sent \(type.sentVersion ?? "nothing"), not \(sent)")
-            }
-            if let acknowledged, type.acknowledgedVersion != acknowledged {
-                violation("status of client \(client.number) says \(type.type) acked another version")
-            }
-            let lacks = (cache.snapshot(of: "default")?[type.type].sortedResources() ?? []).contains { resource in
-                guard resource.error == nil, client.wants[type.type]?.covers(resource.name) ?? false else { return false }
-                return client.refuses(resource.name, String(decoding: resource.body, as: UTF8.self))
-            }
-            if lacks && type.rejection == nil {
-                violation("status of client \(client.number) hides a NACK of \(type.type)")
-            }
-        }
-    }
-
-    // MARK: What a trace shows
-
-    private static func show(_ request: ModelClient.Request) -> String {
-        switch request {
-        case .delta(let request):
-            let type = ResourceType(typeURL: request.typeURL)?.shortName ?? "-"
-            return "\(type) +\(request.resourceNamesSubscribe) -\(request.resourceNamesUnsubscribe) "
-                + "holds \(request.initialResourceVersions.keys.sorted()) nonce \(request.responseNonce) "
-                + (request.errorDetail?.message ?? "")
-        case .stateOfTheWorld(let request):
-            let type = ResourceType(typeURL: request.typeURL)?.shortName ?? "-"
-            return "\(type) \(request.resourceNames) version \(request.versionInfo.prefix(6)) "
-                + "nonce \(request.responseNonce) \(request.errorDetail?.message ?? "")"
-        }
-    }
-
-    private static func show(_ response: PreparedResponse) -> String {
-        let resources = response.resources.map { "\($0.name)=\(String(decoding: $0.body, as: UTF8.self))" }
-        let removed = response.removedNames.map { "-\($0)" }
-        let errors = response.errors.map { "\($0.name)!" }
-        return "\(response.type) \(response.version.prefix(6)) nonce \(response.nonce)\(response.isHeartbeat ? "~" : "") "
-            + (resources + removed + errors).joined(separator: " ")
     }
 }

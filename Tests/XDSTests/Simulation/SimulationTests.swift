@@ -3,27 +3,25 @@ import Testing
 
 @testable import XDS
 
-/// `SEED=n` replays one seed and prints its trace; `SEEDS=n` runs so many, `FROM=n` starts elsewhere.
+/// `SEED=n` replays one seed and prints its trace; `SEEDS=n` runs so many, `FROM=n` starts elsewhere, `ACTIONS=n`
+/// makes each run longer. Give the same `ACTIONS` when you replay.
 @Suite struct SimulationTests {
-    @Test func everyClientEndsWithItsPartOfItsSnapshot() {
-        let environment = ProcessInfo.processInfo.environment
-        if let text = environment["SEED"], let seed = UInt64(text) {
-            let run = Simulation(seed: seed, keepsTrace: true)
-            run.run()
-            print((run.trace ?? []).joined(separator: "\n"))
-            #expect(run.violations.isEmpty, "seed \(seed): \(run.violations)")
+    private static let parts = 4
+
+    private static func number(_ name: String) -> Int? { ProcessInfo.processInfo.environment[name].flatMap(Int.init) }
+
+    @Test(arguments: 0..<parts) func everyClientEndsWithItsPartOfItsSnapshot(part: Int) {
+        if let seed = Self.number("SEED") {
+            if part == 0 { replay(seed) }
             return
         }
-        let count = environment["SEEDS"].flatMap { UInt64($0) } ?? 2000
-        let first = environment["FROM"].flatMap { UInt64($0) } ?? 1
-        var responses = 0
-        var restarts = 0
-        var rejections = 0
-        var forced = 0
-        var failures = 0
-        for seed in first..<(first + count) {
-            let run = Simulation(seed: seed)
+        let count = Self.number("SEEDS") ?? 2000
+        let first = Self.number("FROM") ?? 1
+        var (runs, responses, restarts, rejections, forced, failures) = (0, 0, 0, 0, 0, 0)
+        for seed in first..<(first + count) where seed % Self.parts == part {
+            let run = simulation(seed, keepsTrace: false)
             run.run()
+            runs += 1
             responses += run.responseCount
             restarts += run.restartCount
             rejections += run.rejectionCount
@@ -34,9 +32,29 @@ import Testing
                 if failures == 10 { break }
             }
         }
-        print("\(count) seeds: \(responses) responses, \(restarts) restarts, \(rejections) NACKs, \(forced) forced")
+        print("\(runs) seeds: \(responses) responses, \(restarts) restarts, \(rejections) NACKs, \(forced) forced")
         // The runs would prove little if nothing happened in them.
-        #expect(responses > 10 * Int(count))
-        #expect(count < 100 || (restarts > 0 && rejections > 0 && forced > 0))
+        #expect(responses > 10 * runs)
+        #expect(count < 1000 || (restarts > 0 && rejections > 0 && forced > 0))
+    }
+
+    private func replay(_ seed: Int) {
+        let run = simulation(seed, keepsTrace: true)
+        run.run()
+        print((run.trace ?? []).joined(separator: "\n"))
+        #expect(run.violations.isEmpty, "seed \(seed): \(run.violations)")
+    }
+
+    private func simulation(_ seed: Int, keepsTrace: Bool) -> Simulation {
+        Simulation(
+            seed: UInt64(seed), actions: Self.number("ACTIONS") ?? 4 + seed % 11, keepsTrace: keepsTrace)
+    }
+
+    /// Seeds that once failed, with the number of actions they had then.
+    @Test(arguments: [4, 53, 65, 88, 94, 134, 201, 355, 745, 827, 1903])
+    func seedsThatOnceFailedHold(seed: Int) {
+        let run = Simulation(seed: UInt64(seed), actions: 30)
+        run.run()
+        #expect(run.violations.isEmpty)
     }
 }

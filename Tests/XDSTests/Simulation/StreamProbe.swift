@@ -23,13 +23,16 @@ struct StreamProbe {
     /// What the client was sent while it was subscribed to it, by version.
     private var sent: [ResourceType: [String: String]] = [:]
     /// Names that may be sent again: asked for, or needed to warm a cluster.
+    private var askedLast: Set<String> = []
     private var due: [ResourceType: Set<String>] = [:]
     private var lists: [ResourceType: [String]] = [:]
     private var clustersSent: Set<String>
     /// Names of refused responses: sent again when one of them is replaced or goes.
     private var doubtful: [ResourceType: Set<String>] = [:]
-    /// Types of which a refused resource went from the snapshot.
-    private var doubtIsOver: Set<ResourceType> = []
+    /// Types whose response under way is a heartbeat.
+    private var beating: Set<ResourceType> = []
+    private var lastNames: [ResourceType: [String]] = [:]
+    private var snapshot = Snapshot.empty
 
     /// - Parameter clusters: what the client holds from an earlier stream.
     init(isDelta: Bool, followsClusters: Bool, clusters: Set<String>) {
@@ -80,21 +83,25 @@ struct StreamProbe {
 
     private mutating func answered(_ type: ResourceType, _ detail: ErrorDetail?) {
         outstanding[type] = nil
-        if detail == nil { acknowledgedVersions[type] = sentVersions[type] } else {
-            doubtful[type, default: []].formUnion((sent[type] ?? [:]).keys)
+        if beating.contains(type) { return }
+        if detail == nil {
+            acknowledgedVersions[type] = sentVersions[type]
+        } else {
+            doubtful[type, default: []].formUnion(lastNames[type] ?? [])
         }
     }
 
+    /// The machine found that the client's version proves that it holds this.
+    mutating func confirmed(_ type: ResourceType, _ versions: [String: String]) { sent[type] = versions }
+
     /// The machine was shown a snapshot. What it lacks may come back, and is new then.
     mutating func shown(_ snapshot: Snapshot) {
-        for type in sent.keys {
+        for type in sent.keys where isDelta || !type.isFullState {
             for name in (sent[type] ?? [:]).keys where snapshot[type].resource(named: name)?.error == nil {
                 if snapshot[type].resource(named: name) == nil { sent[type]?[name] = nil }
             }
         }
-        for (type, names) in doubtful where names.contains(where: { snapshot[type].resource(named: $0) == nil }) {
-            doubtIsOver.insert(type)
-        }
+        self.snapshot = snapshot
         warming = warming.filter { snapshot[.endpoints].resource(named: $0) != nil }
     }
 
@@ -115,8 +122,13 @@ struct StreamProbe {
         }
         if !isDelta && !response.removedNames.isEmpty { violation("removed names in a state-of-the-world response") }
         outstanding[type] = response.nonce
+        if response.isHeartbeat {
+            beating.insert(type)
+            return
+        }
+        beating.remove(type)
         sentVersions[type] = response.version
-        if response.isHeartbeat { return }
+        lastNames[type] = names
         judgeRepetition(response)
         if followsClusters { judgeOrder(response) }
         noteWarming(response)
@@ -127,9 +139,9 @@ struct StreamProbe {
         let type = response.type
         var asked = due[type] ?? []
         let isReplacement = entries(response).contains { sent[type]?[$0.name] != $0.version }
-        if isReplacement || !response.removedNames.isEmpty || doubtIsOver.contains(type) {
-            asked.formUnion(doubtful[type] ?? [])
-        }
+        let doubtful = doubtful[type] ?? []
+        let isGone = doubtful.contains { snapshot[type].resource(named: $0) == nil }
+        if isReplacement || isGone || !response.removedNames.isEmpty { asked.formUnion(doubtful) }
         let entries = entries(response)
         if isDelta || !(type.isFullState) {
             for resource in entries where sent[type]?[resource.name] == resource.version {
@@ -146,6 +158,7 @@ struct StreamProbe {
             lists[type] = list
         }
         due[type] = []
+        askedLast = asked
     }
 
     private func entries(_ response: PreparedResponse) -> [Resource] { response.resources + response.errors }
@@ -174,11 +187,11 @@ struct StreamProbe {
         for cluster in response.resources {
             let isNew = sent[.cluster]?[cluster.name] != cluster.version
             for needed in cluster.dependencies {
-                // A cluster that is sent again because it is in doubt may be new to the client.
-                if isNew || doubtful[.cluster]?.contains(cluster.name) ?? false {
+                // A cluster that is sent again because it is asked for or in doubt may be new to the client.
+                if isNew || isDelta || askedLast.contains(cluster.name) || askedLast.contains("*") {
                     due[.endpoints, default: []].insert(needed.name)
                 }
-                if !isNew { continue }
+                if !isNew || snapshot[.endpoints].resource(named: needed.name) == nil { continue }
                 let subscribed = subscriptions[.endpoints] ?? []
                 if subscribed.contains(needed.name) || subscribed.contains("*") { warming.insert(needed.name) }
             }

@@ -1,0 +1,196 @@
+import Discovery
+import EnvoyAPI
+import GRPC
+import Glibc
+import Logging
+import Reactor
+import Store
+import Synchronization
+import TLS
+import Time
+import XDS
+
+/// A control plane in one process: sources of resources, the xDS server, and the services beside it.
+public final class ControlPlaneServer: Sendable {
+    /// What to serve, and where.
+    public struct Configuration: Sendable {
+        public var dataDirectory: String
+        /// A tree of files in Envoy's own form; nil: only what was applied.
+        public var resourcesDirectory: String?
+        /// nil: off.
+        public var plaintext: Reactor.SocketAddress?
+        /// nil: off.
+        public var tls: TLSPort?
+        /// Dangling references are errors.
+        public var isStrict = false
+        /// Event loops that serve proxies, each on its own thread.
+        public var loops = 1
+        public var logger: Logger
+
+        public init(dataDirectory: String, logger: Logger) {
+            self.dataDirectory = dataDirectory
+            self.logger = logger
+        }
+    }
+
+    /// Where mutual TLS is served, and with which PEM files.
+    public struct TLSPort: Sendable {
+        public var address: Reactor.SocketAddress
+        /// The leaf first, then the intermediates.
+        public var certificateFile: String
+        public var keyFile: String
+        /// The anchors that client certificates must lead to.
+        public var clientAuthoritiesFile: String
+
+        public init(_ address: Reactor.SocketAddress, certificateFile: String, keyFile: String, clientAuthoritiesFile: String) {
+            self.address = address
+            self.certificateFile = certificateFile
+            self.keyFile = keyFile
+            self.clientAuthoritiesFile = clientAuthoritiesFile
+        }
+    }
+
+    /// What the operating system asked for.
+    public enum Signal: Sendable {
+        /// SIGTERM or SIGINT: end, in order.
+        case end
+    }
+
+    /// Bytes of one request on the Unix socket: whole configurations are applied in one.
+    public static let controlMessageSize = 256 << 20
+
+    private let directory: DataDirectory
+    private let control: EventLoopGroup<NoConnections>
+    private let server: DiscoveryServer
+    private let reference: ServerReference
+    private let health: HealthService
+    private let logger: Logger
+
+    /// Reads everything, and serves on threads of its own until ``drain(grace:)``.
+    /// - Parameter signalled: called on the control thread.
+    /// - Throws: what keeps it from serving, with the mend: a ``StartProblem``.
+    public init(_ configuration: Configuration, signalled: @escaping @Sendable (Signal) -> Void) throws(StartProblem) {
+        let logger = configuration.logger
+        self.logger = logger
+        let reference = ServerReference()
+        self.reference = reference
+        let health = HealthService(
+            names: DiscoveryServer.servedServices + [
+                ControlControl.name, ClientStatusDiscoveryService.name, GrpcHealth.name, ServerReflection.name,
+                ServerReflectionAlpha.name,
+            ])
+        self.health = health
+        (directory, control, server) = try StartProblem.wrap {
+            let directory = try DataDirectory(configuration.dataDirectory)
+            let store = try Store(directory: configuration.dataDirectory)
+            let made = Mutex<(thread: ControlThread, cache: SnapshotCache, tls: TLSSource?)?>(nil)
+            let control = try EventLoopGroup<NoConnections>(count: 1, name: "control") { loop, _ in
+                var sourceConfiguration = ResourceSource.Configuration(directory: configuration.resourcesDirectory)
+                sourceConfiguration.isStrict = configuration.isStrict
+                sourceConfiguration.logger = logger
+                let source = ResourceSource(store: store, configuration: sourceConfiguration)
+                source.scopesChanged = { reference.current?.assignViewsAgain() }
+                try source.start(on: loop)
+                let files = try configuration.tls.map { try TLSFiles(TLSFiles.Paths($0), logger: logger) }
+                files?.watch(on: loop)
+                try loop.onSignals([SIGTERM, SIGINT, SIGHUP]) { signal in
+                    guard signal == SIGHUP else { return signalled(.end) }
+                    logger.info("reading everything again", metadata: ["signal": "SIGHUP"])
+                    source.rescan()
+                    files?.reload(isForced: true)
+                }
+                let thread = ControlThread(mailbox: loop.mailbox, source: OnControlThread(source))
+                made.withLock { $0 = (thread, source.cache, files?.source) }
+            }
+            guard let (thread, cache, tls) = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
+            do {
+                let server = try Self.serve(
+                    configuration, cache, thread: thread, tls: tls, reference: reference, health: health)
+                return (directory, control, server)
+            } catch {
+                control.stop()
+                control.join()
+                throw error
+            }
+        }
+        reference.set(server)
+        // Scopes may have come between the first scan and now.
+        server.assignViewsAgain()
+    }
+
+    private static func serve(
+        _ configuration: Configuration, _ cache: SnapshotCache, thread: ControlThread, tls: TLSSource?,
+        reference: ServerReference, health: HealthService
+    ) throws -> DiscoveryServer {
+        let logger = configuration.logger
+        var listeners = [
+            DiscoveryServer.Listener(
+                .unix(path: DataDirectory.controlSocket(in: configuration.dataDirectory)),
+                messageSize: controlMessageSize)
+        ]
+        if let address = configuration.plaintext { listeners.append(DiscoveryServer.Listener(address)) }
+        if let port = configuration.tls { listeners.append(DiscoveryServer.Listener(port.address, tls: tls)) }
+        var serving = DiscoveryServer.Configuration()
+        serving.loops = configuration.loops
+        serving.logger = logger
+        let control = ControlService(thread: thread, server: reference, logger: logger)
+        let clientStatus = ClientStatusService(server: reference)
+        let services: [any Service] = [control, clientStatus, health]
+        let reflection = ReflectionService(
+            served: DiscoveryServer.servedServices + services.flatMap { $0.methods.map(\.serviceName) })
+        return try DiscoveryServer(
+            cache, on: listeners, configuration: serving, services: services + [reflection])
+    }
+
+    /// Tells proxies to go elsewhere, and returns when they have gone or `grace` has passed.
+    public func drain(grace: Duration) {
+        health.stop()
+        server.drain(grace: grace)
+        reference.set(nil)
+        control.stop()
+        control.join()
+    }
+}
+
+extension TLSFiles.Paths {
+    fileprivate init(_ port: ControlPlaneServer.TLSPort) {
+        self.init(
+            certificate: port.certificateFile, key: port.keyFile, clientAuthorities: port.clientAuthoritiesFile)
+    }
+}
+
+extension GRPCMethod {
+    /// `package.Service` of `/package.Service/Method`.
+    fileprivate var serviceName: String { String(path.dropFirst().prefix { $0 != "/" }) }
+}
+
+/// Why a control plane cannot serve: what, where, and the mend.
+public struct StartProblem: Error, Hashable, Sendable, CustomStringConvertible {
+    public var description: String
+    public var hint: String
+
+    public init(_ description: String, hint: String) {
+        self.description = description
+        self.hint = hint
+    }
+
+    static func wrap<Result>(_ body: () throws -> Result) throws(StartProblem) -> Result {
+        do {
+            return try body()
+        } catch let error as StartProblem {
+            throw error
+        } catch let error as ReactorError {
+            throw StartProblem("\(error)", hint: error.hint)
+        } catch let error as TLSError {
+            throw StartProblem("\(error)", hint: error.hint)
+        } catch let error as StoreError {
+            throw StartProblem("\(error)", hint: error.hint)
+        } catch let error as ResourceSourceError {
+            throw StartProblem("\(error)", hint: error.hint)
+        } catch let error as DataDirectory.Problem {
+            throw StartProblem("\(error)", hint: error.hint)
+        } catch {
+            throw StartProblem("\(error)", hint: "see the reason above")
+        }
+    }
+}

@@ -1,0 +1,156 @@
+import Discovery
+import EnvoyAPI
+import GRPC
+import Protobuf
+import XDS
+
+/// CSDS: what every connected proxy was sent, has acknowledged and has refused, for standard tools.
+/// Source: envoy.service.status.v3.ClientStatusDiscoveryService; gRPC A40.
+struct ClientStatusService: Service {
+    let server: ServerReference
+    /// Resources of one type of one stream that are told one by one.
+    private let entryLimit = 10_000
+
+    init(server: ServerReference) { self.server = server }
+
+    var methods: [GRPCMethod] {
+        [
+            GRPCMethod(ClientStatusDiscoveryService.fetchClientStatus),
+            GRPCMethod(
+                ClientStatusDiscoveryService.streamClientStatus, clientStreams: true, serverStreams: true),
+        ]
+    }
+
+    func open(_ call: ServiceCall) -> any ServiceCallHandler {
+        if let refusal = Access.clientStatus(call.origin) { return RefusedCall(call, refusal) }
+        guard call.request.method.path == ClientStatusDiscoveryService.streamClientStatus else {
+            return UnaryCall(call) { bytes, call in
+                bytes.withUnsafeBytes { answer($0, call) { call.reply($0) } }
+            }
+        }
+        return Questions(self, call)
+    }
+
+    /// Answers one request after the other.
+    private final class Questions: ServiceCallHandler {
+        private let service: ClientStatusService
+        private let call: ServiceCall
+
+        init(_ service: ClientStatusService, _ call: ServiceCall) {
+            self.service = service
+            self.call = call
+        }
+
+        func received(_ message: UnsafeRawBufferPointer) {
+            let call = call
+            service.answer(message, call) { call.send($0) }
+        }
+
+        func halfClosed() { call.finish(.ok) }
+        func ended() {}
+    }
+
+    private func answer(
+        _ bytes: UnsafeRawBufferPointer, _ call: ServiceCall, _ send: @escaping @Sendable ([UInt8]) -> Void
+    ) {
+        let filter: NodeFilter
+        do throws(ProtobufError) {
+            let arena = Arena()
+            let request = try arena.decode(ClientStatusRequest.self, from: bytes)
+            filter = try NodeFilter(request.pointee)
+        } catch {
+            return call.finish(GRPCStatus(.invalidArgument, "malformed request: \(error)"))
+        }
+        if let unsupported = filter.unsupported {
+            return call.finish(GRPCStatus(.unimplemented, "\(unsupported); match by exact, prefix, suffix or contains"))
+        }
+        guard let server = server.current else {
+            return call.finish(GRPCStatus(.unavailable, "the control plane is starting or stopping; try again"))
+        }
+        server.report { reports in send(response(to: reports.filter { filter.matches($0.node.id) })) }
+    }
+
+    private func response(to reports: [DiscoveryServer.StreamReport]) -> [UInt8] {
+        let arena = Arena()
+        let configs = reports.map { report in
+            arena.make(ClientConfig.self) { config in
+                config.node = arena.make(EnvoyAPI.Node.self) {
+                    $0.id = arena(report.node.id.withoutNUL)
+                    $0.cluster = arena(report.node.cluster.withoutNUL)
+                }
+                config.client_scope = arena(report.status.view?.text.withoutNUL ?? "")
+                (config.n_generic_xds_configs, config.generic_xds_configs) = arena.list(
+                    report.holdings.flatMap { entries(of: $0, in: arena) })
+            }
+        }
+        return encode(
+            arena.make(ClientStatusResponse.self) { ($0.n_config, $0.config) = arena.list(configs) })
+    }
+
+    private func entries(
+        of holdings: TypeHoldings, in arena: Arena
+    ) -> [UnsafeMutablePointer<ClientConfigGenericXdsConfig>] {
+        holdings.entries(limit: entryLimit).map { entry in
+            arena.make {
+                $0.type_url = arena(holdings.type.typeURL)
+                $0.name = arena(entry.name.withoutNUL)
+                $0.version_info = arena(entry.version.withoutNUL)
+                switch entry.state {
+                case .pending: ($0.config_status, $0.client_status) = (.STALE, .REQUESTED)
+                case .acknowledged: ($0.config_status, $0.client_status) = (.SYNCED, .ACKED)
+                case .missing: ($0.config_status, $0.client_status) = (.NOT_SENT, .DOES_NOT_EXIST)
+                case .rejected:
+                    ($0.config_status, $0.client_status) = (.ERROR, .NACKED)
+                    $0.error_state = holdings.refusal.map { refusal in
+                        arena.make(UpdateFailureState.self) {
+                            $0.details = arena(refusal.detail.message.withoutNUL)
+                            $0.version_info = arena(refusal.version.withoutNUL)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which nodes a client asks about: any of the matchers matches.
+private struct NodeFilter: Sendable {
+    private enum Pattern: Sendable {
+        case exact(String), prefix(String), suffix(String), contains(String)
+    }
+
+    private var patterns: [(Pattern, ignoresCase: Bool)] = []
+    private var isForAll = true
+    /// What the request asks for and this server does not do.
+    private(set) var unsupported: String?
+
+    init(_ request: ClientStatusRequest) throws(ProtobufError) {
+        for matcher in request.node_matchers_list {
+            if !matcher.pointee.node_metadatas_list.isEmpty { unsupported = "node_metadatas are not matched here" }
+            guard let id = matcher.pointee.node_id else { continue }
+            isForAll = false
+            let ignoresCase = id.pointee.ignore_case != 0
+            switch id.pointee.match_pattern {
+            case .exact(let text): patterns.append((.exact(text), ignoresCase))
+            case .prefix(let text): patterns.append((.prefix(text), ignoresCase))
+            case .suffix(let text): patterns.append((.suffix(text), ignoresCase))
+            case .contains(let text): patterns.append((.contains(text), ignoresCase))
+            case .safe_regex, .custom, nil: unsupported = "node_id is matched by plain texts only"
+            }
+        }
+    }
+
+    func matches(_ node: String) -> Bool {
+        isForAll
+            || patterns.contains { pattern, ignoresCase in
+                func fold(_ text: String) -> String { ignoresCase ? text.lowercased() : text }
+                let node = fold(node)
+                return switch pattern {
+                case .exact(let text): node == fold(text)
+                case .prefix(let text): node.hasPrefix(fold(text))
+                case .suffix(let text): node.hasSuffix(fold(text))
+                case .contains(let text): node.contains(fold(text))
+                }
+            }
+    }
+}
