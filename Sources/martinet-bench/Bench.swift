@@ -4,10 +4,11 @@ import Glibc
 @main
 struct Bench {
     private static let usage = """
-        usage: martinet-bench [--quick] [--json FILE] [--only SCENARIO]
+        usage: martinet-bench [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
           --quick      fewer clients and rounds, about a minute; the bars are those of the full run
           --json FILE  write every figure there too
           --only       start, delta, sotw, clusters, tls, never-read or churn
+          --rounds N   pushes that count, for each figure; 9 if not given
         """
 
     static func main() {
@@ -31,13 +32,14 @@ struct Bench {
 
     /// - Returns: whether all bars hold.
     private static func measure(_ words: [String]) throws -> Bool {
-        var (isQuick, json, only): (Bool, String?, String?) = (false, nil, nil)
+        var (isQuick, json, only, rounds): (Bool, String?, String?, Int?) = (false, nil, nil, nil)
         var rest = words[...]
         while let word = rest.popFirst() {
             switch word {
             case "--quick": isQuick = true
             case "--json": json = rest.popFirst()
             case "--only": only = rest.popFirst()
+            case "--rounds": rounds = rest.popFirst().flatMap { Int($0) }
             default:
                 complain(usage)
                 exit(2)
@@ -46,7 +48,7 @@ struct Bench {
         print("Server on cpu 0, clients on cpu 1, all over 127.0.0.1. Medians of rounds after warm-up; the floor")
         print("(send() in a loop, answers read back) takes turns with the server. Load now: \(try load())")
         let start = Clock.now
-        var scenarios = Scenarios(isQuick: isQuick)
+        var scenarios = Scenarios(isQuick: isQuick, rounds: rounds)
         try scenarios.run(only: only)
         print("\nBars\(isQuick ? " (a quick run: indications)" : "")\n\(scenarios.ledger.table)")
         print("\nTook \((Clock.now - start) / 1_000_000_000) s. Load at the end: \(try load())")

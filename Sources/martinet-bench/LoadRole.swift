@@ -39,8 +39,8 @@ struct LoadRole {
     private var open = 0
     private var neverReading = 0
     private var churned = 0
-    /// What client 0 was sent: versions by name, for each kind.
-    private var held: [[String: [UInt8]]] = []
+    /// What clients say that come back with what client 0 was sent.
+    private var prepared: RequestBytes.Return?
 
     init(port: UInt16, variant: RequestBytes.Variant, clusters: Int, trust: String?, capacity: Int) throws {
         let tls = try trust.map { file in
@@ -66,7 +66,7 @@ struct LoadRole {
             switch words[0] {
             case "open": try open(count, returning: false)
             case "reopen": try open(count, returning: true)
-            case "expect": try expectPush()
+            case "expect": try expectPush(of: words.last == "clusters" ? .clusters : .endpoints)
             case "never-read":
                 for _ in 0..<count {
                     try streams.connectNeverReading(capacity - 1 - neverReading)
@@ -86,14 +86,17 @@ struct LoadRole {
 
     /// Opens clients until so many are open, at most 256 under way at a time.
     private mutating func open(_ count: Int, returning: Bool) throws {
-        if returning, held.isEmpty { held = try RecordedVersions(streams.recorded, streams.requests.variant).held }
+        if returning, prepared == nil {
+            let versions = try RecordedVersions(streams.recorded, streams.requests.variant)
+            prepared = streams.requests.preparedReturn(holding: versions.held)
+        }
         streams.resetCounts()
         let start = Clock.now
         let before = open
         if !returning, before == 0 { (streams.recorded, streams.isRecording) = ([], true) }
         while streams.synced < count - before {
             while open < count, open - before - streams.synced < 256 {
-                try streams.connect(open, held: returning ? held : nil)
+                try streams.connect(open, returning: returning ? prepared : nil)
                 open += 1
             }
             try wait(since: start, "\(count) clients have what they asked for; \(streams.synced) do")
@@ -109,8 +112,8 @@ struct LoadRole {
         ).say()
     }
 
-    private func expectPush() throws {
-        streams.expectPush()
+    private func expectPush(of kind: RequestBytes.Kind) throws {
+        streams.expectPush(of: kind)
         Reply("expecting").say()
         let start = Clock.now
         while streams.arrived < open {
@@ -132,7 +135,7 @@ struct LoadRole {
     private mutating func churn(_ count: Int) throws {
         let start = Clock.now
         for _ in 0..<count {
-            try streams.connect(0, held: nil)
+            try streams.connect(0)
             while !streams.hasResponse(0) {
                 guard !streams.hasEnded(0) else { throw BenchFailure("the server has ended a client's connection") }
                 streams.turn(milliseconds: 1000)
@@ -149,7 +152,7 @@ struct LoadRole {
         streams.firstByteAt = 0
         let start = Clock.now
         while streams.firstByteAt == 0 {
-            guard (try? streams.connect(0, held: nil)) != nil else {
+            guard (try? streams.connect(0)) != nil else {
                 usleep(200)
                 continue
             }

@@ -33,7 +33,8 @@ final class LoadStreams {
     private var ciphertext: [UInt8] = []
     /// The acknowledgement sent last, which fits all streams that got the same response.
     private var acknowledgement: (kind: RequestBytes.Kind, nonce: ShortText, bytes: [UInt8])?
-    private var held: [[String: [UInt8]]]?
+    /// What clients say that are being opened; nil for new ones.
+    private var prepared: RequestBytes.Return?
     private var nodes = 0
 
     /// The standard input, which interrupts ``turn(milliseconds:)``.
@@ -70,9 +71,9 @@ final class LoadStreams {
 
     // MARK: Opening and closing
 
-    /// Connects a client that says what a new one says, or with `held` what one says that comes back.
-    func connect(_ index: Int, held: [[String: [UInt8]]]?) throws(BenchFailure) {
-        self.held = held
+    /// Connects a client that says what a new one says, or what one says that comes back.
+    func connect(_ index: Int, returning prepared: RequestBytes.Return? = nil) throws(BenchFailure) {
+        self.prepared = prepared
         streams[index] = LoadStream()
         streams[index].descriptor = try dial(index, receiveBuffer: nil)
         if let tls {
@@ -140,7 +141,11 @@ final class LoadStreams {
 
     // MARK: The loop
 
-    func expectPush() {
+    /// Which response the clients wait for.
+    private var expected = RequestBytes.Kind.endpoints
+
+    func expectPush(of kind: RequestBytes.Kind) {
+        expected = kind
         for index in streams.indices { streams[index].arrivedAt = 0 }
         resetCounts()
     }
@@ -174,7 +179,7 @@ final class LoadStreams {
         if !streams[index].isConnected {
             streams[index].isConnected = true
             let node = nextNode()
-            let bytes = held.map { requests.reopening(node: node, held: $0) } ?? requests.opening(node: node)
+            let bytes = prepared.map { requests.reopening(node: node, $0) } ?? requests.opening(node: node)
             if let engine = streams[index].engine {
                 secured(index) { output throws(TLSError) in try engine.start(output: output) }
                 pendingOpening[index] = bytes
@@ -270,17 +275,15 @@ final class LoadStreams {
             acknowledgement = (kind, nonce, bytes)
         }
         outgoing += acknowledgement!.bytes
-        let isFirst = streams[index].kindsSeen & 1 << kind.rawValue == 0
+        let isFirst = streams[index].kindsSeen & 1 << kind.rawValue == 0 && !streams[index].isSynced
         streams[index].kindsSeen |= 1 << kind.rawValue
         switch kind {
         case .clusters: if isFirst { outgoing += requests.endpointsSubscription }
-        case .endpoints:
-            if !streams[index].isSynced {
-                markSynced(index)
-            } else if streams[index].arrivedAt == 0 {
-                streams[index].arrivedAt = Clock.now
-                arrived += 1
-            }
+        case .endpoints: markSynced(index)
+        }
+        if kind == expected, !isFirst, streams[index].arrivedAt == 0 {
+            streams[index].arrivedAt = Clock.now
+            arrived += 1
         }
     }
 

@@ -12,16 +12,17 @@ enum MeshResources {
     }
 
     static func all(clusters: Int) -> [XDS.Resource] {
-        (0..<clusters).flatMap { [cluster($0), endpoints(of: $0, change: 0)] }
+        (0..<clusters).flatMap { [cluster($0, change: 0), endpoints(of: $0, change: 0)] }
     }
 
-    private static func cluster(_ number: Int) -> XDS.Resource {
+    /// - Parameter change: with each number another connect timeout.
+    static func cluster(_ number: Int, change: Int) -> XDS.Resource {
         let arena = Arena()
         let cluster = arena.make(EnvoyAPI.Cluster.self) { cluster in
             cluster.name = arena(name(number))
             cluster.set(type: .EDS)
             cluster.eds_cluster_config = arena.make { $0.eds_config = arena.ads() }
-            cluster.connect_timeout = arena.seconds(1)
+            cluster.connect_timeout = arena.seconds(Int64(1 + change % 1000))
         }
         return XDS.Resource(
             .cluster, name: name(number), body: encode(cluster),

@@ -28,6 +28,7 @@ struct RequestBytes {
     init(_ variant: Variant, isSecure: Bool, clusters: Int) {
         self.variant = variant
         self.isSecure = isSecure
+        connectionStart = Self.makeConnectionStart(variant, isSecure: isSecure)
         names = (0..<clusters).map(MeshResources.name)
         endpointsSubscription = Self.frames(
             Self.message(variant, .endpoints, node: nil, names: names, versions: [], nonce: [], version: []))
@@ -41,20 +42,36 @@ struct RequestBytes {
                 Self.message(variant, .clusters, node: node, names: [], versions: [], nonce: [], version: []))
     }
 
-    /// What a client says that comes back with the resources that it has, and a PING whose answer shows that the
-    /// server has taken it all in.
+    /// What clients say that come back with the resources that they have.
+    struct Return {
+        fileprivate var heldClusters: [([UInt8], [UInt8])]
+        fileprivate var clustersVersion: [UInt8]
+        /// The request for endpoints, and a PING whose answer shows that the server has taken it all in.
+        fileprivate var afterClusters: [UInt8]
+    }
+
     /// - Parameter held: versions by name (delta), or the version of the whole type under an empty name.
-    func reopening(node: String, held: [[String: [UInt8]]]) -> [UInt8] {
-        var bytes = connectionStart
-        for kind in Kind.allCases {
-            let versions = held[kind.rawValue].sorted { $0.key < $1.key }
-            bytes += Self.frames(
-                Self.message(
-                    variant, kind, node: kind == .clusters ? node : nil, names: kind == .clusters ? [] : names,
-                    versions: variant == .delta ? versions.map { (Array($0.key.utf8), $0.value) } : [], nonce: [],
-                    version: variant == .delta ? [] : held[kind.rawValue][""] ?? []))
+    func preparedReturn(holding held: [[String: [UInt8]]]) -> Return {
+        func versions(_ kind: Kind) -> [([UInt8], [UInt8])] {
+            guard variant == .delta else { return [] }
+            return held[kind.rawValue].sorted { $0.key < $1.key }.map { (Array($0.key.utf8), $0.value) }
         }
-        return bytes + Self.frame(type: 6, flags: 0, stream: 0, Array("reopened".utf8))
+        func version(_ kind: Kind) -> [UInt8] { variant == .delta ? [] : held[kind.rawValue][""] ?? [] }
+        let endpoints = Self.message(
+            variant, .endpoints, node: nil, names: names, versions: versions(.endpoints), nonce: [],
+            version: version(.endpoints))
+        return Return(
+            heldClusters: versions(.clusters), clustersVersion: version(.clusters),
+            afterClusters: Self.frames(endpoints)
+                + Self.frame(type: 6, flags: 0, stream: 0, Array("reopened".utf8)))
+    }
+
+    func reopening(node: String, _ prepared: Return) -> [UInt8] {
+        connectionStart
+            + Self.frames(
+                Self.message(
+                    variant, .clusters, node: node, names: [], versions: prepared.heldClusters, nonce: [],
+                    version: prepared.clustersVersion)) + prepared.afterClusters
     }
 
     /// - Parameter version: of the response; state of the world only.
@@ -68,21 +85,23 @@ struct RequestBytes {
 
     static func pingAnswer(_ payload: [UInt8]) -> [UInt8] { frame(type: 6, flags: 1, stream: 0, payload) }
 
+    private let connectionStart: [UInt8]
+
     /// Preface, SETTINGS, the widest window for the connection, the acknowledgement of the server's SETTINGS in
     /// advance, and the stream's HEADERS.
-    private var connectionStart: [UInt8] {
+    private static func makeConnectionStart(_ variant: Variant, isSecure: Bool) -> [UInt8] {
         let widest: [UInt8] = [0x7f, 0xff, 0xff, 0xff]
         let method = variant == .delta ? "DeltaAggregatedResources" : "StreamAggregatedResources"
         let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/\(method)"
         // HPACK: indexed where the static table has the field, literals without indexing elsewhere (RFC 7541).
         var headers: [UInt8] = [0x83, isSecure ? 0x87 : 0x86]
-        headers += [0x04] + Self.text(path) + [0x01] + Self.text("bench")
-        headers += [0x0f, 0x10] + Self.text("application/grpc") + [0x00] + Self.text("te") + Self.text("trailers")
+        headers += [0x04] + text(path) + [0x01] + text("bench")
+        headers += [0x0f, 0x10] + text("application/grpc") + [0x00] + text("te") + text("trailers")
         var bytes = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
-        bytes += Self.frame(type: 4, flags: 0, stream: 0, [0, 4] + widest)
-        bytes += Self.frame(type: 8, flags: 0, stream: 0, [0x7f, 0xff, 0, 0])
-        bytes += Self.frame(type: 4, flags: 1, stream: 0, [])
-        bytes += Self.frame(type: 1, flags: 4, stream: 1, headers)
+        bytes += frame(type: 4, flags: 0, stream: 0, [0, 4] + widest)
+        bytes += frame(type: 8, flags: 0, stream: 0, [0x7f, 0xff, 0, 0])
+        bytes += frame(type: 4, flags: 1, stream: 0, [])
+        bytes += frame(type: 1, flags: 4, stream: 1, headers)
         return bytes
     }
 

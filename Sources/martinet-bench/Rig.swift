@@ -61,9 +61,10 @@ final class Rig {
     /// - Returns: the load's words: `took` in nanoseconds, and what was received.
     func open(_ clients: Int) throws -> Reply { try load.ask("open \(clients)") }
 
-    func push() throws -> PushFigures {
-        guard try load.ask("expect").word == "expecting" else { throw BenchFailure("the load does not expect") }
-        let pushed = try server.ask("push")
+    /// Changes one resource of a kind, and waits until all clients were sent the change.
+    func push(_ kind: RequestBytes.Kind = .endpoints) throws -> PushFigures {
+        _ = try load.ask("expect \(kind)")
+        let pushed = try server.ask(kind == .endpoints ? "push" : "push \(kind)")
         let arrived = try load.reply()
         let start = try pushed["start"]
         return PushFigures(

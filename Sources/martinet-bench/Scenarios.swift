@@ -7,11 +7,15 @@ struct Scenarios {
     private(set) var ledger = Ledger()
 
     private var many: Int { isQuick ? 2_000 : 10_000 }
-    private var rounds: Int { isQuick ? 3 : 9 }
+    private let rounds: Int
     private let few = 1_000
     private let warmUps = 2
 
-    init(isQuick: Bool) { self.isQuick = isQuick }
+    /// - Parameter rounds: nil takes what fits the time of the run.
+    init(isQuick: Bool, rounds: Int?) {
+        self.isQuick = isQuick
+        self.rounds = max(1, rounds ?? (isQuick ? 3 : 9))
+    }
 
     mutating func run(only: String?) throws {
         let all: [(name: String, run: (inout Scenarios) throws -> Void)] = [
@@ -39,12 +43,14 @@ struct Scenarios {
     // MARK: Pushes
 
     /// The same push through the server and through the floor, in turns.
-    private func compare(_ rig: Rig, _ floor: Floor) throws -> [(server: PushFigures, floor: PushFigures)] {
+    private func compare(
+        _ rig: Rig, _ floor: Floor, _ kind: RequestBytes.Kind = .endpoints
+    ) throws -> [(server: PushFigures, floor: PushFigures)] {
         var bytes = 0
-        for _ in 0..<warmUps { bytes = try rig.push().bytes }
+        for _ in 0..<warmUps { bytes = try rig.push(kind).bytes }
         for _ in 0..<warmUps { _ = try floor.push(bytes) }
         return try (0..<rounds).map { _ in
-            let served = try rig.push()
+            let served = try rig.push(kind)
             return (served, try floor.push(served.bytes))
         }
     }
@@ -81,6 +87,7 @@ struct Scenarios {
                 }
                 ledger.note("\(name): latency to floor", latency, "x")
                 ledger.note("\(name): CPU to floor", cpu, "x")
+                if variant == .stateOfTheWorld { try everyCluster(rig, floor, clients) }
                 try restart(rig, clients, words)
             } else {
                 say("the last has it after \(text(latency)) x floor, CPU \(text(cpu)) x floor")
@@ -88,6 +95,17 @@ struct Scenarios {
                 ledger.note("\(name): CPU to floor", cpu, "x")
             }
         }
+    }
+
+    /// In state of the world a changed cluster brings all clusters again, and its endpoints.
+    private mutating func everyCluster(_ rig: Rig, _ floor: Floor, _ clients: Int) throws {
+        title("SotW, \(clients) streams, one cluster of 100 changed: all of them are sent")
+        let pairs = try compare(rig, floor, .clusters)
+        note("SotW clusters \(clients)", pairs)
+        let latency = median(pairs.map { Double($0.server.last) / Double($0.floor.last) })
+        let cpu = median(pairs.map { Double($0.server.processorTime) / Double($0.floor.processorTime) })
+        ledger.note("SotW clusters \(clients): CPU to floor", cpu, "x")
+        ledger.hold("SotW, push of all clusters to the last of \(clients)", latency, atMost: 2, "x floor")
     }
 
     private mutating func note(_ name: String, _ pairs: [(server: PushFigures, floor: PushFigures)]) {
@@ -143,7 +161,10 @@ struct Scenarios {
         }
         for index in 1..<sizes.count {
             let ratio = median(zip(pushes[index], pushes[0]).map { $0 / $1 })
-            ledger.hold("push with \(sizes[index]) clusters", ratio, atMost: 1.2, "x that with 100")
+            ledger.note("delta \(few), \(sizes[index]) clusters: latency to 100 clusters", ratio, "x")
+            if index == sizes.count - 1 {
+                ledger.hold("push with \(sizes[index]) clusters", ratio, atMost: 1.2, "x that with 100")
+            }
         }
     }
 

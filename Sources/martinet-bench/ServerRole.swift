@@ -30,16 +30,21 @@ struct ServerRole {
     mutating func run() throws {
         while let line = readLine() {
             switch line {
-            case "push":
-                changes += 1
-                let resource = MeshResources.endpoints(of: changes % clusters, change: changes)
-                let processorTime = Clock.processorTime
-                let start = Clock.now
-                try cache.update(setting: [resource])
-                Reply("pushed", ["start": start, "cpu": processorTime]).say()
+            case "push": try push(MeshResources.endpoints(of:change:))
+            case "push clusters": try push(MeshResources.cluster(_:change:))
             case "cpu": Reply("cpu", ["cpu": Clock.processorTime]).say()
             default: throw BenchFailure("the server does not know \(line)")
             }
         }
+    }
+
+    /// Changes one resource.
+    private mutating func push(_ changed: (Int, Int) -> XDS.Resource) throws {
+        changes += 1
+        let resource = changed(changes % clusters, changes)
+        let processorTime = Clock.processorTime
+        let start = Clock.now
+        try cache.update(setting: [resource])
+        Reply("pushed", ["start": start, "cpu": processorTime]).say()
     }
 }
