@@ -90,7 +90,7 @@ public final class SnapshotCache: Sendable {
     /// with what each stream has: ``publish(_:to:)`` is cheaper then.
     public func adopt(_ snapshot: Snapshot, as view: ViewName) {
         do {
-            _ = try change(view) { (_) throws(PublishError) in snapshot }
+            _ = try change(view) { (_, _) throws(PublishError) in snapshot }
         } catch {
             preconditionFailure("nothing is checked here: \(error)")
         }
