@@ -111,6 +111,7 @@ let package = Package(
         .target(
             name: "FuzzTargets", dependencies: ["EnvoyAPI", "GRPC", "HTTP2", "Protobuf", "Time", "XDS"],
             path: "Tests/FuzzTargets"),
+        .testTarget(name: "TidyTests"),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["Corpus"]),
         .testTarget(
             name: "ConsoleTests",
