@@ -15,7 +15,8 @@ import Testing
         let table = try control.command("get", "all").output.split(separator: "\n").map {
             $0.split(separator: " ").map(String.init)
         }
-        #expect(table.map { $0.prefix(3) } == [["TYPE", "NAME", "SCOPE"], ["CDS", "web", "all"], ["EDS", "web", "all"]])
+        #expect(
+            table.map { $0.prefix(3) } == [["TYPE", "NAME", "SCOPE"], ["CDS", "web", "all"], ["EDS", "web", "all"]])
         #expect(table[1].last == control.resources + "/clusters.yaml:2")
         #expect(table[2].last == "applied")
 
@@ -74,8 +75,13 @@ import Testing
 
         let deleted = try control.command("delete", "clusters", "nope")
         #expect(deleted.status == 1)
-        #expect(deleted.errors == "error: no CDS \"nope\" was applied for all\nhint: look up names and scopes with `martinet get`\n")
-        #expect(try control.command("get", "all").output.split(separator: "\n").count(where: { $0.hasPrefix("CDS") || $0.hasPrefix("EDS") }) == 1)
+        #expect(
+            deleted.errors
+                == "error: no CDS \"nope\" was applied for all\nhint: look up names and scopes with `martinet get`\n")
+        #expect(
+            try control.command("get", "all").output.split(separator: "\n").count(where: {
+                $0.hasPrefix("CDS") || $0.hasPrefix("EDS")
+            }) == 1)
     }
 
     @Test func aScopeIsForItsProxiesOnly() throws {
@@ -195,7 +201,8 @@ import Testing
             #expect(!options.isEmpty)
             for (index, line) in options.enumerated() where line.hasPrefix("  -") {
                 let next = options.dropFirst(index + 1).first ?? ""
-                let isExplained = line.dropFirst(2).contains("   ") || line.contains(" <") && next.hasPrefix("     ")
+                let isExplained =
+                    line.dropFirst(2).contains("   ") || line.contains(" <") && next.hasPrefix("     ")
                     || next.hasPrefix("     ") || line.split(separator: "  ").count > 1
                 #expect(isExplained, "\(command): \(line)")
             }

@@ -4,7 +4,8 @@ import Testing
 /// The services beside xDS, asked by grpcio's own clients, and the TLS port.
 @Suite(.serialized) struct ServicesTests {
     /// What Peers/services.py finds out.
-    private func facts(_ target: String, _ credentials: [String] = [], in directory: String) throws -> [String: String] {
+    private func facts(_ target: String, _ credentials: [String] = [], in directory: String) throws -> [String: String]
+    {
         let script = Installation.root + "/Tests/EndToEndTests/Peers/services.py"
         let (status, output, errors) = try ChildProcess.run(Installation.python, [script, target] + credentials)
         #expect(status == 0, "\(output)\(errors)")
@@ -46,7 +47,8 @@ import Testing
         #expect(facts["csds-fetch"] == "probe/Cluster/none/2/2 probe/Cluster/web/3/1")
         #expect(facts["csds-stream"] == facts["csds-fetch"])
         #expect(facts["csds-nobody"] == "")
-        #expect(facts["control-list"]?.hasPrefix("PERMISSION_DENIED the control service is for the Unix socket") == true)
+        #expect(
+            facts["control-list"]?.hasPrefix("PERMISSION_DENIED the control service is for the Unix socket") == true)
 
         let socket = try self.facts("unix:" + control.data + "/control.sock", in: control.directory)
         #expect(socket["control-list"] == "True" && socket["health-server"] == "SERVING")
@@ -59,12 +61,15 @@ import Testing
         for name in ["server", "client"] { try certificates.leaf(name) }
         try certificates.authority("other")
         try certificates.leaf("stranger", by: "other")
-        let control = try ControlPlaneProcess([
-            "--tls-cert", certificates.path("server.pem"), "--tls-key", certificates.path("server.key"),
-            "--tls-client-ca", certificates.path("ca.pem"),
-        ])
+        let control = try ControlPlaneProcess(
+            [
+                "--tls-cert", certificates.path("server.pem"), "--tls-key", certificates.path("server.key"),
+                "--tls-client-ca", certificates.path("ca.pem"),
+            ], resources: ["clusters.yaml": RawResources.clusters(["web"])])
         let target = "127.0.0.1:\(control.tlsPort)"
-        func status(_ client: String, authority: String = "ca") throws -> (status: Int32, output: String, errors: String) {
+        func status(_ client: String, authority: String = "ca") throws -> (
+            status: Int32, output: String, errors: String
+        ) {
             try ChildProcess.run(
                 Installation.martinet,
                 [
@@ -129,7 +134,8 @@ import Testing
             in: control.directory)
         try eventually("its clusters to be acknowledged; \(envoy.process.log.suffix(500))", within: 30) {
             let lines = try control.command("status").output.split(separator: "\n")
-            return lines.contains { $0.hasPrefix("secure") && $0.contains("mtls") && $0.contains("synced") } ? true : nil
+            return lines.contains { $0.hasPrefix("secure") && $0.contains("mtls") && $0.contains("synced") }
+                ? true : nil
         }
     }
 }

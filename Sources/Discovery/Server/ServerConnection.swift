@@ -205,9 +205,13 @@ final class ServerConnection: ConnectionHandler {
             case .rejected(let type, let version, _, let detail):
                 _ = call.noteAnswered(type, at: loop.now)
                 home.metrics[type].nacks.increment()
-                log(.error, "rejected", call, ["type": "\(type)", "version": "\(version)", "detail": "\(detail.message)"])
+                log(
+                    .error, "rejected", call,
+                    ["type": "\(type)", "version": "\(version)", "detail": "\(detail.message)"])
             case .ignoredStale(let type, let nonce, let detail):
-                log(.debug, "stale answer", call, ["type": "\(type)", "nonce": "\(nonce)", "detail": "\(detail?.message ?? "")"])
+                log(
+                    .debug, "stale answer", call,
+                    ["type": "\(type)", "nonce": "\(nonce)", "detail": "\(detail?.message ?? "")"])
             case .removalForced(let type, let count, let waited):
                 home.metrics[type].forced.increment()
                 log(
