@@ -44,6 +44,10 @@ clean: ## Remove what was built
 demo: release ## A real Envoy takes its configuration from martinet and follows changes (ONCE=1: end after the story)
 	$(VENV)/bin/python Deploy/demo/demo.py
 
+bench: setup ## Push latency, CPU and memory against a raw send floor, and the bars (ARGUMENTS="--quick --json FILE")
+	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
+	.build-release/release/martinet-bench $(ARGUMENTS)
+
 FUZZ_TARGETS = http2 http2Client grpc protobuf json yaml deltaStream stateOfTheWorldStream
 
 fuzz: setup ## Each fuzz target under libFuzzer for SECONDS (60); findings in .build-fuzz/findings

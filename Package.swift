@@ -80,6 +80,10 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
+        // Measures the server against a raw floor: `make bench`.
+        .executableTarget(
+            name: "martinet-bench",
+            dependencies: ["CLinux", "Discovery", "EnvoyAPI", "Protobuf", "Reactor", "TLS", "XDS"]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"], exclude: ["Transcripts"]),
         .target(

@@ -39,7 +39,11 @@ func theExampleServesARealClientAndPushesOnlyWhatChanged(variant: DiscoveryClien
     // Served on this thread until each step has been seen, or the time is up.
     func serve(until count: Int) {
         func look() {
-            if seen.withLock({ $0.count }) >= count { runner.stop() } else { runner.schedule(after: .milliseconds(5), look) }
+            if seen.withLock({ $0.count }) >= count {
+                runner.stop()
+            } else {
+                runner.schedule(after: .milliseconds(5), look)
+            }
         }
         runner.schedule(after: .milliseconds(5), look)
         runner.schedule(after: .seconds(10), runner.stop)

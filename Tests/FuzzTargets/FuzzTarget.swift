@@ -48,7 +48,8 @@ private func fuzzMessage(_ bytes: UnsafeRawBufferPointer) {
         ControlApplyRequest.descriptor,
     ]
     guard let first = bytes.first else { return }
-    fuzzWire(UnsafeRawBufferPointer(rebasing: bytes.dropFirst()), as: types[Int(first) % types.count], types: envoyTypes)
+    fuzzWire(
+        UnsafeRawBufferPointer(rebasing: bytes.dropFirst()), as: types[Int(first) % types.count], types: envoyTypes)
 }
 
 private let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + [0, 0, 0, 4, 0, 0, 0, 0, 0]

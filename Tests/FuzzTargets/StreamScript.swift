@@ -90,7 +90,8 @@ func fuzzDeltaStream(_ bytes: UnsafeRawBufferPointer) {
                 typeURL: script.typeURL(operation >> 2), resourceNamesSubscribe: script.names(detail),
                 resourceNamesUnsubscribe: script.names(detail >> 4),
                 initialResourceVersions: detail & 8 != 0 ? ["a": "1", "gone": "2"] : [:],
-                responseNonce: script.nonce(operation >> 2), errorDetail: detail == 7 ? ErrorDetail(message: "no") : nil)
+                responseNonce: script.nonce(operation >> 2), errorDetail: detail == 7 ? ErrorDetail(message: "no") : nil
+            )
             isFirst = false
             script.note(stream.receive(request, now: script.now))
         }
@@ -112,7 +113,8 @@ func fuzzStateOfTheWorldStream(_ bytes: UnsafeRawBufferPointer) {
                 versionInfo: detail & 8 != 0 ? "v" : "",
                 node: isFirst ? Node(id: "n", clientFeatures: ["xds.config.supports-resource-in-sotw"]) : nil,
                 resourceNames: script.names(detail), typeURL: script.typeURL(operation >> 2),
-                responseNonce: script.nonce(operation >> 2), errorDetail: detail == 7 ? ErrorDetail(message: "no") : nil)
+                responseNonce: script.nonce(operation >> 2), errorDetail: detail == 7 ? ErrorDetail(message: "no") : nil
+            )
             isFirst = false
             script.note(stream.receive(request, now: script.now))
         }

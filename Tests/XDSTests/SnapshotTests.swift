@@ -118,6 +118,27 @@ private func endpoints(_ name: String, _ body: String, version: String? = nil) -
         #expect(cache.snapshot(of: "default")?[.endpoints].count == 50)
     }
 
+    @Test func viewsThatAreGivenOneSnapshotShareItsSets() throws {
+        let cache = SnapshotCache()
+        let first = try Snapshot([endpoints("a", "1"), Resource(.cluster, name: "c", body: [1])])
+        let second = try Snapshot([endpoints("a", "2"), Resource(.cluster, name: "c", body: [1])])
+        let third = try second.applying(setting: [endpoints("a", "3")])
+        for snapshot in [first, second, third] {
+            let north = try cache.publish(snapshot, to: "north")
+            let south = try cache.publish(snapshot, to: "south")
+            #expect(north === south)
+        }
+        // Two views that differ in one type share the others.
+        let base = try #require(cache.snapshot(of: "north"))
+        let north = try base.applying(setting: [endpoints("b", "1"), Resource(.cluster, name: "d", body: [1])])
+        let south = try north.applying(setting: [endpoints("b", "2")])
+        try cache.publish(north, to: "north")
+        try cache.publish(south, to: "south")
+        let shown = ["north", "south"].compactMap { cache.snapshot(of: $0) }
+        #expect(shown[0][.cluster] === shown[1][.cluster])
+        #expect(shown[0][.endpoints] !== shown[1][.endpoints])
+    }
+
     @Test func aResourceSeenAgainWithOtherContentUnderItsOwnVersionIsAChange() throws {
         let one = try Snapshot([endpoints("a", "1", version: "v")])
         let two = try one.applying(setting: [endpoints("a", "2", version: "v")])

@@ -77,8 +77,14 @@ public final class ResourceSet: Sendable {
         return ResourceSet(draft, label: label, labelIsAmbiguous: !isUnchanged && label == self.label)
     }
 
-    /// A set with this one's content that knows how it came from `older`: `older` itself when nothing differs.
+    /// A set with this one's content that knows how it came from `older`: `older` itself when nothing differs, and
+    /// this very set when the two share a past, so that views that are given one set share it.
     func continuing(_ older: ResourceSet) throws(PublishError) -> ResourceSet {
+        if self === older || (digest == older.digest && (label == nil || label == older.label)) { return older }
+        if sharesPast(with: older), digest != older.digest || label != older.label {
+            let reusesLabel = label != nil && label == older.label
+            if !reusesLabel || labelIsAmbiguous { return self }
+        }
         let change = difference(from: older)
         return try older.applying(
             setting: change.changed.compactMap { resources[$0] }, removing: change.removed, label: label)
@@ -100,8 +106,8 @@ public final class ResourceSet: Sendable {
         }
     }
 
-    /// All resources by name; sorted once.
-    func sortedResources() -> [Resource] {
+    /// All resources by name, error entries included; sorted once.
+    public func sortedResources() -> [Resource] {
         memos.withLock { memos in
             if let known = memos.sortedResources { return known }
             let sorted = resources.values.sorted { $0.name < $1.name }

@@ -43,6 +43,12 @@ extension ResourceSet {
         return nil
     }
 
+    /// Whether the histories meet, so that the difference costs no full comparison.
+    func sharesPast(with older: ResourceSet) -> Bool {
+        let theirs = [older.id] + older.history.map(\.olderID)
+        return ([id] + history.map(\.olderID)).contains(where: theirs.contains)
+    }
+
     private func compare(_ names: some Sequence<String>, with older: ResourceSet) -> SetDifference {
         var changed: [String] = []
         var removed: [String] = []

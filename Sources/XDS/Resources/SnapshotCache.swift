@@ -38,7 +38,13 @@ public final class SnapshotCache: Sendable {
     private let assignment: @Sendable (Node) -> ViewName
     private let state = Mutex(State())
     /// Held while a new snapshot is made, so that no change is lost between two publishers; streams never wait for it.
-    private let publishing = Mutex(())
+    /// Its memo lets views that go from one snapshot to the same other share the result.
+    private let publishing = Mutex(BoundedMemo<Step, Snapshot>(capacity: 16))
+
+    private struct Step: Hashable {
+        var older: UInt64
+        var newer: UInt64
+    }
 
     /// - Parameter assignment: the view that a node belongs to; every node sees the view `default` if not given.
     public init(assignment: @escaping @Sendable (Node) -> ViewName = { _ in "default" }) {
@@ -69,9 +75,13 @@ public final class SnapshotCache: Sendable {
     /// - Throws: ``PublishError``; then the view shows what it showed.
     @discardableResult
     public func publish(_ snapshot: Snapshot, to view: ViewName = "default") throws(PublishError) -> Snapshot {
-        try change(view) { (older) throws(PublishError) in
+        try change(view) { (older, memo) throws(PublishError) in
             guard let older else { return snapshot }
-            return try snapshot.continuing(older)
+            let step = Step(older: older.generation, newer: snapshot.generation)
+            if let known = memo[step] { return known }
+            let continued = try snapshot.continuing(older)
+            memo.insert(continued, for: step)
+            return continued
         }
     }
 
@@ -80,7 +90,7 @@ public final class SnapshotCache: Sendable {
     /// with what each stream has: ``publish(_:to:)`` is cheaper then.
     public func adopt(_ snapshot: Snapshot, as view: ViewName) {
         do {
-            _ = try change(view) { (_) throws(PublishError) in snapshot }
+            _ = try change(view) { (_, _) throws(PublishError) in snapshot }
         } catch {
             preconditionFailure("nothing is checked here: \(error)")
         }
@@ -94,7 +104,7 @@ public final class SnapshotCache: Sendable {
         _ view: ViewName = "default", setting: [Resource] = [], removing: [ResourceReference] = [],
         labels: [ResourceType: String] = [:]
     ) throws(PublishError) -> Snapshot {
-        try change(view) { (older) throws(PublishError) in
+        try change(view) { (older, _) throws(PublishError) in
             try (older ?? .empty).applying(setting: setting, removing: removing, labels: labels)
         }
     }
@@ -119,11 +129,12 @@ public final class SnapshotCache: Sendable {
     }
 
     private func change(
-        _ view: ViewName, _ make: (Snapshot?) throws(PublishError) -> Snapshot
+        _ view: ViewName,
+        _ make: (Snapshot?, inout BoundedMemo<Step, Snapshot>) throws(PublishError) -> Snapshot
     ) throws(PublishError) -> Snapshot {
-        let (older, newer) = try publishing.withLock { (_) throws(PublishError) in
+        let (older, newer) = try publishing.withLock { (memo) throws(PublishError) in
             let older = snapshot(of: view)
-            let newer = try make(older)
+            let newer = try make(older, &memo)
             state.withLock { $0.snapshots[view] = newer }
             return (older, newer)
         }

@@ -30,6 +30,7 @@ extension StreamCore {
             states[index].held = current
             states[index].digest = digest
             states[index].flags.remove(.digestIsStale)
+            states[index].flags.insert(.isReconnecting)
             states[index].owed = Owed(names: due)
             states[index].sentVersion = version
             states[index].acknowledgedVersion = version
@@ -48,7 +49,7 @@ extension StreamCore {
         }
         let held = current.asHeld(by: claim.versions, subscription)
         states[index].held = held
-        if held !== current { states[index].flags.insert(.isReconnecting) }
+        states[index].flags.insert(.isReconnecting)
         var owed = Owed(names: due)
         // Names that the client has a version of are answered by the difference alone.
         let unknown = subscription.names.filter { name in

@@ -15,7 +15,7 @@ public struct DeltaStream: Sendable {
 
     /// Takes one request. A request that the protocol forbids ends in ``StreamAction/fail(_:)``.
     public mutating func receive(_ request: DeltaDiscoveryRequest, now: Instant) -> [StreamAction] {
-        guard let type = core.begin(node: request.node, typeURL: request.typeURL),
+        guard let type = core.begin(node: request.node, typeURL: request.typeURL, now: now),
             core.accept(names: request.resourceNamesSubscribe, of: type),
             core.accept(names: request.resourceNamesUnsubscribe, of: type),
             core.accept(names: Array(request.initialResourceVersions.keys), of: type)

@@ -30,8 +30,11 @@ extension StreamCore {
                 continue
             }
             if state.removalsWaitSince != .never {
-                let wait = state.flags.contains(.isReconnecting) ? limits.reconnectWait : limits.removalWait
-                earliest = min(earliest, state.removalsWaitSince.advanced(by: wait))
+                let end =
+                    state.flags.contains(.isReconnecting)
+                    ? openedAt.advanced(by: limits.reconnectWait)
+                    : state.removalsWaitSince.advanced(by: limits.removalWait)
+                earliest = min(earliest, end)
             }
             earliest = min(earliest, state.heartbeatAt)
         }
@@ -190,12 +193,11 @@ extension StreamCore {
         }
     }
 
-    /// Whether a client that came back may yet subscribe to something that refers to what is gone.
+    /// Whether a client that came back may yet subscribe to something that refers to what it holds.
     private mutating func isReconnecting(_ index: Int, _ now: Instant) -> Bool {
         guard states[index].flags.contains(.isReconnecting) else { return false }
-        let since = min(states[index].removalsWaitSince, now)
         let isSubscribed = states[index].type.referrers.allSatisfy { self.index(of: $0) != nil }
-        if case .aggregated = service, !isSubscribed, since.duration(to: now) < limits.reconnectWait { return true }
+        if case .aggregated = service, !isSubscribed, openedAt.duration(to: now) < limits.reconnectWait { return true }
         states[index].flags.remove(.isReconnecting)
         return false
     }

@@ -15,7 +15,7 @@ public struct StateOfTheWorldStream: Sendable {
 
     /// Takes one request. A request that the protocol forbids ends in ``StreamAction/fail(_:)``.
     public mutating func receive(_ request: DiscoveryRequest, now: Instant) -> [StreamAction] {
-        guard let type = core.begin(node: request.node, typeURL: request.typeURL),
+        guard let type = core.begin(node: request.node, typeURL: request.typeURL, now: now),
             core.accept(names: request.resourceNames, of: type)
         else { return core.takeActions() }
         let index = core.makeIndex(of: type)
@@ -73,7 +73,7 @@ extension StreamCore {
             if isWildcard && !old.isWildcard { states[index].owed.wildcard = true }
             states[index].owed.names = states[index].owed.names.subtractingSorted(dropped)
             states[index].owed.insert(names.subtractingSorted(old.names))
-            if losesResources(index, dropped, wildcard: old.isWildcard && !isWildcard) {
+            if !isWildcard, losesResources(index, dropped, wildcard: old.isWildcard) {
                 states[index].flags.insert(.announcesVersion)
             }
             guard subscribe(index, isWildcard: isWildcard, names: names) else { return false }

@@ -60,7 +60,8 @@ public struct StreamLimits: Hashable, Sendable {
     public var errorDetailBytes = 4096
     /// How long removals wait for the ACKs of what may refer to them.
     public var removalWait: Duration = .seconds(30)
-    /// How long the removals of a reconnect wait for the client to subscribe to what may refer to them.
+    /// How long removals wait, from the first request of a stream, for a client that came back with resources to
+    /// subscribe to what may refer to them.
     public var reconnectWait: Duration = .milliseconds(250)
     /// How long listeners and routes wait for the clusters and endpoints before them, while those wait for an ACK.
     public var additionWait: Duration = .seconds(5)

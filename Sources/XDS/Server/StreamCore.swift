@@ -9,6 +9,8 @@ struct StreamCore: Sendable {
     /// nil until the first request.
     private(set) var nodeID: String?
     private(set) var error: StreamError?
+    /// When the first request came.
+    private(set) var openedAt = Instant.never
     var snapshot: Snapshot?
     /// By type, in the order of sending.
     var states: [TypeState] = []
@@ -39,8 +41,9 @@ struct StreamCore: Sendable {
 
     /// Checks node and type.
     /// - Returns: the type, or nil when the stream has failed.
-    mutating func begin(node: Node?, typeURL: String) -> ResourceType? {
+    mutating func begin(node: Node?, typeURL: String, now: Instant) -> ResourceType? {
         guard error == nil, accept(node) else { return nil }
+        openedAt = min(openedAt, now)
         return resolve(typeURL)
     }
 

@@ -36,7 +36,7 @@ struct TypeState: Sendable {
         static let announcesVersion = Flags(rawValue: 2)
         /// The subscription changed since `digest` was computed.
         static let digestIsStale = Flags(rawValue: 4)
-        /// The client came back with resources that are gone, and may not have subscribed to all its types yet.
+        /// The client came back with resources, and may not have subscribed yet to all that refers to them.
         static let isReconnecting = Flags(rawValue: 8)
     }
 

@@ -45,7 +45,7 @@ import XDS
     #expect(file.resources.map(\.origin) == [.file(path: "a.yaml", line: 3), .file(path: "a.yaml", line: 7)])
 }
 
-@Test func JSONIsReadByItsOwnRules() throws {
+@Test func jsonIsReadByItsOwnRules() throws {
     let text = """
         {"resources": [{"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "web"}]}
         """

@@ -42,6 +42,11 @@ struct ModelClient {
     /// State of the world: what was given up while the server may still think that the client has it.
     var limbo: [ResourceType: [String: Holding]] = [:]
     var acceptedVersions: [ResourceType: String] = [:]
+    /// Taken back from limbo: the server may have seen that it was given up, and will send it again.
+    var restored: [ResourceType: Set<String>] = [:]
+    /// State of the world: types of which something was given up, until a response that the server sent after it
+    /// saw that. The accepted version stands for more than the client has, and must not be said on a new stream.
+    var reduced: Set<ResourceType> = []
     private var nonces: [ResourceType: String] = [:]
     private var opened: Set<ResourceType> = []
     private var hasSentNode = false
@@ -66,6 +71,8 @@ struct ModelClient {
         opened = []
         hasSentNode = false
         limbo = [:]
+        for type in reduced { acceptedVersions[type] = nil }
+        reduced = []
         return wants.keys.sorted().filter { wants[$0] != Want() }.map { open($0) }
     }
 
@@ -95,11 +102,15 @@ struct ModelClient {
         wants[type] = new
         for (name, holding) in holds[type] ?? [:] where !new.covers(name) {
             holds[type]?[name] = nil
-            if !isDelta { limbo[type, default: [:]][name] = holding }
+            if !isDelta {
+                limbo[type, default: [:]][name] = holding
+                reduced.insert(type)
+            }
         }
         for (name, holding) in limbo[type] ?? [:] where new.covers(name) {
             limbo[type]?[name] = nil
             holds[type, default: [:]][name] = holding
+            restored[type, default: []].insert(name)
         }
         for name in (errors[type] ?? [:]).keys where !new.covers(name) { errors[type]?[name] = nil }
         guard opened.contains(type), let old else {
@@ -155,6 +166,7 @@ struct ModelClient {
         var listed: Set<String> = []
         for resource in response.resources {
             listed.insert(resource.name)
+            restored[type]?.remove(resource.name)
             guard want.covers(resource.name) else {
                 if limbo[type]?[resource.name] != nil, !response.omitsBody(of: resource) {
                     let body = String(decoding: resource.body, as: UTF8.self)

@@ -19,11 +19,13 @@ final class Simulation {
         var lastAtServer = Instant(nanoseconds: 0)
         var lastAtClient = Instant(nanoseconds: 0)
         var scheduledTick = Instant.never
+        /// When the server last learned the names of a state-of-the-world type.
+        var reductionSeenAt: [ResourceType: Instant] = [:]
     }
 
     enum Event {
         case toServer(connection: Int, ModelClient.Request)
-        case toClient(connection: Int, PreparedResponse)
+        case toClient(connection: Int, PreparedResponse, sentAt: Instant)
         case snapshot(connection: Int)
         case tick(connection: Int)
         case connect(client: Int)
@@ -146,8 +148,8 @@ final class Simulation {
         switch event {
         case .toServer(let number, let request):
             if connections[number].isOpen { serve(number, request) }
-        case .toClient(let number, let response):
-            if connections[number].isOpen { deliver(number, response) }
+        case .toClient(let number, let response, let sentAt):
+            if connections[number].isOpen { deliver(number, response, sentAt) }
         case .snapshot(let number):
             if connections[number].isOpen, connections[number].hasView { show(number) }
         case .tick(let number):
@@ -281,7 +283,13 @@ final class Simulation {
             connections[number].machine = .stateOfTheWorld(stream)
             let isStale = actions.contains { if case .ignoredStale = $0 { true } else { false } }
             connections[number].probe.received(request, type, isStale: isStale)
-            if !isStale { forgetLimbo(connections[number].client, type, Set(request.resourceNames)) }
+            if !isStale {
+                forgetLimbo(connections[number].client, type, Set(request.resourceNames))
+                let wanted = clients[connections[number].client].wants[type]?.names ?? []
+                if Set(request.resourceNames).subtracting(["*"]).isSubset(of: wanted) {
+                    connections[number].reductionSeenAt[type] = now
+                }
+            }
             carryOut(actions, number)
             let isFirst = request.responseNonce.isEmpty && !request.versionInfo.isEmpty
             if isFirst, type == .cluster || type == .endpoints, connections[number].probe.sentVersions[type] == nil {
@@ -342,7 +350,7 @@ final class Simulation {
                 let delay: Duration = slow ? .seconds(chance.below(50)) : .microseconds(100 + chance.below(20_000))
                 let arrival = max(now.advanced(by: delay), connections[number].lastAtClient)
                 connections[number].lastAtClient = arrival
-                schedule(.toClient(connection: number, response), at: arrival)
+                schedule(.toClient(connection: number, response, sentAt: now), at: arrival)
             case .opened:
                 connections[number].hasView = true
                 show(number)
@@ -372,8 +380,11 @@ final class Simulation {
 
     // MARK: The clients
 
-    private func deliver(_ number: Int, _ response: PreparedResponse) {
+    private func deliver(_ number: Int, _ response: PreparedResponse, _ sentAt: Instant) {
         let client = connections[number].client
+        if let seenAt = connections[number].reductionSeenAt[response.type], seenAt <= sentAt {
+            clients[client].reduced.remove(response.type)
+        }
         let clustersBefore = clients[client].holds[.cluster] ?? [:]
         let (answer, complaints) = clients[client].apply(response)
         for complaint in complaints { violation("client \(client): \(complaint)") }
@@ -400,6 +411,7 @@ final class Simulation {
         if !client.isDelta, connections[number].probe.acknowledgedVersions[.cluster] == nil { return }
         let gone = Set(before.keys).subtracting((client.holds[.cluster] ?? [:]).keys)
         for (name, route) in (client.holds[.route] ?? [:]).sorted(by: { $0.key < $1.key }) {
+            if client.restored[.route]?.contains(name) ?? false { continue }
             for target in references(in: route.body) where gone.contains(target) {
                 violation("client \(client.number): cluster \(target) goes while route \(name) uses it")
             }

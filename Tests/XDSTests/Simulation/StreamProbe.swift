@@ -75,8 +75,10 @@ struct StreamProbe {
         let old = subscriptions[type] ?? []
         due[type, default: []].formUnion(names.subtracting(old))
         let gone = old.subtracting(names)
-        due[type, default: []].formUnion(gone)
-        for name in gone { sent[type]?[name] = nil }
+        if !names.contains("*") {
+            due[type, default: []].formUnion(gone)
+            for name in gone { sent[type]?[name] = nil }
+        }
         if type == .endpoints, !names.contains("*") { warming.formIntersection(names) }
         subscriptions[type] = names
     }
