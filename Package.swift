@@ -116,7 +116,9 @@ let package = Package(
         .testTarget(
             name: "ConsoleTests",
             dependencies: ["Console", .product(name: "CoreMetrics", package: "swift-metrics")]),
-        .testTarget(name: "EndToEndTests", dependencies: ["martinet", "Time"], exclude: ["Peers"]),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["martinet", "Time", .product(name: "Logging", package: "swift-log")],
+            exclude: ["Peers"]),
     ],
     swiftLanguageModes: [.v6]
 )

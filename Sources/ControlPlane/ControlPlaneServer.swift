@@ -42,7 +42,9 @@ public final class ControlPlaneServer: Sendable {
         /// The anchors that client certificates must lead to.
         public var clientAuthoritiesFile: String
 
-        public init(_ address: Reactor.SocketAddress, certificateFile: String, keyFile: String, clientAuthoritiesFile: String) {
+        public init(
+            _ address: Reactor.SocketAddress, certificateFile: String, keyFile: String, clientAuthoritiesFile: String
+        ) {
             self.address = address
             self.certificateFile = certificateFile
             self.keyFile = keyFile

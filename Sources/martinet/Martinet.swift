@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 
 @main
 struct Martinet: AsyncParsableCommand {
@@ -34,6 +35,10 @@ struct Martinet: AsyncParsableCommand {
 
     /// Runs the command; an error of ours is told with its mend.
     static func main() async {
+        // Whoever started this may have blocked signals, and what it cannot hear cannot end it.
+        var none = sigset_t()
+        sigemptyset(&none)
+        sigprocmask(SIG_SETMASK, &none, nil)
         do {
             var command = try parseAsRoot()
             if var command = command as? any AsyncParsableCommand {

@@ -17,7 +17,7 @@ final class ChildProcess {
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = log
         process.standardError = log
-        try process.run()
+        try process.runUnmasked()
     }
 
     deinit { stop() }
@@ -55,7 +55,7 @@ final class ChildProcess {
         } else {
             process.standardInput = FileHandle.nullDevice
         }
-        try process.run()
+        try process.runUnmasked()
         let deadline = Date().addingTimeInterval(timeout)
         while process.isRunning, Date() < deadline { usleep(5_000) }
         if process.isRunning {
@@ -67,6 +67,17 @@ final class ChildProcess {
             process.terminationStatus, try String(contentsOfFile: out, encoding: .utf8),
             try String(contentsOfFile: err, encoding: .utf8)
         )
+    }
+}
+
+extension Process {
+    /// Starts it with no signal blocked. Tests run on threads that block signals, and children inherit that.
+    fileprivate func runUnmasked() throws {
+        var (none, old) = (sigset_t(), sigset_t())
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, &old)
+        defer { pthread_sigmask(SIG_SETMASK, &old, nil) }
+        try run()
     }
 }
 

@@ -2,6 +2,7 @@ import Discovery
 import EnvoyAPI
 import GRPC
 import Protobuf
+import Synchronization
 import XDS
 
 /// CSDS: what every connected proxy was sent, has acknowledged and has refused, for standard tools.
@@ -31,10 +32,33 @@ struct ClientStatusService: Service {
         return Questions(self, call)
     }
 
-    /// Answers one request after the other.
+    /// Answers one request after the other; ends the call when the client has finished and all are answered.
     private final class Questions: ServiceCallHandler {
         private let service: ClientStatusService
         private let call: ServiceCall
+        private let progress = Progress()
+
+        private final class Progress: Sendable {
+            private let state = Mutex((unanswered: 0, isHalfClosed: false))
+
+            func asked() { state.withLock { $0.unanswered += 1 } }
+
+            /// - Returns: whether nothing is left to say.
+            func answered() -> Bool {
+                state.withLock {
+                    $0.unanswered -= 1
+                    return $0.isHalfClosed && $0.unanswered == 0
+                }
+            }
+
+            /// - Returns: whether nothing is left to say.
+            func halfClosed() -> Bool {
+                state.withLock {
+                    $0.isHalfClosed = true
+                    return $0.unanswered == 0
+                }
+            }
+        }
 
         init(_ service: ClientStatusService, _ call: ServiceCall) {
             self.service = service
@@ -42,11 +66,18 @@ struct ClientStatusService: Service {
         }
 
         func received(_ message: UnsafeRawBufferPointer) {
-            let call = call
-            service.answer(message, call) { call.send($0) }
+            let (call, progress) = (call, progress)
+            progress.asked()
+            service.answer(message, call) { answer in
+                call.send(answer)
+                if progress.answered() { call.finish(.ok) }
+            }
         }
 
-        func halfClosed() { call.finish(.ok) }
+        func halfClosed() {
+            if progress.halfClosed() { call.finish(.ok) }
+        }
+
         func ended() {}
     }
 
@@ -116,7 +147,10 @@ struct ClientStatusService: Service {
 /// Which nodes a client asks about: any of the matchers matches.
 private struct NodeFilter: Sendable {
     private enum Pattern: Sendable {
-        case exact(String), prefix(String), suffix(String), contains(String)
+        case exact(String)
+        case prefix(String)
+        case suffix(String)
+        case contains(String)
     }
 
     private var patterns: [(Pattern, ignoresCase: Bool)] = []

@@ -95,7 +95,8 @@ struct ChangeReport {
         do {
             report = try ApplyReport(decoding: answer)
         } catch {
-            throw CommandProblem("the control plane's answer cannot be read: \(error)", hint: "use the same version here and there")
+            throw CommandProblem(
+                "the control plane's answer cannot be read: \(error)", hint: "use the same version here and there")
         }
         self.scope = scope
         self.isDryRun = isDryRun

@@ -53,7 +53,9 @@ struct ControlTarget: ParsableArguments {
     @Option(help: ArgumentHelp("With --server: PEM file of its private key.", valueName: "file"))
     var tlsKey: String?
 
-    @Option(help: ArgumentHelp("With --server: PEM file of the authorities that sign the server's certificate.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "With --server: PEM file of the authorities that sign the server's certificate.", valueName: "file"))
     var tlsCa: String?
 
     @Option(
@@ -164,7 +166,9 @@ struct ControlTarget: ParsableArguments {
             return server == nil
                 ? CommandProblem(
                     "no control plane answers at \(name): \(status.message)",
-                    hint: "start one with `martinet serve --data \(dataOptions.directory)`, or pass the --data it runs with")
+                    hint:
+                        "start one with `martinet serve --data \(dataOptions.directory)`, or pass the --data it runs with"
+                )
                 : CommandProblem(
                     "no control plane answers at \(name): \(status.message)",
                     hint: "check the address, and that `martinet serve` runs there with --xds-tls")

@@ -58,7 +58,8 @@ struct Get: ParsableCommand {
         do {
             resources = try ListedResource.list(decoding: answer)
         } catch {
-            throw CommandProblem("the control plane's answer cannot be read: \(error)", hint: "use the same version here and there")
+            throw CommandProblem(
+                "the control plane's answer cannot be read: \(error)", hint: "use the same version here and there")
         }
         if let name, resources.isEmpty {
             throw CommandProblem(

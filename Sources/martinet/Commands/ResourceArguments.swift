@@ -25,7 +25,8 @@ struct ResourceArguments {
         for path in paths {
             for (file, fileScope) in try Self.files(at: path, scope) {
                 do throws(ResourceProblems) {
-                    let parsed = try ParsedFile(try Self.bytes(of: file), path: file == "-" ? "stdin" : file, scope: fileScope)
+                    let parsed = try ParsedFile(
+                        try Self.bytes(of: file), path: file == "-" ? "stdin" : file, scope: fileScope)
                     resources += parsed.resources.map { Entry(scope: fileScope, key: $0.key, packed: $0.packed) }
                     fileCount += 1
                 } catch {

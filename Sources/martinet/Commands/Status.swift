@@ -46,7 +46,8 @@ struct Status: ParsableCommand {
         do {
             status = try MeshStatus(decoding: answer)
         } catch {
-            throw CommandProblem("the control plane's answer cannot be read: \(error)", hint: "use the same version here and there")
+            throw CommandProblem(
+                "the control plane's answer cannot be read: \(error)", hint: "use the same version here and there")
         }
         if !quiet { Terminal.output.write(try text(status, answer)) }
         if status.proxies.contains(where: \.isRejected) { throw ExitCode(1) }
@@ -72,7 +73,8 @@ struct Status: ParsableCommand {
         let terminal = Terminal.output
         var text = ""
         if status.proxies.isEmpty {
-            text += node.isEmpty ? "no proxy is connected\n" : "no proxy with the node id \(node.printable) is connected\n"
+            text +=
+                node.isEmpty ? "no proxy is connected\n" : "no proxy with the node id \(node.printable) is connected\n"
         } else {
             var table = TextTable([
                 "NODE", "CLUSTER", "AGENT", "PEER", "TRANSPORT", "VARIANT", "AGE", "TYPE", "STATE", "SENT", "ACKED",

@@ -56,7 +56,8 @@ struct Watch: ParsableCommand {
     @Option(help: ArgumentHelp("The xDS server to watch, instead of the one in --data.", valueName: "host:port"))
     var server: String?
 
-    @Option(help: ArgumentHelp("With --server: PEM file of the authorities that sign its certificate.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("With --server: PEM file of the authorities that sign its certificate.", valueName: "file"))
     var tlsCa: String?
 
     @Option(help: ArgumentHelp("With --tls-ca: PEM file of the certificate to show.", valueName: "file"))
@@ -157,7 +158,9 @@ final class WatchPrinter {
             let isNew = known.insert(held.name).inserted
             do {
                 let resource = try resourceDocument(RawResource(typeURL: type.typeURL, body: held.body))
-                print(isNew ? "added" : "changed", held.name, [("version", .string(held.version)), ("resource", resource)])
+                print(
+                    isNew ? "added" : "changed", held.name,
+                    [("version", .string(held.version)), ("resource", resource)])
             } catch {
                 problem = error as? CommandProblem ?? CommandProblem("\(error)")
                 stop()

@@ -45,7 +45,8 @@ struct Serve: AsyncParsableCommand {
 
     @OptionGroup var dataOptions: DataOptions
 
-    @Option(help: ArgumentHelp("Directory of resource files. Without it there is only what is applied.", valueName: "dir"))
+    @Option(
+        help: ArgumentHelp("Directory of resource files. Without it there is only what is applied.", valueName: "dir"))
     var resources: String?
 
     @Option(help: ArgumentHelp("Where to serve xDS in plaintext.", valueName: "host:port|off"))
@@ -186,7 +187,8 @@ struct Serve: AsyncParsableCommand {
         if let tls = ports.tls {
             logger.info("serving xDS and control over mutual TLS", metadata: ["address": "\(tls.address)"])
         } else {
-            logger.info("xDS over TLS is off", metadata: ["hint": "--tls-cert, --tls-key and --tls-client-ca turn it on"])
+            logger.info(
+                "xDS over TLS is off", metadata: ["hint": "--tls-cert, --tls-key and --tls-client-ca turn it on"])
         }
     }
 

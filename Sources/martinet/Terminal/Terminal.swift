@@ -3,7 +3,12 @@ import Foundation
 /// Where a command writes: standard output or standard error, with colours where a person looks on.
 struct Terminal {
     enum Color: String {
-        case red = "31", green = "32", yellow = "33", cyan = "36", bold = "1", dim = "2"
+        case red = "31"
+        case green = "32"
+        case yellow = "33"
+        case cyan = "36"
+        case bold = "1"
+        case dim = "2"
     }
 
     static let output = Terminal(descriptor: STDOUT_FILENO)
