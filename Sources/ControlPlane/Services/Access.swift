@@ -11,7 +11,8 @@ enum Access {
             GRPCStatus(
                 .permissionDenied,
                 "the control service is for the Unix socket and for mutual TLS, and this call came over "
-                    + "\(origin.transport.rawValue); use control.sock in the data directory, or show a client certificate")
+                    + "\(origin.transport.rawValue); use control.sock in the data directory, or show a client certificate"
+            )
         }
     }
 

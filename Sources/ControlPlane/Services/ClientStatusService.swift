@@ -2,6 +2,7 @@ import Discovery
 import EnvoyAPI
 import GRPC
 import Protobuf
+import Synchronization
 import XDS
 
 /// CSDS: what every connected proxy was sent, has acknowledged and has refused, for standard tools.
@@ -31,10 +32,24 @@ struct ClientStatusService: Service {
         return Questions(self, call)
     }
 
-    /// Answers one request after the other.
+    /// Answers the requests of one stream. What was asked before the client's half-close is answered before the status.
     private final class Questions: ServiceCallHandler {
+        /// Answers come from other threads.
+        private final class Progress: Sendable {
+            struct State {
+                var unanswered = 0
+                var isHalfClosed = false
+            }
+
+            let state = Mutex(State())
+        }
+
+        /// Requests of one stream that wait for their answer.
+        private static let unansweredLimit = 16
+
         private let service: ClientStatusService
         private let call: ServiceCall
+        private let progress = Progress()
 
         init(_ service: ClientStatusService, _ call: ServiceCall) {
             self.service = service
@@ -42,11 +57,36 @@ struct ClientStatusService: Service {
         }
 
         func received(_ message: UnsafeRawBufferPointer) {
-            let call = call
-            service.answer(message, call) { call.send($0) }
+            let (call, progress) = (call, progress)
+            let isTaken = progress.state.withLock { state in
+                guard state.unanswered < Self.unansweredLimit else { return false }
+                state.unanswered += 1
+                return true
+            }
+            guard isTaken else {
+                return call.finish(
+                    GRPCStatus(
+                        .resourceExhausted,
+                        "more than \(Self.unansweredLimit) requests wait for their answer; read the answers first"))
+            }
+            service.answer(message, call) { answer in
+                call.send(answer)
+                let isLast = progress.state.withLock { state in
+                    state.unanswered -= 1
+                    return state.isHalfClosed && state.unanswered == 0
+                }
+                if isLast { call.finish(.ok) }
+            }
         }
 
-        func halfClosed() { call.finish(.ok) }
+        func halfClosed() {
+            let isOver = progress.state.withLock { state in
+                state.isHalfClosed = true
+                return state.unanswered == 0
+            }
+            if isOver { call.finish(.ok) }
+        }
+
         func ended() {}
     }
 
@@ -116,7 +156,10 @@ struct ClientStatusService: Service {
 /// Which nodes a client asks about: any of the matchers matches.
 private struct NodeFilter: Sendable {
     private enum Pattern: Sendable {
-        case exact(String), prefix(String), suffix(String), contains(String)
+        case exact(String)
+        case prefix(String)
+        case suffix(String)
+        case contains(String)
     }
 
     private var patterns: [(Pattern, ignoresCase: Bool)] = []
