@@ -205,9 +205,13 @@ final class ServerConnection: ConnectionHandler {
             case .rejected(let type, let version, _, let detail):
                 _ = call.noteAnswered(type, at: loop.now)
                 home.metrics[type].nacks.increment()
-                log(.error, "rejected", call, ["type": "\(type)", "version": "\(version)", "detail": "\(detail.message)"])
+                log(
+                    .error, "rejected", call,
+                    ["type": "\(type)", "version": "\(version)", "detail": "\(detail.message)"])
             case .ignoredStale(let type, let nonce, let detail):
-                log(.debug, "stale answer", call, ["type": "\(type)", "nonce": "\(nonce)", "detail": "\(detail?.message ?? "")"])
+                log(
+                    .debug, "stale answer", call,
+                    ["type": "\(type)", "nonce": "\(nonce)", "detail": "\(detail?.message ?? "")"])
             case .removalForced(let type, let count, let waited):
                 home.metrics[type].forced.increment()
                 log(
@@ -267,8 +271,11 @@ final class ServerConnection: ConnectionHandler {
     private func flush(_ loop: Loop) {
         while loop.isWritable(id) {
             let count = grpc.produceOutput(into: home.output, now: loop.now, events: &home.events)
-            if count == 0 { break }
-            loop.write(UnsafeRawBufferPointer(rebasing: home.output[..<count]), to: id)
+            if count > 0 { loop.write(UnsafeRawBufferPointer(rebasing: home.output[..<count]), to: id) }
+            // An output buffer with that much room left was given all there is. What has been sent may have made room
+            // for responses that waited: they come next.
+            if home.events.isEmpty && count < home.output.count / 2 { break }
+            takeEvents(loop)
         }
         takeEvents(loop)
         if grpc.isFinished { loop.closeAfterFlush(id) }
