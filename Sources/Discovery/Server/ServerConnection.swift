@@ -157,7 +157,7 @@ final class ServerConnection: ConnectionHandler {
             return
         }
         do throws(ProtobufError) {
-            perform(try call.receive(message, now: loop.now), of: call, loop)
+            perform(try call.receive(message, home.decoded, now: loop.now), of: call, loop)
             countTypes(of: call, call.typeMask)
         } catch {
             fail(call, GRPCStatus(.invalidArgument, "malformed request: \(error); \(error.hint)"))
