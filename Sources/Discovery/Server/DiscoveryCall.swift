@@ -41,7 +41,9 @@ class DiscoveryCall {
 
     /// Takes one packed request.
     /// - Throws: what is malformed in it.
-    func receive(_ message: UnsafeRawBufferPointer, now: Instant) throws(ProtobufError) -> [StreamAction] { [] }
+    func receive(
+        _ message: UnsafeRawBufferPointer, _ decoded: DecodedRequests, now: Instant
+    ) throws(ProtobufError) -> [StreamAction] { [] }
     func publish(_ snapshot: Snapshot, now: Instant) -> [StreamAction] { [] }
     func tick(now: Instant) -> [StreamAction] { [] }
     var nextDeadline: Instant? { nil }
@@ -78,8 +80,10 @@ private final class DeltaCall: DiscoveryCall {
         super.init(id, connection, isDelta: true, now: now)
     }
 
-    override func receive(_ message: UnsafeRawBufferPointer, now: Instant) throws(ProtobufError) -> [StreamAction] {
-        stream.receive(try DeltaDiscoveryRequest(decoding: message), now: now)
+    override func receive(
+        _ message: UnsafeRawBufferPointer, _ decoded: DecodedRequests, now: Instant
+    ) throws(ProtobufError) -> [StreamAction] {
+        stream.receive(try decoded.delta(message), now: now)
     }
 
     override func publish(_ snapshot: Snapshot, now: Instant) -> [StreamAction] { stream.publish(snapshot, now: now) }
@@ -98,8 +102,10 @@ private final class StateOfTheWorldCall: DiscoveryCall {
         super.init(id, connection, isDelta: false, now: now)
     }
 
-    override func receive(_ message: UnsafeRawBufferPointer, now: Instant) throws(ProtobufError) -> [StreamAction] {
-        stream.receive(try DiscoveryRequest(decoding: message), now: now)
+    override func receive(
+        _ message: UnsafeRawBufferPointer, _ decoded: DecodedRequests, now: Instant
+    ) throws(ProtobufError) -> [StreamAction] {
+        stream.receive(try decoded.stateOfTheWorld(message), now: now)
     }
 
     override func publish(_ snapshot: Snapshot, now: Instant) -> [StreamAction] { stream.publish(snapshot, now: now) }

@@ -15,6 +15,7 @@ final class DiscoveryLoop {
     let logger: Logger
     /// Where output is put together, one connection after the other.
     let output = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+    let decoded = DecodedRequests()
     /// Reused for each connection's events.
     var events = GRPCEvents<GRPCServerEvent>()
     /// The open xDS streams of each view, in no order.

@@ -167,7 +167,7 @@ final class ServerConnection: ConnectionHandler {
             return
         }
         do throws(ProtobufError) {
-            perform(try call.receive(message, now: loop.now), of: call, loop)
+            perform(try call.receive(message, home.decoded, now: loop.now), of: call, loop)
             countTypes(of: call, call.typeMask)
         } catch {
             fail(call, GRPCStatus(error))
@@ -286,15 +286,15 @@ final class ServerConnection: ConnectionHandler {
 
     /// Moves what is to be sent to the loop, as far as the socket takes it, and sets the timer anew.
     private func flush(_ loop: Loop) {
-        repeat {
-            while loop.isWritable(id) {
-                let count = grpc.produceOutput(into: home.output, now: loop.now, events: &home.events)
-                if count == 0 { break }
-                loop.write(UnsafeRawBufferPointer(rebasing: home.output[..<count]), to: id)
-            }
+        while loop.isWritable(id) {
+            let count = grpc.produceOutput(into: home.output, now: loop.now, events: &home.events)
+            if count > 0 { loop.write(UnsafeRawBufferPointer(rebasing: home.output[..<count]), to: id) }
+            // An output buffer with that much room left was given all there is. What has been sent may have made room
+            // for responses that waited: they come next.
+            if home.events.isEmpty && count < home.output.count / 2 { break }
             takeEvents(loop)
-            // What waited for room may have been queued just now, and nothing else would come to send it.
-        } while grpc.wantsWrite && loop.isWritable(id)
+        }
+        takeEvents(loop)
         // A failed connection's GOAWAY waits for no one: its peer may never read, and no deadline is left.
         if grpc.isFinished || hasFailed { loop.closeAfterFlush(id) }
         setTimer(loop)

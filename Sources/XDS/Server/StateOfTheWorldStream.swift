@@ -15,9 +15,12 @@ public struct StateOfTheWorldStream: Sendable {
 
     /// Takes one request. A request that the protocol forbids ends in ``StreamAction/fail(_:)``.
     public mutating func receive(_ request: DiscoveryRequest, now: Instant) -> [StreamAction] {
-        guard let type = core.begin(node: request.node, typeURL: request.typeURL, now: now),
-            core.accept(names: request.resourceNames, of: type)
-        else { return core.takeActions() }
+        guard let type = core.begin(node: request.node, typeURL: request.typeURL, now: now) else {
+            return core.takeActions()
+        }
+        // Nearly every request repeats the names of the one before: nothing to check, nothing to change.
+        let repeatsNames = core.isSubscription(request.resourceNames, of: type)
+        guard repeatsNames || core.accept(names: request.resourceNames, of: type) else { return core.takeActions() }
         let index = core.makeIndex(of: type)
         if core.states[index].subscription == nil {
             core.states[index].claim = Claim(version: request.versionInfo)
@@ -34,7 +37,7 @@ public struct StateOfTheWorldStream: Sendable {
                 core.actions.append(.ignoredStale(type, nonce: nonce, detail: request.errorDetail))
             }
         }
-        guard core.replaceNames(index, request.resourceNames) else { return core.takeActions() }
+        guard repeatsNames || core.replaceNames(index, request.resourceNames) else { return core.takeActions() }
         core.advance(now: now)
         return core.takeActions()
     }
@@ -58,6 +61,14 @@ public struct StateOfTheWorldStream: Sendable {
 }
 
 extension StreamCore {
+    /// Whether these very names, and they alone, are subscribed to.
+    fileprivate func isSubscription(_ asked: [String], of type: ResourceType) -> Bool {
+        guard !asked.isEmpty, let index = index(of: type), let subscription = states[index].subscription else {
+            return false
+        }
+        return !subscription.isWildcard && subscription.names == asked
+    }
+
     /// The names of a request replace those before. What is newly named is sent even if unchanged: rule 4.
     fileprivate mutating func replaceNames(_ index: Int, _ asked: [String]) -> Bool {
         if !asked.isEmpty { states[index].flags.insert(.everNamed) }

@@ -138,7 +138,10 @@ extension TypeState {
 
 extension StreamCore {
     /// The types that the client has asked for, whether or not it holds names of them now.
-    var subscribedTypes: [ResourceType] { states.filter { $0.subscription != nil }.map(\.type) }
+    var subscribedTypes: [ResourceType] {
+        // By index: asked after each request, and a state that is taken out of the array is a copy.
+        states.indices.compactMap { states[$0].subscription == nil ? nil : states[$0].type }
+    }
 }
 
 extension DeltaStream {
