@@ -59,6 +59,11 @@ public final class EventLoopGroup<Handler: ConnectionHandler>: Sendable {
         }
     }
 
+    /// Threads that nobody has joined give back what they hold when they end.
+    deinit {
+        for thread in threads.withLock({ $0 }) { pthread_detach(thread) }
+    }
+
     /// Waits until every loop has ended. Not from a loop's thread.
     public func join() {
         let waiting = threads.withLock { list in

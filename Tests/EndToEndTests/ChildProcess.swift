@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 /// A real program under test: started with its output in a file, ended with the object, by its own id.
@@ -106,22 +107,31 @@ func eventually<Value>(
 
 struct WaitedInVain: Error { var what: String }
 
-/// A TCP port of 127.0.0.1 that nobody listened on a moment ago.
+/// A TCP port of 127.0.0.1 that nobody listened on a moment ago, and that no other test of this run was given. Below
+/// the range from which the system takes the ports of outgoing connections, which the tests make by the hundred.
 func freePort() throws -> Int {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = inet_addr("127.0.0.1")
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let bound = withUnsafeMutablePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-            bind(descriptor, pointer, length) == 0 && getsockname(descriptor, pointer, &length) == 0
+    for _ in 0..<1_000 {
+        let port = lastPort.withLock { last in
+            last = last >= 31_999 ? 20_000 : last + 1
+            return last
         }
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        address.sin_port = in_port_t(port).bigEndian
+        let bound = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+        if bound { return port }
     }
-    try #require(bound)
-    return Int(UInt16(bigEndian: address.sin_port))
+    throw WaitedInVain(what: "a free port")
 }
+
+private let lastPort = Mutex(Int.random(in: 20_000..<32_000))
 
 /// One HTTP/1.1 exchange by curl, which no one here wrote.
 func httpGet(_ url: String, headers: [String] = [], timeout: Int = 5) throws -> (code: Int, body: String) {

@@ -37,6 +37,9 @@ final class ControlPlaneProcess {
         try? FileManager.default.removeItem(atPath: directory)
     }
 
+    /// Ends it.
+    func stop(_ signal: Int32) { process.stop(signal) }
+
     /// Ends it and starts it again on the same ports and the same data.
     func restart(_ signal: Int32 = SIGKILL) throws {
         process.stop(signal)

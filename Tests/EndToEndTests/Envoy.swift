@@ -80,7 +80,10 @@ final class Envoy {
               ads_config:
                 api_type: \(variant.rawValue)
                 transport_api_version: V3
-                grpc_services: [ { envoy_grpc: { cluster_name: martinet } } ]
+                grpc_services:
+                  - envoy_grpc:
+                      cluster_name: martinet
+                      retry_policy: { retry_back_off: { base_interval: 0.1s, max_interval: 1s } }
               cds_config: { resource_api_version: V3, ads: {} }
               lds_config: { resource_api_version: V3, ads: {} }
             static_resources:

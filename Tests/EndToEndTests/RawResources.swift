@@ -1,3 +1,5 @@
+import Foundation
+
 /// Raw Envoy resources in Envoy's own YAML, as a user writes them.
 enum RawResources {
     static func listener(_ name: String, port: Int, routes: String) -> String {
@@ -88,6 +90,7 @@ enum RawResources {
             api_listener:
               api_listener:
                 "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: \(name)
                 rds:
                   route_config_name: \(routes)
                   config_source: { resource_api_version: V3, ads: {} }
@@ -96,5 +99,40 @@ enum RawResources {
                     typed_config:
                       "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
         """
+    }
+
+    /// One whose certificate is a secret of its own.
+    static func tlsListener(_ name: String, port: Int, routes: String, secret: String) -> String {
+        listener(name, port: port, routes: routes)
+            + """
+
+                    transport_socket:
+                      name: envoy.transport_sockets.tls
+                      typed_config:
+                        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+                        common_tls_context:
+                          tls_certificate_sds_secret_configs:
+                            - name: \(secret)
+                              sds_config: { resource_api_version: V3, ads: {} }
+            """
+    }
+
+    static func secret(_ name: String, _ certificate: CertificateAuthority.Issued) throws -> String {
+        func lines(_ path: String) throws -> String {
+            try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map { "          \($0)" }
+                .joined(separator: "\n")
+        }
+        return """
+            resources:
+              - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+                name: \(name)
+                tls_certificate:
+                  certificate_chain:
+                    inline_string: |
+            \(try lines(certificate.certificate))
+                  private_key:
+                    inline_string: |
+            \(try lines(certificate.key))
+            """
     }
 }

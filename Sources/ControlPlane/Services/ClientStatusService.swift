@@ -32,33 +32,24 @@ struct ClientStatusService: Service {
         return Questions(self, call)
     }
 
-    /// Answers one request after the other; ends the call when the client has finished and all are answered.
+    /// Answers the requests of one stream. What was asked before the client's half-close is answered before the status.
     private final class Questions: ServiceCallHandler {
+        /// Answers come from other threads.
+        private final class Progress: Sendable {
+            struct State {
+                var unanswered = 0
+                var isHalfClosed = false
+            }
+
+            let state = Mutex(State())
+        }
+
+        /// Requests of one stream that wait for their answer.
+        private static let unansweredLimit = 16
+
         private let service: ClientStatusService
         private let call: ServiceCall
         private let progress = Progress()
-
-        private final class Progress: Sendable {
-            private let state = Mutex((unanswered: 0, isHalfClosed: false))
-
-            func asked() { state.withLock { $0.unanswered += 1 } }
-
-            /// - Returns: whether nothing is left to say.
-            func answered() -> Bool {
-                state.withLock {
-                    $0.unanswered -= 1
-                    return $0.isHalfClosed && $0.unanswered == 0
-                }
-            }
-
-            /// - Returns: whether nothing is left to say.
-            func halfClosed() -> Bool {
-                state.withLock {
-                    $0.isHalfClosed = true
-                    return $0.unanswered == 0
-                }
-            }
-        }
 
         init(_ service: ClientStatusService, _ call: ServiceCall) {
             self.service = service
@@ -67,15 +58,33 @@ struct ClientStatusService: Service {
 
         func received(_ message: UnsafeRawBufferPointer) {
             let (call, progress) = (call, progress)
-            progress.asked()
+            let isTaken = progress.state.withLock { state in
+                guard state.unanswered < Self.unansweredLimit else { return false }
+                state.unanswered += 1
+                return true
+            }
+            guard isTaken else {
+                return call.finish(
+                    GRPCStatus(
+                        .resourceExhausted,
+                        "more than \(Self.unansweredLimit) requests wait for their answer; read the answers first"))
+            }
             service.answer(message, call) { answer in
                 call.send(answer)
-                if progress.answered() { call.finish(.ok) }
+                let isLast = progress.state.withLock { state in
+                    state.unanswered -= 1
+                    return state.isHalfClosed && state.unanswered == 0
+                }
+                if isLast { call.finish(.ok) }
             }
         }
 
         func halfClosed() {
-            if progress.halfClosed() { call.finish(.ok) }
+            let isOver = progress.state.withLock { state in
+                state.isHalfClosed = true
+                return state.unanswered == 0
+            }
+            if isOver { call.finish(.ok) }
         }
 
         func ended() {}

@@ -36,6 +36,7 @@ final class ClientConnection: ConnectionHandler {
     private let output = UnsafeMutableRawBufferPointer.allocate(byteCount: 32 << 10, alignment: 16)
     private var timer: TimerID?
     private var failure: String?
+    private var isTelling = false
 
     /// Opens the connection; the owner hears how it went.
     /// - Parameter limits: what the server may send.
@@ -110,13 +111,18 @@ final class ClientConnection: ConnectionHandler {
     }
 
     private func takeEvents() {
-        guard !events.isEmpty else { return }
-        // Taken out, not copied: an owner's orders may bring new ones.
-        var taken = GRPCEvents<GRPCClientEvent>()
-        swap(&taken, &events)
-        for event in taken.list {
-            if case .connectionFailed(let reason) = event { failure = "\(reason)" }
-            owner?.received(event, on: self)
+        // An owner's orders may bring new ones: these come after those that are told already.
+        guard !isTelling else { return }
+        isTelling = true
+        defer { isTelling = false }
+        while !events.isEmpty {
+            // Taken out, not copied.
+            var taken = GRPCEvents<GRPCClientEvent>()
+            swap(&taken, &events)
+            for event in taken.list {
+                if case .connectionFailed(let reason) = event { failure = "\(reason)" }
+                owner?.received(event, on: self)
+            }
         }
     }
 

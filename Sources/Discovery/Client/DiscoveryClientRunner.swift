@@ -20,6 +20,13 @@ public final class DiscoveryClientRunner {
     private var streams: [StreamID: Stream] = [:]
     private var timer: (id: TimerID, deadline: Instant)?
 
+    /// A large mesh's state of the world comes in one message.
+    private static let limits = {
+        var limits = GRPCLimits()
+        limits.messageSize = 256 << 20
+        return limits
+    }()
+
     /// A stream that is open or being opened.
     private final class Stream: ClientConnectionOwner {
         let id: StreamID
@@ -132,7 +139,8 @@ public final class DiscoveryClientRunner {
             case .openStream(let id):
                 let stream = Stream(id, self)
                 streams[id] = stream
-                stream.connection = ClientConnection.open(servers[id.server], owner: stream, loop: loop)
+                stream.connection = ClientConnection.open(
+                    servers[id.server], owner: stream, loop: loop, limits: Self.limits)
             case .closeStream(let id): streams.removeValue(forKey: id)?.connection?.close()
             case .send(let request, let id): send(frame(request), on: id)
             case .sendDelta(let request, let id): send(frame(request), on: id)
@@ -149,7 +157,8 @@ public final class DiscoveryClientRunner {
         guard let stream = streams[id], let connection = stream.connection, let call = stream.call else { return }
         switch connection.grpc.send(bytes, on: call) {
         case .queued: if !connection.grpc.isWritable(call) { client.sendingPaused(id) }
-        case .full, .closed: ended(stream, "the server does not read its requests")
+        case .full: ended(stream, "the server does not read its requests")
+        case .closed: break  // The end, with the server's reason, is among the events that come next.
         }
         connection.flush()
     }

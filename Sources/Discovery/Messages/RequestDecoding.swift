@@ -5,12 +5,16 @@ import XDS
 /// How much a request may hold: names of 100,000 subscriptions, and the node's metadata.
 private let requestLimits = DecodingLimits(depth: 100, elements: 400_000, memory: 64 << 20)
 
+/// Bytes of the packed node, metadata included: the stream keeps it as long as it is open.
+private let longestNode = 256 << 10
+
 extension XDS.DiscoveryRequest {
     /// - Parameter message: one gRPC message from a peer, without its prefix.
     /// - Throws: what is malformed, and where.
     init(decoding message: UnsafeRawBufferPointer) throws(ProtobufError) {
         let arena = Arena()
         let request = try arena.decode(EnvoyAPI.DiscoveryRequest.self, from: message, limits: requestLimits).pointee
+        try XDS.Node.checkSize(request.node, in: "envoy.service.discovery.v3.DiscoveryRequest")
         var names = Array(request.resource_names_list)
         names += request.resource_locators_list.map { $0.pointee.name.string }
         self.init(
@@ -28,6 +32,7 @@ extension XDS.DeltaDiscoveryRequest {
         let request = try arena.decode(
             EnvoyAPI.DeltaDiscoveryRequest.self, from: message, limits: requestLimits
         ).pointee
+        try XDS.Node.checkSize(request.node, in: "envoy.service.discovery.v3.DeltaDiscoveryRequest")
         var versions: [String: String] = [:]
         for entry in request.initial_resource_versions_list {
             versions[entry.pointee.key.string] = entry.pointee.value.string
@@ -50,6 +55,13 @@ extension ErrorDetail {
 }
 
 extension XDS.Node {
+    fileprivate static func checkSize(
+        _ node: UnsafeMutablePointer<EnvoyAPI.Node>?, in type: String
+    ) throws(ProtobufError) {
+        guard let node, encode(node).count > longestNode else { return }
+        throw ProtobufError(type: type, path: "node", offset: 0, problem: .tooMuchMemory(limit: longestNode))
+    }
+
     init(_ node: EnvoyAPI.Node) {
         self.init(
             id: node.id.string, cluster: node.cluster.string,

@@ -67,6 +67,8 @@ final class DiscoveryLoop {
     func assignAgain(loop: EventLoop<ServerConnection>) {
         let calls = streams.values.joined().filter { $0.place?.view != cache.view(of: $0.node) }
         for call in calls {
+            // Showing one stream its snapshot may bring to light that another has ended.
+            guard call.place != nil else { continue }
             leave(call)
             let view = cache.view(of: call.node)
             join(call, view)

@@ -19,6 +19,8 @@ final class DiscoveryMetrics: Sendable {
     let bytesReceived = Counter(label: "martinet_received_bytes_total")
     let bytesWritten = Counter(label: "martinet_written_bytes_total")
     let bytesBlocked = Meter(label: "martinet_blocked_output_bytes")
+    /// By the name of the limit; there from the start, so that each counts from zero.
+    private let connectionsFailed: [String: Counter]
     private let refusedForConnections = Counter(
         label: "martinet_connections_refused_total", dimensions: [("limit", "connections")])
     private let refusedForDescriptors = Counter(
@@ -60,6 +62,11 @@ final class DiscoveryMetrics: Sendable {
             }
         }
         self.streams = streams
+        let reasons = ["protocol"] + HTTP2Limit.allCases.map(\.rawValue) + HTTP2Timeout.allCases.map(\.rawValue)
+        connectionsFailed = Dictionary(
+            uniqueKeysWithValues: reasons.map {
+                ($0, Counter(label: "martinet_connections_failed_total", dimensions: [("limit", $0)]))
+            })
     }
 
     func streamOpened(_ kind: StreamKind) {
@@ -88,7 +95,7 @@ final class DiscoveryMetrics: Sendable {
             case .limit(let limit, _, _): limit.rawValue
             case .timeout(let timeout, _): timeout.rawValue
             }
-        Counter(label: "martinet_connections_failed_total", dimensions: [("limit", reason)]).increment()
+        connectionsFailed[reason]?.increment()
     }
 
     /// Counts what a loop has done since it was looked at before.

@@ -105,17 +105,23 @@ public final class DiscoveryServer: Sendable {
             let now = Loop.readClock()
             for loop in loops { loop.viewChanged(view, at: now) }
         }
+        // The loops serve already: what was published meanwhile reached no observer.
+        let now = Loop.readClock()
+        for view in cache.views {
+            for loop in loops { loop.viewChanged(view, at: now) }
+        }
     }
 
-    deinit { cache.removeObserver(observer) }
+    /// Ends what was neither drained nor stopped, without waiting for it.
+    deinit {
+        cache.removeObserver(observer)
+        group.stop()
+    }
 
     /// Asks again which view each node belongs to: call it when the answers of the cache's assignment may have
     /// changed.
     public func assignViewsAgain() {
-        for loop in loops {
-            let home = loop.home
-            _ = loop.mailbox.submit { home.value.assignAgain(loop: $0) }
-        }
+        for loop in loops { loop.assignAgain() }
     }
 
     /// Collects how every xDS stream stands.
@@ -154,6 +160,7 @@ private final class LoopHandle: Sendable {
     /// Views that changed since the loop looked, and when the first change was.
     private let changed: Changes
     private let doorbell: Doorbell<ServerConnection>
+    private let assignment: Doorbell<ServerConnection>
 
     private final class Changes: Sendable {
         let views = Mutex<[ViewName: Instant]>([:])
@@ -164,6 +171,7 @@ private final class LoopHandle: Sendable {
         self.mailbox = mailbox
         self.home = home
         self.changed = changed
+        assignment = mailbox.doorbell { home.value.assignAgain(loop: $0) }
         doorbell = mailbox.doorbell { loop in
             let views = changed.views.withLock { views in
                 defer { views = [:] }
@@ -174,6 +182,9 @@ private final class LoopHandle: Sendable {
             }
         }
     }
+
+    /// Never refused however much waits for the loop: a stream would stay in the wrong view.
+    func assignAgain() { assignment.ring() }
 
     func viewChanged(_ view: ViewName, at now: Instant) {
         changed.views.withLock { if $0[view] == nil { $0[view] = now } }

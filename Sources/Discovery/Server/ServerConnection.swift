@@ -19,6 +19,8 @@ final class ServerConnection: ConnectionHandler {
     /// Those of ``serviceCalls`` that go on until someone ends them.
     private var streamingCalls: Set<GRPCCallID> = []
     private var timer: (id: TimerID, deadline: Instant)?
+    private var hasFailed = false
+    private var isDraining = false
 
     init(
         _ home: DiscoveryLoop, id: ConnectionID, isSecure: Bool, peer: Peer, limits: GRPCLimits, now: Instant
@@ -94,12 +96,14 @@ final class ServerConnection: ConnectionHandler {
 
     /// Says goodbye. Streams end at once, so that their clients go elsewhere; unary calls under way finish.
     func drain(loop: Loop, id: ConnectionID) {
+        isDraining = true
         grpc.drain(now: loop.now)
-        let goodbye = GRPCStatus(.unavailable, "the server is going away; connect again")
-        for call in discoveryCalls { grpc.finish(call.id, goodbye) }
-        for call in streamingCalls.sorted() { grpc.finish(call, goodbye) }
+        for call in discoveryCalls { grpc.finish(call.id, Self.goodbye) }
+        for call in streamingCalls.sorted() { grpc.finish(call, Self.goodbye) }
         flush(loop)
     }
+
+    private static let goodbye = GRPCStatus(.unavailable, "the server is going away; connect again")
 
     // MARK: Calls
 
@@ -133,6 +137,7 @@ final class ServerConnection: ConnectionHandler {
             streamingCalls.remove(call)
             end(call)
         case .connectionFailed(let failure):
+            hasFailed = true
             home.metrics.connectionFailed(failure)
             home.logger.warning("connection failed", metadata: ["peer": "\(origin.peer)", "reason": "\(failure)"])
         }
@@ -144,10 +149,15 @@ final class ServerConnection: ConnectionHandler {
                 method, id: call, on: self, limits: home.configuration.streams, now: loop.now)
             discoveryCalls.append(stream)
             home.metrics.streamOpened(stream.kind)
+            // It was on its way when the server said goodbye: it would hold the server up to the last.
+            if isDraining { grpc.finish(call, Self.goodbye) }
         } else if let service = home.services[request.method.path] {
             let handle = ServiceCall(loop.mailbox, connection: id, call: call, request: request, origin: origin)
             serviceCalls[call] = service.open(handle)
-            if request.method.serverStreams { streamingCalls.insert(call) }
+            if request.method.serverStreams {
+                streamingCalls.insert(call)
+                if isDraining { grpc.finish(call, Self.goodbye) }
+            }
         }
     }
 
@@ -160,7 +170,7 @@ final class ServerConnection: ConnectionHandler {
             perform(try call.receive(message, now: loop.now), of: call, loop)
             countTypes(of: call, call.typeMask)
         } catch {
-            fail(call, GRPCStatus(.invalidArgument, "malformed request: \(error); \(error.hint)"))
+            fail(call, GRPCStatus(error))
         }
     }
 
@@ -209,9 +219,13 @@ final class ServerConnection: ConnectionHandler {
                     .error, "rejected", call,
                     ["type": "\(type)", "version": "\(version)", "detail": "\(detail.message)"])
             case .ignoredStale(let type, let nonce, let detail):
+                // A client's error is for the operator, whichever response it was for.
                 log(
-                    .debug, "stale answer", call,
-                    ["type": "\(type)", "nonce": "\(nonce)", "detail": "\(detail?.message ?? "")"])
+                    detail == nil ? .debug : .warning, detail == nil ? "stale answer" : "rejected something else", call,
+                    [
+                        "type": "\(type)", "nonce": "\(nonce.prefix(Self.longestWords))",
+                        "detail": "\(detail?.message.prefix(Self.longestWords) ?? "")",
+                    ])
             case .removalForced(let type, let count, let waited):
                 home.metrics[type].forced.increment()
                 log(
@@ -259,6 +273,9 @@ final class ServerConnection: ConnectionHandler {
         }
     }
 
+    /// Characters of a client's words that are logged where nothing has cut them yet.
+    private static let longestWords = 1000
+
     private func log(_ level: Logger.Level, _ text: String, _ call: DiscoveryCall, _ metadata: Logger.Metadata) {
         home.logger.log(
             level: level, "\(text)",
@@ -269,13 +286,17 @@ final class ServerConnection: ConnectionHandler {
 
     /// Moves what is to be sent to the loop, as far as the socket takes it, and sets the timer anew.
     private func flush(_ loop: Loop) {
-        while loop.isWritable(id) {
-            let count = grpc.produceOutput(into: home.output, now: loop.now, events: &home.events)
-            if count == 0 { break }
-            loop.write(UnsafeRawBufferPointer(rebasing: home.output[..<count]), to: id)
-        }
-        takeEvents(loop)
-        if grpc.isFinished { loop.closeAfterFlush(id) }
+        repeat {
+            while loop.isWritable(id) {
+                let count = grpc.produceOutput(into: home.output, now: loop.now, events: &home.events)
+                if count == 0 { break }
+                loop.write(UnsafeRawBufferPointer(rebasing: home.output[..<count]), to: id)
+            }
+            takeEvents(loop)
+            // What waited for room may have been queued just now, and nothing else would come to send it.
+        } while grpc.wantsWrite && loop.isWritable(id)
+        // A failed connection's GOAWAY waits for no one: its peer may never read, and no deadline is left.
+        if grpc.isFinished || hasFailed { loop.closeAfterFlush(id) }
         setTimer(loop)
     }
 
@@ -298,6 +319,18 @@ extension GRPCStatus {
         switch error.code {
         case .invalidArgument: self.init(.invalidArgument, error.message)
         case .resourceExhausted: self.init(.resourceExhausted, error.message)
+        }
+    }
+}
+
+extension GRPCStatus {
+    fileprivate init(_ error: ProtobufError) {
+        switch error.problem {
+        case .tooManyElements, .tooMuchMemory:
+            self.init(.resourceExhausted, "request too large: \(error); \(error.hint)")
+        case .truncated, .lengthPastEnd, .varintTooLong, .fieldNumberInvalid, .wireTypeMismatch, .wireTypeUnsupported,
+            .packedLengthUneven, .notUTF8, .embeddedNUL, .givenTwice, .tooDeep, .undecodable:
+            self.init(.invalidArgument, "malformed request: \(error); \(error.hint)")
         }
     }
 }

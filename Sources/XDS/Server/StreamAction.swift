@@ -56,6 +56,8 @@ public struct StreamLimits: Hashable, Sendable {
     public var namesPerType = 100_000
     /// UTF-8 bytes of those names, for each type.
     public var nameBytesPerType = 16 << 20
+    /// UTF-8 bytes of a node id: every log line and report of the stream has it.
+    public var nodeIDBytes = 1024
     /// UTF-8 bytes of an error detail that are kept; longer ones are cut.
     public var errorDetailBytes = 4096
     /// How long removals wait for the ACKs of what may refer to them.

@@ -53,6 +53,12 @@ struct StreamCore: Sendable {
                 fail(.invalidArgument, "the first request of a stream must carry a node with an id; set node.id")
                 return false
             }
+            guard node.id.utf8.count <= limits.nodeIDBytes else {
+                fail(
+                    .invalidArgument,
+                    "node.id has \(node.id.utf8.count) bytes, the limit is \(limits.nodeIDBytes); use a shorter one")
+                return false
+            }
             guard !node.id.utf8.contains(0) else {
                 fail(.invalidArgument, "node.id \(node.id.debugDescription) contains a NUL; remove it")
                 return false
@@ -68,7 +74,7 @@ struct StreamCore: Sendable {
             fail(
                 .invalidArgument,
                 "this stream belongs to node \"\(nodeID)\", and a later request came from node "
-                    + "\(node.id.debugDescription); open a stream for each node")
+                    + "\(node.id.prefix(100).debugDescription); open a stream for each node")
             return false
         }
         return true
@@ -80,7 +86,7 @@ struct StreamCore: Sendable {
             if typeURL.isEmpty || typeURL == type.typeURL { return type }
             fail(
                 .invalidArgument,
-                "this service serves \(type.typeURL) only, not \(typeURL.debugDescription); "
+                "this service serves \(type.typeURL) only, not \(typeURL.prefix(200).debugDescription); "
                     + "leave type_url empty, or use the aggregated service")
             return nil
         case .aggregated:
@@ -90,7 +96,7 @@ struct StreamCore: Sendable {
                 .invalidArgument,
                 typeURL.isEmpty
                     ? "type_url is empty; on the aggregated service every request must carry one of \(served)"
-                    : "type URL \(typeURL.debugDescription) is not served; served are \(served)")
+                    : "type URL \(typeURL.prefix(200).debugDescription) is not served; served are \(served)")
             return nil
         }
     }
