@@ -90,6 +90,8 @@ struct ChangeReport {
     private let report: ApplyReport
     private let scope: Scope
     private let isDryRun: Bool
+    /// How many warnings are told one by one.
+    private static let warningLimit = 20
 
     init(_ answer: [UInt8], scope: Scope, isDryRun: Bool) throws {
         do {
@@ -103,8 +105,13 @@ struct ChangeReport {
     }
 
     func tell(isQuiet: Bool) {
-        for warning in report.warnings {
-            Terminal.errors.line(Terminal.errors.paint("warning:", .yellow) + " " + warning.printable)
+        let mark = Terminal.errors.paint("warning:", .yellow)
+        for warning in report.warnings.prefix(Self.warningLimit) {
+            Terminal.errors.line(mark + " " + warning.printable)
+        }
+        if report.warnings.count > Self.warningLimit {
+            let more = report.warnings.count - Self.warningLimit
+            Terminal.errors.line(mark + " \(more) more of these; `martinet status` lists all that are in force")
         }
         guard !isQuiet else { return }
         let place = scope == .all ? "" : " (\(scope))"
