@@ -36,7 +36,9 @@ struct ApplyTests {
         #expect(wrong.status == 1 && wrong.errors.contains("NO_SUCH_POLICY"), "\(wrong)")
         #expect(try control.command("get", "clusters", "v3").status == 1)
 
-        #expect(try control.command("apply", "-f", "-", input: RawResources.clusters(["v3"])).status == 0)
+        // With endpoints: Envoy takes no other cluster while one waits for its endpoints.
+        let third = RawResources.clusters(["v3"]) + "\n---\n" + RawResources.endpoints([("v3", [shop.v1])])
+        #expect(try control.command("apply", "-f", "-", input: third).status == 0)
         #expect(try control.command("delete", "clusters", "v3", "--dry-run").status == 0)
         #expect(try control.command("get", "clusters", "v3").output.contains("applied"))
         try eventually("the watch to show v3") { watch.log.contains("v3") ? true : nil }

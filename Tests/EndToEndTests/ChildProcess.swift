@@ -25,8 +25,9 @@ final class ChildProcess {
 
     var log: String { (try? String(contentsOfFile: logPath, encoding: .utf8)) ?? "" }
 
-    /// Ends it with a signal and waits until it is gone.
-    func stop(_ signal: Int32 = SIGTERM) {
+    /// Ends it with a signal and waits until it is gone. Killed unless told otherwise: the threads that start programs
+    /// here block SIGTERM, programs inherit that, and most never unblock it.
+    func stop(_ signal: Int32 = SIGKILL) {
         guard process.isRunning else { return }
         kill(process.processIdentifier, signal)
         let deadline = Date().addingTimeInterval(5)
