@@ -112,6 +112,24 @@ import XDS
         #expect(eventually { service.counts.ended == 50 })
     }
 
+    @Test func anAnswerArrivesHoweverMuchWaitsForTheLoop() throws {
+        let service = Probe()
+        let rig = try Rig(services: [service])
+        let peer = try RawPeer(port: rig.port)
+        let (asked, blocking) = (try peer.start(Probe.path), try peer.start(Probe.path))
+        peer.send(framed: GRPC.frame([1]), on: asked, last: true)
+        peer.pump { service.counts.received == 1 }
+        peer.send(framed: GRPC.frame(Probe.blocks), on: blocking, last: true)
+        peer.pump { service.counts.received == 2 }
+        // The loop sleeps in a handler; its mailbox takes 65,536 jobs.
+        for _ in 0..<70_000 { rig.server?.report { _ in } }
+        for (request, call) in service.takeCalls() { call.reply(request) }
+        service.wake.signal()
+        #expect(peer.pump { peer.ends.count == 2 })
+        #expect(peer.messages[asked] == [[1]])
+        #expect(peer.messages[blocking] == [Probe.blocks])
+    }
+
     @Test func anAnswerForAClientThatHasGoneIsForNobody() throws {
         let service = Probe()
         let rig = try Rig(services: [service])
@@ -157,6 +175,9 @@ private final class Flag: Sendable {
 /// A unary method that a test answers, and what its handlers heard.
 private final class Probe: Service {
     static let path = "/test.Probe/Ask"
+    /// A request whose handler sleeps until ``wake``.
+    static let blocks: [UInt8] = [255, 255]
+    let wake = DispatchSemaphore(value: 0)
     private let state = Mutex((received: 0, ended: 0, calls: [(request: [UInt8], call: ServiceCall)]()))
 
     var methods: [GRPCMethod] { [GRPCMethod(Self.path)] }
@@ -182,6 +203,7 @@ private final class Probe: Service {
                 $0.received += 1
                 $0.calls.append((Array(message), call))
             }
+            if Array(message) == Probe.blocks { probe.wake.wait() }
         }
         func halfClosed() {}
         func ended() { probe.state.withLock { $0.ended += 1 } }

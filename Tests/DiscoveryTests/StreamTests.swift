@@ -210,12 +210,12 @@ import XDS
                 XDS.Resource(.cluster, name: "\($0)", body: [UInt8](repeating: $0, count: 1 << 20))
             })
         let seen = Mutex<[String]>([])
+        let acceptByFirstByte: ResourceValidator = { _, resource in
+            .accepted(name: resource.name.isEmpty ? "\(resource.body?.first ?? 0)" : resource.name)
+        }
         let runner = try DiscoveryClientRunner(
             DiscoveryClient.Configuration(node: Node(id: "p"), variant: variant, servers: ["here"]),
-            servers: [ServerAddress(.loopback(port: rig.port))], seed: 1,
-            validate: { _, resource in
-                .accepted(name: resource.name.isEmpty ? "\(resource.body?.first ?? 0)" : resource.name)
-            }
+            servers: [ServerAddress(.loopback(port: rig.port))], seed: 1, validate: acceptByFirstByte
         ) { action in
             switch action {
             case .ackSent: seen.withLock { $0.append("acknowledged") }

@@ -12,6 +12,7 @@ final class DiscoveryLoop {
     let services: [String: any Service]
     let methods: GRPCMethods
     let metrics: DiscoveryMetrics
+    let answers: CallAnswers
     let logger: Logger
     /// Where output is put together, one connection after the other.
     let output = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
@@ -24,7 +25,7 @@ final class DiscoveryLoop {
 
     init(
         cache: SnapshotCache, configuration: DiscoveryServer.Configuration, services: [any Service],
-        metrics: DiscoveryMetrics
+        metrics: DiscoveryMetrics, mailbox: Mailbox<ServerConnection>
     ) {
         self.cache = cache
         self.configuration = configuration
@@ -32,6 +33,7 @@ final class DiscoveryLoop {
         self.services = Dictionary(pairs) { first, _ in first }
         methods = GRPCMethods(DiscoveryMethod.all + services.flatMap(\.methods))
         self.metrics = metrics
+        answers = CallAnswers(mailbox)
         logger = configuration.logger
     }
 

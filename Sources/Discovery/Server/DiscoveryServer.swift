@@ -86,7 +86,8 @@ public final class DiscoveryServer: Sendable {
             count: configuration.loops, name: "xds", configuration: loopConfiguration
         ) { loop, number in
             let home = DiscoveryLoop(
-                cache: cache, configuration: configuration, services: services, metrics: metrics)
+                cache: cache, configuration: configuration, services: services, metrics: metrics,
+                mailbox: loop.mailbox)
             for listener in listeners {
                 // A Unix socket is one file: the first loop has it.
                 if listener.address.isUnix && number > 0 { continue }

@@ -152,7 +152,7 @@ final class ServerConnection: ConnectionHandler {
             // It was on its way when the server said goodbye: it would hold the server up to the last.
             if isDraining { grpc.finish(call, Self.goodbye) }
         } else if let service = home.services[request.method.path] {
-            let handle = ServiceCall(loop.mailbox, connection: id, call: call, request: request, origin: origin)
+            let handle = ServiceCall(home.answers, connection: id, call: call, request: request, origin: origin)
             serviceCalls[call] = service.open(handle)
             if request.method.serverStreams {
                 streamingCalls.insert(call)

@@ -1,5 +1,6 @@
 import GRPC
 import Reactor
+import Synchronization
 
 /// A gRPC service that is served beside xDS: control, health, reflection.
 ///
@@ -58,15 +59,15 @@ public final class UnaryCall: ServiceCallHandler {
 public final class ServiceCall: Sendable {
     public let request: GRPCRequest
     public let origin: CallOrigin
-    private let mailbox: Mailbox<ServerConnection>
+    private let answers: CallAnswers
     private let connection: ConnectionID
     private let id: GRPCCallID
 
     init(
-        _ mailbox: Mailbox<ServerConnection>, connection: ConnectionID, call: GRPCCallID, request: GRPCRequest,
+        _ answers: CallAnswers, connection: ConnectionID, call: GRPCCallID, request: GRPCRequest,
         origin: CallOrigin
     ) {
-        self.mailbox = mailbox
+        self.answers = answers
         self.connection = connection
         id = call
         self.request = request
@@ -84,10 +85,48 @@ public final class ServiceCall: Sendable {
     public func finish(_ status: GRPCStatus) { answer(nil, status) }
 
     private func answer(_ frame: [UInt8]?, _ status: GRPCStatus?) {
-        let (connection, id) = (connection, id)
-        // Always through the mailbox, even from the loop's own thread: the connection is in a callback then.
-        _ = mailbox.submit { loop in
-            loop.withHandler(connection) { $0.answer(id, frame, status, loop: loop) }
+        answers.add(CallAnswers.Answer(connection: connection, call: id, frame: frame, status: status))
+    }
+}
+
+/// Answers of services on their way to one loop, in the order in which they were given.
+///
+/// Never refused, as a job may be: a call whose answer was dropped would stay open for ever. What waits is bounded by
+/// the calls that are open and by the messages that a loop reads in one turn.
+final class CallAnswers: Sendable {
+    struct Answer: Sendable {
+        var connection: ConnectionID
+        var call: GRPCCallID
+        var frame: [UInt8]?
+        var status: GRPCStatus?
+    }
+
+    private let waiting: Waiting
+    private let doorbell: Doorbell<ServerConnection>
+
+    private final class Waiting: Sendable {
+        let list = Mutex<[Answer]>([])
+    }
+
+    init(_ mailbox: Mailbox<ServerConnection>) {
+        let waiting = Waiting()
+        self.waiting = waiting
+        doorbell = mailbox.doorbell { loop in
+            let answers = waiting.list.withLock { list in
+                defer { list = [] }
+                return list
+            }
+            for answer in answers {
+                loop.withHandler(answer.connection) {
+                    $0.answer(answer.call, answer.frame, answer.status, loop: loop)
+                }
+            }
         }
+    }
+
+    /// From any thread. Even on the loop's own thread it waits for the next turn: the connection is in a callback.
+    func add(_ answer: Answer) {
+        waiting.list.withLock { $0.append(answer) }
+        doorbell.ring()
     }
 }
