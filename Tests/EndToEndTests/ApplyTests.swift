@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// `martinet apply`, `get`, `watch` and `delete` as a user runs them, and an Envoy that follows.
-struct CommandTests {
+struct ApplyTests {
     @Test(arguments: Envoy.Variant.allCases)
     func whatIsAppliedReachesARealEnvoyAndStays(variant: Envoy.Variant) throws {
         let shop = try Shop(variant, isApplied: true)
