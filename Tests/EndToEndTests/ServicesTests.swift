@@ -57,35 +57,34 @@ import Testing
     @Test func theTLSPortWantsACertificateAndTakesNewFilesIntoForce() throws {
         let directory = try temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        let certificates = try TestCertificates(in: directory)
-        for name in ["server", "client"] { try certificates.leaf(name) }
-        try certificates.authority("other")
-        try certificates.leaf("stranger", by: "other")
+        let (authority, other) = (
+            try CertificateAuthority("ca", in: directory), try CertificateAuthority("other", in: directory)
+        )
+        let (server, client) = (try authority.issue("server"), try authority.issue("client"))
         let control = try ControlPlaneProcess(
             [
-                "--tls-cert", certificates.path("server.pem"), "--tls-key", certificates.path("server.key"),
-                "--tls-client-ca", certificates.path("ca.pem"),
+                "--tls-cert", server.certificate, "--tls-key", server.key, "--tls-client-ca", authority.certificate,
             ], resources: ["clusters.yaml": RawResources.clusters(["web"])])
         let target = "127.0.0.1:\(control.tlsPort)"
-        func status(_ client: String, authority: String = "ca") throws -> (
-            status: Int32, output: String, errors: String
-        ) {
+        func status(
+            as client: CertificateAuthority.Issued, trusting authority: CertificateAuthority
+        ) throws -> (status: Int32, output: String, errors: String) {
             try ChildProcess.run(
                 Installation.martinet,
                 [
-                    "status", "--server", target, "--tls-cert", certificates.path(client + ".pem"),
-                    "--tls-key", certificates.path(client + ".key"), "--tls-ca", certificates.path(authority + ".pem"),
+                    "status", "--server", target, "--tls-cert", client.certificate, "--tls-key", client.key,
+                    "--tls-ca", authority.certificate,
                 ])
         }
-        let good = try status("client")
+        let good = try status(as: client, trusting: authority)
         #expect(good.status == 0, "\(good)")
         let facts = try facts(
-            target, ["ca.pem", "client.pem", "client.key"].map(certificates.path), in: control.directory)
+            target, [authority.certificate, client.certificate, client.key], in: control.directory)
         #expect(facts["control-list"] == "True" && facts["health-server"] == "SERVING", "\(facts)")
 
-        let stranger = try status("stranger")
+        let stranger = try status(as: try other.issue("stranger"), trusting: authority)
         #expect(stranger.status == 1 && stranger.errors.hasPrefix("error: no control plane answers at \(target)"))
-        let distrust = try status("client", authority: "other")
+        let distrust = try status(as: client, trusting: other)
         #expect(distrust.status == 1 && distrust.errors.contains("TLS"), "\(distrust)")
         try eventually("the refusal in the log") { control.process.log.contains("reason=\"TLS: ") ? true : nil }
 
@@ -95,47 +94,24 @@ import Testing
                 "/bin/sh",
                 [
                     "-c",
-                    "openssl s_client -connect \(target) -alpn h2 -cert \(certificates.path("client.pem")) "
-                        + "-key \(certificates.path("client.key")) </dev/null 2>/dev/null "
+                    "openssl s_client -connect \(target) -alpn h2 -cert \(client.certificate) "
+                        + "-key \(client.key) </dev/null 2>/dev/null "
                         + "| openssl x509 -noout -serial",
                 ])
             return output
         }
         let before = try serial()
         #expect(before.hasPrefix("serial="))
-        try "broken".write(toFile: certificates.path("server.pem"), atomically: true, encoding: .utf8)
+        try "broken".write(toFile: server.certificate, atomically: true, encoding: .utf8)
         try eventually("the broken file to be told of") {
             control.process.log.contains("the ones before stay in force") ? true : nil
         }
         #expect(try serial() == before)
-        try certificates.leaf("server")
+        _ = try authority.issue("server")
         try eventually("the new certificate") {
             let now = try serial()
             return now.hasPrefix("serial=") && now != before ? true : nil
         }
-        #expect(try status("client").status == 0)
-    }
-
-    @Test func aRealEnvoyComesOverMutualTLS() throws {
-        let directory = try temporaryDirectory()
-        defer { try? FileManager.default.removeItem(atPath: directory) }
-        let certificates = try TestCertificates(in: directory)
-        for name in ["server", "client"] { try certificates.leaf(name) }
-        let control = try ControlPlaneProcess(
-            [
-                "--tls-cert", certificates.path("server.pem"), "--tls-key", certificates.path("server.key"),
-                "--tls-client-ca", certificates.path("ca.pem"),
-            ], resources: ["clusters.yaml": RawResources.clusters(["web"])])
-        let envoy = try Envoy(
-            nodeID: "secure", xdsPort: control.tlsPort,
-            credentials: Envoy.Credentials(
-                certificate: certificates.path("client.pem"), key: certificates.path("client.key"),
-                trusted: certificates.path("ca.pem")),
-            in: control.directory)
-        try eventually("its clusters to be acknowledged; \(envoy.process.log.suffix(500))", within: 30) {
-            let lines = try control.command("status").output.split(separator: "\n")
-            return lines.contains { $0.hasPrefix("secure") && $0.contains("mtls") && $0.contains("synced") }
-                ? true : nil
-        }
+        #expect(try status(as: client, trusting: authority).status == 0)
     }
 }
