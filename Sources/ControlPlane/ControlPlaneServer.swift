@@ -41,14 +41,18 @@ public final class ControlPlaneServer: Sendable {
         public var keyFile: String
         /// The anchors that client certificates must lead to.
         public var clientAuthoritiesFile: String
+        /// URI or DNS names of the client certificates that may use the control service.
+        public var operators: Set<String>
 
         public init(
-            _ address: Reactor.SocketAddress, certificateFile: String, keyFile: String, clientAuthoritiesFile: String
+            _ address: Reactor.SocketAddress, certificateFile: String, keyFile: String, clientAuthoritiesFile: String,
+            operators: Set<String> = []
         ) {
             self.address = address
             self.certificateFile = certificateFile
             self.keyFile = keyFile
             self.clientAuthoritiesFile = clientAuthoritiesFile
+            self.operators = operators
         }
     }
 
@@ -136,7 +140,8 @@ public final class ControlPlaneServer: Sendable {
         var serving = DiscoveryServer.Configuration()
         serving.loops = configuration.loops
         serving.logger = logger
-        let control = ControlService(thread: thread, server: reference, logger: logger)
+        let control = ControlService(
+            thread: thread, server: reference, operators: configuration.tls?.operators ?? [], logger: logger)
         let clientStatus = ClientStatusService(server: reference)
         let services: [any Service] = [control, clientStatus, health]
         let reflection = ReflectionService(

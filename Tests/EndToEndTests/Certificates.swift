@@ -24,7 +24,7 @@ struct CertificateAuthority {
             signedBy: nil)
     }
 
-    /// A leaf for `localhost` and 127.0.0.1, for servers and clients.
+    /// A leaf for `localhost`, `NAME.test` and 127.0.0.1, for servers and clients.
     func issue(_ name: String) throws -> Issued {
         try Self.make(
             name, in: directory,
@@ -32,7 +32,7 @@ struct CertificateAuthority {
                 basicConstraints=critical,CA:FALSE
                 keyUsage=critical,digitalSignature
                 extendedKeyUsage=serverAuth,clientAuth
-                subjectAltName=DNS:localhost,IP:127.0.0.1
+                subjectAltName=DNS:localhost,DNS:\(name).test,IP:127.0.0.1
                 """,
             signedBy: root)
     }

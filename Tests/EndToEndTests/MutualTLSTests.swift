@@ -24,6 +24,7 @@ struct Mesh {
 
     var flags: [String] {
         ["--tls-cert", server.certificate, "--tls-key", server.key, "--tls-client-ca", clientAuthorities]
+            + ["--operator", "proxy.test"]
     }
 
     /// Has the control plane show another certificate.

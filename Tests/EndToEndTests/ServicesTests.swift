@@ -64,6 +64,7 @@ import Testing
         let control = try ControlPlaneProcess(
             [
                 "--tls-cert", server.certificate, "--tls-key", server.key, "--tls-client-ca", authority.certificate,
+                "--operator", "client.test",
             ], resources: ["clusters.yaml": RawResources.clusters(["web"])])
         let target = "127.0.0.1:\(control.tlsPort)"
         func status(
@@ -82,6 +83,8 @@ import Testing
             target, [authority.certificate, client.certificate, client.key], in: control.directory)
         #expect(facts["control-list"] == "True" && facts["health-server"] == "SERVING", "\(facts)")
 
+        let proxy = try status(as: try authority.issue("proxy"), trusting: authority)
+        #expect(proxy.status == 1 && proxy.errors.contains("proxy.test does not name an operator"), "\(proxy)")
         let stranger = try status(as: try other.issue("stranger"), trusting: authority)
         #expect(stranger.status == 1 && stranger.errors.hasPrefix("error: no control plane answers at \(target)"))
         let distrust = try status(as: client, trusting: other)

@@ -5,10 +5,13 @@ import Logging
 import Protobuf
 import XDS
 
-/// `martinet.control.v1.Control`: changes raw resources and shows the state. For the Unix socket and mutual TLS.
+/// `martinet.control.v1.Control`: changes raw resources and shows the state. For the Unix socket, and for
+/// operators over mutual TLS.
 struct ControlService: Service {
     let thread: ControlThread
     let server: ServerReference
+    /// Names of client certificates that may call over mutual TLS.
+    let operators: Set<String>
     let logger: Logger
 
     var methods: [GRPCMethod] {
@@ -16,7 +19,7 @@ struct ControlService: Service {
     }
 
     func open(_ call: ServiceCall) -> any ServiceCallHandler {
-        if let refusal = Access.control(call.origin) {
+        if let refusal = Access.control(call.origin, operators: operators) {
             logger.warning("control call refused", metadata: metadata(call))
             return RefusedCall(call, refusal)
         }

@@ -1,16 +1,29 @@
 import Discovery
 import GRPC
+import TLS
 
 /// Who may call a service that is not for everybody.
 enum Access {
-    /// Changes the configuration: the socket's file is open to its owner only, and a client certificate was verified.
-    static func control(_ origin: CallOrigin) -> GRPCStatus? {
+    /// Changes the configuration: the socket's file is open to its owner only, and over mutual TLS every proxy has a
+    /// certificate, so that operators are named one by one.
+    /// - Parameter operators: URI or DNS names of client certificates.
+    static func control(_ origin: CallOrigin, operators: Set<String>) -> GRPCStatus? {
         switch origin.transport {
-        case .unix, .mtls: nil
-        case .plaintext, .tls:
-            GRPCStatus(
+        case .unix: return nil
+        case .mtls:
+            let names =
+                origin.certificates.first.flatMap { try? CertificateSummary(der: $0) }
+                .map { $0.uris + $0.dnsNames } ?? []
+            if !operators.isDisjoint(with: names) { return nil }
+            return GRPCStatus(
                 .permissionDenied,
-                "the control service is for the Unix socket and for mutual TLS, and this call came over "
+                "the certificate of \(names.isEmpty ? "this client" : names.joined(separator: ", ")) does not name an "
+                    + "operator; start the server with --operator and one of its names, or use control.sock in the "
+                    + "data directory")
+        case .plaintext, .tls:
+            return GRPCStatus(
+                .permissionDenied,
+                "the control service is for the Unix socket and for operators over mutual TLS, and this call came over "
                     + "\(origin.transport.rawValue); use control.sock in the data directory, or show a client certificate"
             )
         }

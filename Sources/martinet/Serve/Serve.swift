@@ -24,7 +24,7 @@ struct Serve: AsyncParsableCommand {
             --allow-plaintext. The TLS port is on if --tls-cert, --tls-key and --tls-client-ca are given, and wants a \
             client certificate from everyone; the three files are read again when they change.
               The commands `apply`, `get`, `delete` and `status` come through the Unix socket control.sock in the \
-            data directory, which only its owner can open, or through the TLS port.
+            data directory, which only its owner can open, or through the TLS port from those whom --operator names.
 
             SIGNALS
               SIGTERM, SIGINT  End: proxies are told to connect elsewhere, for 10 seconds at most.
@@ -69,6 +69,13 @@ struct Serve: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("PEM file of the authorities that sign client certificates.", valueName: "file"))
     var tlsClientCa: String?
+
+    @Option(
+        name: .customLong("operator"),
+        help: ArgumentHelp(
+            "A URI or DNS name in a client certificate that may use apply, get, delete and status over TLS; "
+                + "repeatable. (default: nobody)", valueName: "name"))
+    var operators: [String] = []
 
     @Option(help: ArgumentHelp("Where to serve /metrics, /healthz and /readyz over HTTP.", valueName: "host:port|off"))
     var http = "127.0.0.1:15014"
@@ -246,7 +253,8 @@ extension Serve {
         }
         guard let address = try Self.address(xdsTls ?? "0.0.0.0:15012", of: "--xds-tls") else { return nil }
         return ControlPlaneServer.TLSPort(
-            address, certificateFile: certificate, keyFile: key, clientAuthoritiesFile: authorities)
+            address, certificateFile: certificate, keyFile: key, clientAuthoritiesFile: authorities,
+            operators: Set(operators))
     }
 
     /// - Returns: nil for `off`.
