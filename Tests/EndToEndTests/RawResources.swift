@@ -90,7 +90,6 @@ enum RawResources {
             api_listener:
               api_listener:
                 "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-                stat_prefix: \(name)
                 rds:
                   route_config_name: \(routes)
                   config_source: { resource_api_version: V3, ads: {} }
