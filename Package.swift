@@ -34,11 +34,13 @@ let package = Package(
         .target(
             name: "XDS",
             dependencies: ["Time", "COpenSSL", .product(name: "HashTreeCollections", package: "swift-collections")]),
+        .target(name: "Identity", dependencies: ["Time"]),
 
         // Wire: bytes in, bytes and events out.
         .target(name: "Protobuf", dependencies: ["CProtobufC", .product(name: "Yams", package: "Yams")]),
         .target(name: "EnvoyAPI", dependencies: ["CEnvoyAPI", "CProtobufC", "Protobuf"]),
-        .target(name: "TLS", dependencies: ["COpenSSL", "Time"]),
+        .target(name: "Certificates", dependencies: ["COpenSSL", "Identity", "Time"]),
+        .target(name: "TLS", dependencies: ["Certificates", "COpenSSL", "Time"]),
         .target(name: "HTTP2", dependencies: ["CNghttp2", "Time"]),
         .target(name: "GRPC", dependencies: ["HTTP2", "Time"]),
 
@@ -59,8 +61,16 @@ let package = Package(
         .target(
             name: "ControlPlane",
             dependencies: [
-                "Discovery", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Store", "Time",
+                "Discovery", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Certificates", "Identity",
+                "Reactor", "Store", "Time",
                 .product(name: "HashTreeCollections", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .target(
+            name: "Agent",
+            dependencies: [
+                "Certificates", "Discovery", "EnvoyAPI", "CEnvoyAPI", "GRPC", "Identity", "Protobuf", "Reactor", "TLS",
+                "Time", "XDS",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
@@ -76,14 +86,17 @@ let package = Package(
         .executableTarget(
             name: "martinet",
             dependencies: [
-                "ControlPlane", "Console", "Discovery", "XDS", "EnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Time",
+                "Agent", "ControlPlane", "Console", "Certificates", "Discovery", "Identity", "XDS", "EnvoyAPI",
+                "Protobuf", "GRPC", "TLS", "Reactor", "Time",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         // Measures the server against a raw floor: `make bench`.
         .executableTarget(
             name: "martinet-bench",
-            dependencies: ["CLinux", "Discovery", "EnvoyAPI", "Protobuf", "Reactor", "TLS", "XDS"]),
+            dependencies: [
+                "Certificates", "CLinux", "Discovery", "EnvoyAPI", "Identity", "Protobuf", "Reactor", "TLS", "XDS",
+            ]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"], exclude: ["Transcripts"]),
         .target(
@@ -94,7 +107,9 @@ let package = Package(
         .testTarget(
             name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"],
             exclude: ["compare_descriptors.py", "refused_definitions.py"]),
-        .testTarget(name: "TLSTests", dependencies: ["TLS", "Time", "COpenSSL"]),
+        .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
+        .testTarget(name: "CertificatesTests", dependencies: ["Certificates", "Identity", "Time"]),
+        .testTarget(name: "TLSTests", dependencies: ["Certificates", "TLS", "Time", "COpenSSL"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2", "Time"]),
         .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),
@@ -109,7 +124,15 @@ let package = Package(
         .testTarget(
             name: "ControlPlaneTests",
             dependencies: [
-                "ControlPlane", "Discovery", "XDS", "EnvoyAPI", "Protobuf", "Reactor", "Store", "Time",
+                "Certificates", "ControlPlane", "Discovery", "GRPC", "Identity", "XDS", "EnvoyAPI", "Protobuf",
+                "Reactor", "Store", "TLS", "Time",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .testTarget(
+            name: "AgentTests",
+            dependencies: [
+                "Agent", "Certificates", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Protobuf", "Reactor", "TLS",
+                "Time",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(

@@ -5,6 +5,8 @@ A type is called as in its .proto file, nested ones with the names around them i
 
 # Package → what stands in front of all its names.
 PREFIXES = {
+    # The Workload API has no package, so that its C names have nothing in front either.
+    "": "Spiffe",
     "google.api.expr.v1alpha1": "Cel",
     "google.protobuf": "Protobuf",
     "google.rpc": "Rpc",
@@ -12,6 +14,7 @@ PREFIXES = {
     "grpc.reflection.v1": "Reflection",
     "grpc.reflection.v1alpha": "ReflectionAlpha",
     "martinet.control.v1": "Control",
+    "martinet.identity.v1": "Workload",
     "opentelemetry.proto.common.v1": "Otel",
     "xds.core.v3": "Xds",
     "xds.type.matcher.v3": "Xds",
@@ -23,6 +26,7 @@ _NETWORK = "envoy.extensions.filters.network."
 
 # Message, enum or service → its name; what is nested in a top-level message follows it.
 ALIASES = {
+    "SpiffeWorkloadAPI": "SpiffeWorkloadAPI",
     "envoy.config.bootstrap.v3.Runtime": "BootstrapRuntime",
     "envoy.config.cluster.v3.Filter": "UpstreamFilter",
     "envoy.config.core.v3.HttpProtocolOptions": "CoreHttpProtocolOptions",

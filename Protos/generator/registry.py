@@ -5,6 +5,7 @@ from google.protobuf import descriptor_pb2
 
 from . import banner
 from .c_sources import TARGET
+from .schema import qualified
 
 _ALL = "the files in Protos"
 
@@ -65,7 +66,7 @@ def files(api):
     """Path → text."""
     described = sorted(api.files, key=lambda f: f.name.encode())
     symbols = [(name, t.file.name) for name, t in api.types.items() if not t.is_map_entry]
-    symbols += [(f"{file.package}.{service.name}", file.name) for file, service, _ in api.services]
+    symbols += [(qualified(file.package, service.name), file.name) for file, service, _ in api.services]
     symbols.sort(key=lambda s: s[0].encode())
     includes = "\n".join(f'#include "{f.name.removesuffix(".proto")}.pb-c.h"' for f in described)
     header = _HEADER.format(includes=includes, messages=_places(api.messages()), entries=_places(api.map_entries()),

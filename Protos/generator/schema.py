@@ -111,8 +111,13 @@ def load(directory):
     return api
 
 
+def qualified(scope, name):
+    """A full name; the Workload API has no package."""
+    return f"{scope}.{name}" if scope else name
+
+
 def _add_message(types, file, comments, message, scope, path):
-    full_name = f"{scope}.{message.name}"
+    full_name = qualified(scope, message.name)
     comment = comments.get(path, "")
     entry = message.options.map_entry
     if not comment and not entry:
@@ -130,13 +135,13 @@ def _add_message(types, file, comments, message, scope, path):
 
 
 def _add_enum(types, file, comments, enum, scope, path):
-    full_name = f"{scope}.{enum.name}"
+    full_name = qualified(scope, enum.name)
     types[full_name] = Type(full_name, file, enum, comments.get(path, ""), is_enum=True, is_map_entry=False)
 
 
 def swift_name(package, name):
     """The Swift name of a top-level type or service."""
-    return ALIASES.get(f"{package}.{name}") or PREFIXES.get(package, "") + name
+    return ALIASES.get(qualified(package, name)) or PREFIXES.get(package, "") + name
 
 
 def _name(api):
@@ -145,8 +150,8 @@ def _name(api):
     unused = set(ALIASES)
     for full_name, type_ in sorted(api.types.items()):
         package = type_.file.package
-        pieces = full_name[len(package) + 1:].split(".")
-        top = f"{package}.{pieces[0]}"
+        pieces = full_name[len(package) + 1 if package else 0:].split(".")
+        top = qualified(package, pieces[0])
         unused.discard(top)
         unused.discard(full_name)
         first = swift_name(package, pieces[0])
@@ -161,7 +166,7 @@ def _name(api):
                 f"{full_name} would be {type_.alias} in Swift, which is a name of Swift's own\n"
                 "hint: give it another name in Protos/generator/aliases.py")
     for file, service, _ in api.services:
-        full_name = f"{file.package}.{service.name}"
+        full_name = qualified(file.package, service.name)
         unused.discard(full_name)
         other = taken.setdefault(swift_name(file.package, service.name), full_name)
         if other != full_name:

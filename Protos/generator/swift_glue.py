@@ -2,7 +2,7 @@
 import re
 
 from . import GenerationError, banner
-from .schema import Field, camel, swift_name
+from .schema import Field, camel, qualified, swift_name
 
 TARGET = "Sources/EnvoyAPI/Generated"
 
@@ -47,8 +47,8 @@ def files(api):
 
 
 def _area(type_):
-    """The first words of the package, without the version: (envoy, config, cluster)."""
-    words = type_.file.package.split(".")
+    """The first words of the package, or of the path where there is none, without the version."""
+    words = type_.file.package.split(".") if type_.file.package else type_.file.name.split("/")[:-1]
     return tuple(word for word in words[:3] if not re.fullmatch(r"v\d+(alpha\d*|beta\d*)?", word))
 
 
@@ -189,7 +189,7 @@ def _member(field):
 def _services(api):
     text = _head("the services in Protos")
     for file, service, comment in api.services:
-        full_name = f"{file.package}.{service.name}"
+        full_name = qualified(file.package, service.name)
         text += "\n" + _doc(comment) + "/// Each constant is what `:path` holds for one RPC.\n"
         text += f"public enum {swift_name(file.package, service.name)} {{\n    public static let name = \"{full_name}\"\n"
         for method in service.method:
@@ -198,5 +198,5 @@ def _services(api):
         text += "}\n"
     text += "\n/// Every service that is defined, by full name, sorted.\npublic let definedServices = [\n"
     for file, service, _ in api.services:
-        text += f'    "{file.package}.{service.name}",\n'
+        text += f'    "{qualified(file.package, service.name)}",\n'
     return text + "]\n"

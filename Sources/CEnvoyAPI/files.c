@@ -215,8 +215,12 @@ enum {
   place_grpc_health_v1_health,
   place_grpc_reflection_v1_reflection,
   place_grpc_reflection_v1alpha_reflection,
+  place_istio_v1_auth_ca,
+  place_martinet_control_v1_authority,
   place_martinet_control_v1_control,
+  place_martinet_identity_v1_identity,
   place_opentelemetry_proto_common_v1_common,
+  place_spiffe_workload_workload,
   place_xds_core_v3_authority,
   place_xds_core_v3_cidr,
   place_xds_core_v3_collection_entry,
@@ -10807,6 +10811,169 @@ static const unsigned char file_grpc_reflection_v1alpha_reflection[] =
   "n.v1alpha.ServerReflecti"
   "onResponse(\0010\001b\006proto3";
 
+/* istio/v1/auth/ca.proto */
+static const unsigned char file_istio_v1_auth_ca[] =
+  "\012\026istio/v1/auth/ca.proto"
+  "\022\015istio.v1.auth\032\034google/"
+  "protobuf/struct.proto\042l\012"
+  "\027IstioCertificateRequest"
+  "\022\013\012\003csr\030\001 \001(\011\022\031\012\021validit"
+  "y_duration\030\003 \001(\003\022)\012\010meta"
+  "data\030\004 \001(\0132\027.google.prot"
+  "obuf.Struct\042.\012\030IstioCert"
+  "ificateResponse\022\022\012\012cert_"
+  "chain\030\001 \003(\0112\177\012\027IstioCert"
+  "ificateService\022d\012\021Create"
+  "Certificate\022&.istio.v1.a"
+  "uth.IstioCertificateRequ"
+  "est\032'.istio.v1.auth.Isti"
+  "oCertificateResponseb\006pr"
+  "oto3";
+static const short imports_istio_v1_auth_ca[] = {
+  place_google_protobuf_struct,
+};
+
+/* martinet/control/v1/authority.proto */
+static const unsigned char file_martinet_control_v1_authority[] =
+  "\012#martinet/control/v1/au"
+  "thority.proto\022\023martinet."
+  "control.v1\042\030\012\026AuthorityS"
+  "tatusRequest\042\376\002\012\027Authori"
+  "tyStatusResponse\022\024\012\014trus"
+  "t_domain\030\001 \001(\011\022>\012\013author"
+  "ities\030\002 \003(\0132).martinet.c"
+  "ontrol.v1.AuthorityCerti"
+  "ficate\0224\012\010timeline\030\003 \003(\013"
+  "2\042.martinet.control.v1.T"
+  "imelineEvent\0225\012\010rotation"
+  "\030\004 \001(\0132#.martinet.contro"
+  "l.v1.RotationStatus\022\020\012\010p"
+  "roblems\030\005 \003(\011\022\032\012\022outstan"
+  "ding_leaves\030\006 \001(\004\022\034\012\024ear"
+  "liest_leaf_expiry\030\007 \001(\003\022"
+  "\077\012\021federated_bundles\030\010 \003"
+  "(\0132$.martinet.control.v1"
+  ".FederatedBundle\022\023\012\013cloc"
+  "k_skews\030\011 \003(\011\042\267\001\012\024Author"
+  "ityCertificate\022\012\012\002id\030\001 \001"
+  "(\011\022\014\012\004tier\030\002 \001(\011\022\021\012\011issu"
+  "er_id\030\003 \001(\011\022\015\012\005state\030\004 \001"
+  "(\011\022\017\012\007subject\030\005 \001(\011\022\022\012\012n"
+  "ot_before\030\006 \001(\003\022\021\012\011not_a"
+  "fter\030\007 \001(\003\022\017\012\007has_key\030\010 "
+  "\001(\010\022\032\012\022outstanding_leave"
+  "s\030\011 \001(\004\042)\012\015TimelineEvent"
+  "\022\012\012\002at\030\001 \001(\003\022\014\012\004what\030\002 \001"
+  "(\011\042\241\001\012\016RotationStatus\022\014\012"
+  "\004tier\030\001 \001(\011\022\015\012\005phase\030\002 \001"
+  "(\011\022\023\012\013phase_since\030\003 \001(\003\022"
+  "3\012\007awaited\030\004 \003(\0132\042.marti"
+  "net.control.v1.AwaitedHo"
+  "lder\022\025\012\015awaited_count\030\005 "
+  "\001(\004\022\021\012\011forced_at\030\006 \001(\003\042d"
+  "\012\015AwaitedHolder\022\017\012\007node_"
+  "id\030\001 \001(\011\022\021\012\011spiffe_id\030\002 "
+  "\001(\011\022\021\012\011connected\030\003 \001(\010\022\015"
+  "\012\005holds\030\004 \001(\011\022\015\012\005until\030\005"
+  " \001(\003\042\274\001\012\017FederatedBundle"
+  "\022\024\012\014trust_domain\030\001 \001(\011\022\016"
+  "\012\006source\030\002 \001(\011\022\020\012\010sequen"
+  "ce\030\003 \001(\004\022\024\012\014refreshed_at"
+  "\030\004 \001(\003\022\027\012\017next_refresh_a"
+  "t\030\005 \001(\003\022\030\012\020x509_authorit"
+  "ies\030\006 \001(\015\022\027\012\017jwt_authori"
+  "ties\030\007 \001(\015\022\017\012\007problem\030\010 "
+  "\001(\011\0422\012\015RotateRequest\022\014\012\004"
+  "root\030\001 \001(\010\022\023\012\013force_afte"
+  "r\030\002 \001(\003\042G\012\016RotateRespons"
+  "e\0225\012\010rotation\030\001 \001(\0132#.ma"
+  "rtinet.control.v1.Rotati"
+  "onStatus\042\016\012\014AbortRequest"
+  "\042\027\012\025SigningRequestReques"
+  "t\042%\012\026SigningRequestRespo"
+  "nse\022\013\012\003pem\030\001 \001(\011\042@\012\015Impo"
+  "rtRequest\022\024\012\014certificate"
+  "s\030\001 \001(\011\022\013\012\003key\030\002 \001(\011\022\014\012\004"
+  "root\030\003 \001(\011\042\037\012\016ImportResp"
+  "onse\022\015\012\005taken\030\001 \003(\011\042\017\012\015B"
+  "undleRequest\0424\012\016BundleRe"
+  "sponse\022\013\012\003pem\030\001 \001(\011\022\025\012\015s"
+  "piffe_bundle\030\002 \001(\011\0422\012\016Jo"
+  "urnalRequest\022\021\012\011spiffe_i"
+  "d\030\001 \001(\011\022\015\012\005limit\030\002 \001(\015\042I"
+  "\012\017JournalResponse\0226\012\006iss"
+  "ued\030\001 \003(\0132&.martinet.con"
+  "trol.v1.IssuedCertificat"
+  "e\042\246\001\012\021IssuedCertificate\022"
+  "\016\012\006serial\030\001 \001(\011\022\021\012\011spiff"
+  "e_id\030\002 \001(\011\022\022\012\012not_before"
+  "\030\003 \001(\003\022\021\012\011not_after\030\004 \001("
+  "\003\022\024\012\014authority_id\030\005 \001(\011\022"
+  "\016\012\006holder\030\006 \001(\011\022\016\012\006reaso"
+  "n\030\007 \001(\011\022\021\012\011issued_at\030\010 \001"
+  "(\003\042[\012\022CreateTokenRequest"
+  "\022\021\012\011namespace\030\001 \001(\011\022\027\012\017s"
+  "ervice_account\030\002 \001(\011\022\013\012\003"
+  "ttl\030\003 \001(\003\022\014\012\004uses\030\004 \001(\015\042"
+  "S\012\023CreateTokenResponse\022\015"
+  "\012\005token\030\001 \001(\011\022-\012\005entry\030\002"
+  " \001(\0132\036.martinet.control."
+  "v1.JoinToken\042\230\001\012\011JoinTok"
+  "en\022\012\012\002id\030\001 \001(\011\022\021\012\011namesp"
+  "ace\030\002 \001(\011\022\027\012\017service_acc"
+  "ount\030\003 \001(\011\022\022\012\012created_at"
+  "\030\004 \001(\003\022\022\012\012expires_at\030\005 \001"
+  "(\003\022\014\012\004uses\030\006 \001(\015\022\014\012\004used"
+  "\030\007 \001(\015\022\017\012\007revoked\030\010 \001(\010\042"
+  "\023\012\021ListTokensRequest\042D\012\022"
+  "ListTokensResponse\022.\012\006to"
+  "kens\030\001 \003(\0132\036.martinet.co"
+  "ntrol.v1.JoinToken\042 \012\022Re"
+  "vokeTokenRequest\022\012\012\002id\030\001"
+  " \001(\011\042D\012\023RevokeTokenRespo"
+  "nse\022-\012\005entry\030\001 \001(\0132\036.mar"
+  "tinet.control.v1.JoinTok"
+  "en2\373\004\012\011Authority\022c\012\006Stat"
+  "us\022+.martinet.control.v1"
+  ".AuthorityStatusRequest\032"
+  ",.martinet.control.v1.Au"
+  "thorityStatusResponse\022Q\012"
+  "\006Rotate\022\042.martinet.contr"
+  "ol.v1.RotateRequest\032#.ma"
+  "rtinet.control.v1.Rotate"
+  "Response\022O\012\005Abort\022!.mart"
+  "inet.control.v1.AbortReq"
+  "uest\032#.martinet.control."
+  "v1.RotateResponse\022i\012\016Sig"
+  "ningRequest\022*.martinet.c"
+  "ontrol.v1.SigningRequest"
+  "Request\032+.martinet.contr"
+  "ol.v1.SigningRequestResp"
+  "onse\022Q\012\006Import\022\042.martine"
+  "t.control.v1.ImportReque"
+  "st\032#.martinet.control.v1"
+  ".ImportResponse\022Q\012\006Bundl"
+  "e\022\042.martinet.control.v1."
+  "BundleRequest\032#.martinet"
+  ".control.v1.BundleRespon"
+  "se\022T\012\007Journal\022#.martinet"
+  ".control.v1.JournalReque"
+  "st\032$.martinet.control.v1"
+  ".JournalResponse2\237\002\012\012Joi"
+  "nTokens\022[\012\006Create\022'.mart"
+  "inet.control.v1.CreateTo"
+  "kenRequest\032(.martinet.co"
+  "ntrol.v1.CreateTokenResp"
+  "onse\022W\012\004List\022&.martinet."
+  "control.v1.ListTokensReq"
+  "uest\032'.martinet.control."
+  "v1.ListTokensResponse\022[\012"
+  "\006Revoke\022'.martinet.contr"
+  "ol.v1.RevokeTokenRequest"
+  "\032(.martinet.control.v1.R"
+  "evokeTokenResponseb\006prot"
+  "o3";
+
 /* martinet/control/v1/control.proto */
 static const unsigned char file_martinet_control_v1_control[] =
   "\012!martinet/control/v1/co"
@@ -10883,6 +11050,22 @@ static const short imports_martinet_control_v1_control[] = {
   place_google_protobuf_any,
 };
 
+/* martinet/identity/v1/identity.proto */
+static const unsigned char file_martinet_identity_v1_identity[] =
+  "\012#martinet/identity/v1/i"
+  "dentity.proto\022\024martinet."
+  "identity.v1\0427\012\016SignJWTRe"
+  "quest\022\020\012\010audience\030\001 \003(\011\022"
+  "\023\012\013ttl_seconds\030\002 \001(\003\042G\012\017"
+  "SignJWTResponse\022\015\012\005token"
+  "\030\001 \001(\011\022\021\012\011spiffe_id\030\002 \001("
+  "\011\022\022\012\012expires_at\030\003 \001(\0032b\012"
+  "\010Identity\022V\012\007SignJWT\022$.m"
+  "artinet.identity.v1.Sign"
+  "JWTRequest\032%.martinet.id"
+  "entity.v1.SignJWTRespons"
+  "eb\006proto3";
+
 /* opentelemetry/proto/common/v1/common.proto */
 static const unsigned char file_opentelemetry_proto_common_v1_common[] =
   "\012*opentelemetry/proto/co"
@@ -10910,6 +11093,67 @@ static const unsigned char file_opentelemetry_proto_common_v1_common[] =
   "(\0132'.opentelemetry.proto"
   ".common.v1.AnyValueb\006pro"
   "to3";
+
+/* spiffe/workload/workload.proto */
+static const unsigned char file_spiffe_workload_workload[] =
+  "\012\036spiffe/workload/worklo"
+  "ad.proto\032\034google/protobu"
+  "f/struct.proto\042\021\012\017X509SV"
+  "IDRequest\042\266\001\012\020X509SVIDRe"
+  "sponse\022\030\012\005svids\030\001 \003(\0132\011."
+  "X509SVID\022\013\012\003crl\030\002 \003(\014\022B\012"
+  "\021federated_bundles\030\003 \003(\013"
+  "2'.X509SVIDResponse.Fede"
+  "ratedBundlesEntry\0327\012\025Fed"
+  "eratedBundlesEntry\022\013\012\003ke"
+  "y\030\001 \001(\011\022\015\012\005value\030\002 \001(\014:\002"
+  "8\001\042e\012\010X509SVID\022\021\012\011spiffe"
+  "_id\030\001 \001(\011\022\021\012\011x509_svid\030\002"
+  " \001(\014\022\025\012\015x509_svid_key\030\003 "
+  "\001(\014\022\016\012\006bundle\030\004 \001(\014\022\014\012\004h"
+  "int\030\005 \001(\011\042\024\012\022X509Bundles"
+  "Request\042\206\001\012\023X509BundlesR"
+  "esponse\022\013\012\003crl\030\001 \003(\014\0222\012\007"
+  "bundles\030\002 \003(\0132!.X509Bund"
+  "lesResponse.BundlesEntry"
+  "\032.\012\014BundlesEntry\022\013\012\003key\030"
+  "\001 \001(\011\022\015\012\005value\030\002 \001(\014:\0028\001"
+  "\0425\012\016JWTSVIDRequest\022\020\012\010au"
+  "dience\030\001 \003(\011\022\021\012\011spiffe_i"
+  "d\030\002 \001(\011\042*\012\017JWTSVIDRespon"
+  "se\022\027\012\005svids\030\001 \003(\0132\010.JWTS"
+  "VID\0428\012\007JWTSVID\022\021\012\011spiffe"
+  "_id\030\001 \001(\011\022\014\012\004svid\030\002 \001(\011\022"
+  "\014\012\004hint\030\003 \001(\011\042\023\012\021JWTBund"
+  "lesRequest\042w\012\022JWTBundles"
+  "Response\0221\012\007bundles\030\001 \003("
+  "\0132 .JWTBundlesResponse.B"
+  "undlesEntry\032.\012\014BundlesEn"
+  "try\022\013\012\003key\030\001 \001(\011\022\015\012\005valu"
+  "e\030\002 \001(\014:\0028\001\0428\012\026ValidateJ"
+  "WTSVIDRequest\022\020\012\010audienc"
+  "e\030\001 \001(\011\022\014\012\004svid\030\002 \001(\011\042U\012"
+  "\027ValidateJWTSVIDResponse"
+  "\022\021\012\011spiffe_id\030\001 \001(\011\022'\012\006c"
+  "laims\030\002 \001(\0132\027.google.pro"
+  "tobuf.Struct2\303\002\012\021SpiffeW"
+  "orkloadAPI\0226\012\015FetchX509S"
+  "VID\022\020.X509SVIDRequest\032\021."
+  "X509SVIDResponse0\001\022\077\012\020Fe"
+  "tchX509Bundles\022\023.X509Bun"
+  "dlesRequest\032\024.X509Bundle"
+  "sResponse0\001\0221\012\014FetchJWTS"
+  "VID\022\017.JWTSVIDRequest\032\020.J"
+  "WTSVIDResponse\022<\012\017FetchJ"
+  "WTBundles\022\022.JWTBundlesRe"
+  "quest\032\023.JWTBundlesRespon"
+  "se0\001\022D\012\017ValidateJWTSVID\022"
+  "\027.ValidateJWTSVIDRequest"
+  "\032\030.ValidateJWTSVIDRespon"
+  "seb\006proto3";
+static const short imports_spiffe_workload_workload[] = {
+  place_google_protobuf_struct,
+};
 
 /* xds/core/v3/authority.proto */
 static const unsigned char file_xds_core_v3_authority[] =
@@ -11545,8 +11789,12 @@ const EnvoyAPIFile envoy_api_files[] = {
   {"grpc/health/v1/health.proto", file_grpc_health_v1_health, 718, 0, 0},
   {"grpc/reflection/v1/reflection.proto", file_grpc_reflection_v1_reflection, 1287, 0, 0},
   {"grpc/reflection/v1alpha/reflection.proto", file_grpc_reflection_v1alpha_reflection, 1342, 0, 0},
+  {"istio/v1/auth/ca.proto", file_istio_v1_auth_ca, 364, imports_istio_v1_auth_ca, 1},
+  {"martinet/control/v1/authority.proto", file_martinet_control_v1_authority, 3290, 0, 0},
   {"martinet/control/v1/control.proto", file_martinet_control_v1_control, 1663, imports_martinet_control_v1_control, 1},
+  {"martinet/identity/v1/identity.proto", file_martinet_identity_v1_identity, 297, 0, 0},
   {"opentelemetry/proto/common/v1/common.proto", file_opentelemetry_proto_common_v1_common, 579, 0, 0},
+  {"spiffe/workload/workload.proto", file_spiffe_workload_workload, 1306, imports_spiffe_workload_workload, 1},
   {"xds/core/v3/authority.proto", file_xds_core_v3_authority, 77, 0, 0},
   {"xds/core/v3/cidr.proto", file_xds_core_v3_cidr, 164, imports_xds_core_v3_cidr, 1},
   {"xds/core/v3/collection_entry.proto", file_xds_core_v3_collection_entry, 363, imports_xds_core_v3_collection_entry, 2},
@@ -11570,6 +11818,19 @@ const EnvoyAPIFile envoy_api_files[] = {
 };
 
 const EnvoyAPISymbol envoy_api_symbols[] = {
+  {"JWTBundlesRequest", place_spiffe_workload_workload},
+  {"JWTBundlesResponse", place_spiffe_workload_workload},
+  {"JWTSVID", place_spiffe_workload_workload},
+  {"JWTSVIDRequest", place_spiffe_workload_workload},
+  {"JWTSVIDResponse", place_spiffe_workload_workload},
+  {"SpiffeWorkloadAPI", place_spiffe_workload_workload},
+  {"ValidateJWTSVIDRequest", place_spiffe_workload_workload},
+  {"ValidateJWTSVIDResponse", place_spiffe_workload_workload},
+  {"X509BundlesRequest", place_spiffe_workload_workload},
+  {"X509BundlesResponse", place_spiffe_workload_workload},
+  {"X509SVID", place_spiffe_workload_workload},
+  {"X509SVIDRequest", place_spiffe_workload_workload},
+  {"X509SVIDResponse", place_spiffe_workload_workload},
   {"envoy.admin.v3.ClientResourceStatus", place_envoy_admin_v3_config_dump_shared},
   {"envoy.admin.v3.ClustersConfigDump", place_envoy_admin_v3_config_dump_shared},
   {"envoy.admin.v3.ClustersConfigDump.DynamicCluster", place_envoy_admin_v3_config_dump_shared},
@@ -12444,19 +12705,53 @@ const EnvoyAPISymbol envoy_api_symbols[] = {
   {"grpc.reflection.v1alpha.ServerReflectionRequest", place_grpc_reflection_v1alpha_reflection},
   {"grpc.reflection.v1alpha.ServerReflectionResponse", place_grpc_reflection_v1alpha_reflection},
   {"grpc.reflection.v1alpha.ServiceResponse", place_grpc_reflection_v1alpha_reflection},
+  {"istio.v1.auth.IstioCertificateRequest", place_istio_v1_auth_ca},
+  {"istio.v1.auth.IstioCertificateResponse", place_istio_v1_auth_ca},
+  {"istio.v1.auth.IstioCertificateService", place_istio_v1_auth_ca},
+  {"martinet.control.v1.AbortRequest", place_martinet_control_v1_authority},
   {"martinet.control.v1.ApplyRequest", place_martinet_control_v1_control},
   {"martinet.control.v1.ApplyResponse", place_martinet_control_v1_control},
+  {"martinet.control.v1.Authority", place_martinet_control_v1_authority},
+  {"martinet.control.v1.AuthorityCertificate", place_martinet_control_v1_authority},
+  {"martinet.control.v1.AuthorityStatusRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.AuthorityStatusResponse", place_martinet_control_v1_authority},
+  {"martinet.control.v1.AwaitedHolder", place_martinet_control_v1_authority},
+  {"martinet.control.v1.BundleRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.BundleResponse", place_martinet_control_v1_authority},
   {"martinet.control.v1.Change", place_martinet_control_v1_control},
   {"martinet.control.v1.Change.Kind", place_martinet_control_v1_control},
   {"martinet.control.v1.Control", place_martinet_control_v1_control},
+  {"martinet.control.v1.CreateTokenRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.CreateTokenResponse", place_martinet_control_v1_authority},
+  {"martinet.control.v1.FederatedBundle", place_martinet_control_v1_authority},
   {"martinet.control.v1.HeldResource", place_martinet_control_v1_control},
+  {"martinet.control.v1.ImportRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.ImportResponse", place_martinet_control_v1_authority},
+  {"martinet.control.v1.IssuedCertificate", place_martinet_control_v1_authority},
+  {"martinet.control.v1.JoinToken", place_martinet_control_v1_authority},
+  {"martinet.control.v1.JoinTokens", place_martinet_control_v1_authority},
+  {"martinet.control.v1.JournalRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.JournalResponse", place_martinet_control_v1_authority},
   {"martinet.control.v1.ListRequest", place_martinet_control_v1_control},
   {"martinet.control.v1.ListResponse", place_martinet_control_v1_control},
+  {"martinet.control.v1.ListTokensRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.ListTokensResponse", place_martinet_control_v1_authority},
   {"martinet.control.v1.ProxyStatus", place_martinet_control_v1_control},
   {"martinet.control.v1.ResourceName", place_martinet_control_v1_control},
+  {"martinet.control.v1.RevokeTokenRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.RevokeTokenResponse", place_martinet_control_v1_authority},
+  {"martinet.control.v1.RotateRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.RotateResponse", place_martinet_control_v1_authority},
+  {"martinet.control.v1.RotationStatus", place_martinet_control_v1_authority},
+  {"martinet.control.v1.SigningRequestRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.SigningRequestResponse", place_martinet_control_v1_authority},
   {"martinet.control.v1.StatusRequest", place_martinet_control_v1_control},
   {"martinet.control.v1.StatusResponse", place_martinet_control_v1_control},
+  {"martinet.control.v1.TimelineEvent", place_martinet_control_v1_authority},
   {"martinet.control.v1.TypeStatus", place_martinet_control_v1_control},
+  {"martinet.identity.v1.Identity", place_martinet_identity_v1_identity},
+  {"martinet.identity.v1.SignJWTRequest", place_martinet_identity_v1_identity},
+  {"martinet.identity.v1.SignJWTResponse", place_martinet_identity_v1_identity},
   {"opentelemetry.proto.common.v1.AnyValue", place_opentelemetry_proto_common_v1_common},
   {"opentelemetry.proto.common.v1.ArrayValue", place_opentelemetry_proto_common_v1_common},
   {"opentelemetry.proto.common.v1.KeyValue", place_opentelemetry_proto_common_v1_common},

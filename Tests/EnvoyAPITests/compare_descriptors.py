@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares every message, field, enum and RPC of Protos/ with the upstream descriptors of these PyPI packages:
 
-    xds-protos==1.85.0 grpcio-health-checking==1.85.1 grpcio-reflection==1.85.1
+    xds-protos==1.85.0 grpcio-health-checking==1.85.1 grpcio-reflection==1.85.1 spiffe==0.3.2
 
     .build/venv/bin/python Tests/EnvoyAPITests/compare_descriptors.py              exit 1 on any difference
     .build/venv/bin/python Tests/EnvoyAPITests/compare_descriptors.py --self-test  that changed copies are found out
@@ -18,15 +18,16 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PIP = "xds-protos==1.85.0 grpcio-health-checking==1.85.1 grpcio-reflection==1.85.1"
-# Our own definitions: there is nothing to compare them with.
-OWN = ("martinet/",)
+PIP = "xds-protos==1.85.0 grpcio-health-checking==1.85.1 grpcio-reflection==1.85.1 spiffe==0.3.2"
+# There is nothing to compare them with: our own definitions, and Istio's, which no package has.
+OWN = ("martinet/", "istio/")
 # Files whose Python modules are not called after their path. Version 1 of reflection is version 1alpha under another
 # package, and no package has it.
 MODULES = {
     "grpc/health/v1/health.proto": "grpc_health.v1.health_pb2",
     "grpc/reflection/v1/reflection.proto": "grpc_reflection.v1alpha.reflection_pb2",
     "grpc/reflection/v1alpha/reflection.proto": "grpc_reflection.v1alpha.reflection_pb2",
+    "spiffe/workload/workload.proto": "spiffe._proto.workload_pb2",
 }
 
 try:

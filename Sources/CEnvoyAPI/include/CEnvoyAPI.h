@@ -216,8 +216,12 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "istio/v1/auth/ca.pb-c.h"
+#include "martinet/control/v1/authority.pb-c.h"
 #include "martinet/control/v1/control.pb-c.h"
+#include "martinet/identity/v1/identity.pb-c.h"
 #include "opentelemetry/proto/common/v1/common.pb-c.h"
+#include "spiffe/workload/workload.pb-c.h"
 #include "xds/core/v3/authority.pb-c.h"
 #include "xds/core/v3/cidr.pb-c.h"
 #include "xds/core/v3/collection_entry.pb-c.h"
@@ -242,6 +246,18 @@
 /* Places in envoy_api_messages: messages sorted by full name, then the entry types of map fields. Not numbered here,
    so that a new message changes one line. */
 enum {
+  envoy_api_place_jwtbundles_request,
+  envoy_api_place_jwtbundles_response,
+  envoy_api_place_jwtsvid,
+  envoy_api_place_jwtsvidrequest,
+  envoy_api_place_jwtsvidresponse,
+  envoy_api_place_validate_jwtsvidrequest,
+  envoy_api_place_validate_jwtsvidresponse,
+  envoy_api_place_x509_bundles_request,
+  envoy_api_place_x509_bundles_response,
+  envoy_api_place_x509_svid,
+  envoy_api_place_x509_svidrequest,
+  envoy_api_place_x509_svidresponse,
   envoy_api_place_envoy__admin__v3__clusters_config_dump,
   envoy_api_place_envoy__admin__v3__clusters_config_dump__dynamic_cluster,
   envoy_api_place_envoy__admin__v3__clusters_config_dump__static_cluster,
@@ -999,17 +1015,47 @@ enum {
   envoy_api_place_grpc__reflection__v1alpha__server_reflection_request,
   envoy_api_place_grpc__reflection__v1alpha__server_reflection_response,
   envoy_api_place_grpc__reflection__v1alpha__service_response,
+  envoy_api_place_istio__v1__auth__istio_certificate_request,
+  envoy_api_place_istio__v1__auth__istio_certificate_response,
+  envoy_api_place_martinet__control__v1__abort_request,
   envoy_api_place_martinet__control__v1__apply_request,
   envoy_api_place_martinet__control__v1__apply_response,
+  envoy_api_place_martinet__control__v1__authority_certificate,
+  envoy_api_place_martinet__control__v1__authority_status_request,
+  envoy_api_place_martinet__control__v1__authority_status_response,
+  envoy_api_place_martinet__control__v1__awaited_holder,
+  envoy_api_place_martinet__control__v1__bundle_request,
+  envoy_api_place_martinet__control__v1__bundle_response,
   envoy_api_place_martinet__control__v1__change,
+  envoy_api_place_martinet__control__v1__create_token_request,
+  envoy_api_place_martinet__control__v1__create_token_response,
+  envoy_api_place_martinet__control__v1__federated_bundle,
   envoy_api_place_martinet__control__v1__held_resource,
+  envoy_api_place_martinet__control__v1__import_request,
+  envoy_api_place_martinet__control__v1__import_response,
+  envoy_api_place_martinet__control__v1__issued_certificate,
+  envoy_api_place_martinet__control__v1__join_token,
+  envoy_api_place_martinet__control__v1__journal_request,
+  envoy_api_place_martinet__control__v1__journal_response,
   envoy_api_place_martinet__control__v1__list_request,
   envoy_api_place_martinet__control__v1__list_response,
+  envoy_api_place_martinet__control__v1__list_tokens_request,
+  envoy_api_place_martinet__control__v1__list_tokens_response,
   envoy_api_place_martinet__control__v1__proxy_status,
   envoy_api_place_martinet__control__v1__resource_name,
+  envoy_api_place_martinet__control__v1__revoke_token_request,
+  envoy_api_place_martinet__control__v1__revoke_token_response,
+  envoy_api_place_martinet__control__v1__rotate_request,
+  envoy_api_place_martinet__control__v1__rotate_response,
+  envoy_api_place_martinet__control__v1__rotation_status,
+  envoy_api_place_martinet__control__v1__signing_request_request,
+  envoy_api_place_martinet__control__v1__signing_request_response,
   envoy_api_place_martinet__control__v1__status_request,
   envoy_api_place_martinet__control__v1__status_response,
+  envoy_api_place_martinet__control__v1__timeline_event,
   envoy_api_place_martinet__control__v1__type_status,
+  envoy_api_place_martinet__identity__v1__sign_jwtrequest,
+  envoy_api_place_martinet__identity__v1__sign_jwtresponse,
   envoy_api_place_opentelemetry__proto__common__v1__any_value,
   envoy_api_place_opentelemetry__proto__common__v1__array_value,
   envoy_api_place_opentelemetry__proto__common__v1__key_value,
@@ -1057,6 +1103,9 @@ enum {
   envoy_api_place_xds__type__v3__typed_struct,
   envoy_api_message_count,
   envoy_api_last_message = envoy_api_message_count - 1,
+  envoy_api_place_jwtbundles_response__bundles_entry,
+  envoy_api_place_x509_bundles_response__bundles_entry,
+  envoy_api_place_x509_svidresponse__federated_bundles_entry,
   envoy_api_place_envoy__config__bootstrap__v3__bootstrap__certificate_provider_instances_entry,
   envoy_api_place_envoy__config__cluster__v3__cluster__typed_extension_protocol_options_entry,
   envoy_api_place_envoy__config__core__v3__grpc_service__google_grpc__channel_args__args_entry,
@@ -1122,7 +1171,7 @@ typedef struct {
   int file;
 } EnvoyAPISymbol;
 
-enum { envoy_api_file_count = 234, envoy_api_symbol_count = 933 };
+enum { envoy_api_file_count = 238, envoy_api_symbol_count = 980 };
 extern const EnvoyAPIFile envoy_api_files[];
 extern const EnvoyAPISymbol envoy_api_symbols[];
 

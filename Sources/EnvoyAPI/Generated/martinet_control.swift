@@ -4,6 +4,12 @@ import CEnvoyAPI
 import CProtobufC
 import Protobuf
 
+/// The rotation that is under way is meant.
+public typealias ControlAbortRequest = Martinet__Control__V1__AbortRequest
+extension ControlAbortRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__abort_request) }
+}
+
 /// Resources to put and to remove, in one scope.
 public typealias ControlApplyRequest = Martinet__Control__V1__ApplyRequest
 extension ControlApplyRequest: ProtobufMessage {
@@ -23,6 +29,49 @@ extension ControlApplyResponse: ProtobufMessage {
     public var warnings_list: RepeatedStrings { RepeatedStrings(self.n_warnings, self.warnings) }
 }
 
+/// A root or an intermediate.
+public typealias ControlAuthorityCertificate = Martinet__Control__V1__AuthorityCertificate
+extension ControlAuthorityCertificate: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__authority_certificate) }
+    public mutating func set(has_key value: Bool) { self.has_key = value ? 1 : 0 }
+}
+
+/// Nothing is asked for in particular.
+public typealias ControlAuthorityStatusRequest = Martinet__Control__V1__AuthorityStatusRequest
+extension ControlAuthorityStatusRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__authority_status_request) }
+}
+
+/// The authority as it stands.
+public typealias ControlAuthorityStatusResponse = Martinet__Control__V1__AuthorityStatusResponse
+extension ControlAuthorityStatusResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__authority_status_response) }
+    public var authorities_list: Repeated<ControlAuthorityCertificate> { Repeated<ControlAuthorityCertificate>(self.n_authorities, self.authorities) }
+    public var timeline_list: Repeated<ControlTimelineEvent> { Repeated<ControlTimelineEvent>(self.n_timeline, self.timeline) }
+    public var problems_list: RepeatedStrings { RepeatedStrings(self.n_problems, self.problems) }
+    public var federated_bundles_list: Repeated<ControlFederatedBundle> { Repeated<ControlFederatedBundle>(self.n_federated_bundles, self.federated_bundles) }
+    public var clock_skews_list: RepeatedStrings { RepeatedStrings(self.n_clock_skews, self.clock_skews) }
+}
+
+/// A node that a rotation waits for.
+public typealias ControlAwaitedHolder = Martinet__Control__V1__AwaitedHolder
+extension ControlAwaitedHolder: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__awaited_holder) }
+    public mutating func set(connected value: Bool) { self.connected = value ? 1 : 0 }
+}
+
+/// The bundle of this trust domain is meant.
+public typealias ControlBundleRequest = Martinet__Control__V1__BundleRequest
+extension ControlBundleRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__bundle_request) }
+}
+
+/// The trust bundle in two forms.
+public typealias ControlBundleResponse = Martinet__Control__V1__BundleResponse
+extension ControlBundleResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__bundle_response) }
+}
+
 /// What happens to one resource.
 public typealias ControlChange = Martinet__Control__V1__Change
 extension ControlChange: ProtobufMessage {
@@ -38,11 +87,68 @@ extension ControlChangeKind {
     public static var REMOVED: Self { Self(3) }
 }
 
+/// What the bearer of a new token may be.
+public typealias ControlCreateTokenRequest = Martinet__Control__V1__CreateTokenRequest
+extension ControlCreateTokenRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__create_token_request) }
+}
+
+/// The new token.
+public typealias ControlCreateTokenResponse = Martinet__Control__V1__CreateTokenResponse
+extension ControlCreateTokenResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__create_token_response) }
+}
+
+/// What is known of another trust domain.
+public typealias ControlFederatedBundle = Martinet__Control__V1__FederatedBundle
+extension ControlFederatedBundle: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__federated_bundle) }
+}
+
 /// One resource in force, and where it comes from.
 public typealias ControlHeldResource = Martinet__Control__V1__HeldResource
 extension ControlHeldResource: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__held_resource) }
     public var warnings_list: RepeatedStrings { RepeatedStrings(self.n_warnings, self.warnings) }
+}
+
+/// Certificates and a key from outside.
+public typealias ControlImportRequest = Martinet__Control__V1__ImportRequest
+extension ControlImportRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__import_request) }
+}
+
+/// What became of them.
+public typealias ControlImportResponse = Martinet__Control__V1__ImportResponse
+extension ControlImportResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__import_response) }
+    public var taken_list: RepeatedStrings { RepeatedStrings(self.n_taken, self.taken) }
+}
+
+/// One certificate that was issued.
+public typealias ControlIssuedCertificate = Martinet__Control__V1__IssuedCertificate
+extension ControlIssuedCertificate: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__issued_certificate) }
+}
+
+/// A token, without its secret.
+public typealias ControlJoinToken = Martinet__Control__V1__JoinToken
+extension ControlJoinToken: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__join_token) }
+    public mutating func set(revoked value: Bool) { self.revoked = value ? 1 : 0 }
+}
+
+/// Whose certificates, and how many.
+public typealias ControlJournalRequest = Martinet__Control__V1__JournalRequest
+extension ControlJournalRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__journal_request) }
+}
+
+/// Certificates that were issued.
+public typealias ControlJournalResponse = Martinet__Control__V1__JournalResponse
+extension ControlJournalResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__journal_response) }
+    public var issued_list: Repeated<ControlIssuedCertificate> { Repeated<ControlIssuedCertificate>(self.n_issued, self.issued) }
 }
 
 /// Which resources to list.
@@ -58,6 +164,19 @@ extension ControlListResponse: ProtobufMessage {
     public var resources_list: Repeated<ControlHeldResource> { Repeated<ControlHeldResource>(self.n_resources, self.resources) }
 }
 
+/// All tokens are meant.
+public typealias ControlListTokensRequest = Martinet__Control__V1__ListTokensRequest
+extension ControlListTokensRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__list_tokens_request) }
+}
+
+/// All tokens that are kept.
+public typealias ControlListTokensResponse = Martinet__Control__V1__ListTokensResponse
+extension ControlListTokensResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__list_tokens_response) }
+    public var tokens_list: Repeated<ControlJoinToken> { Repeated<ControlJoinToken>(self.n_tokens, self.tokens) }
+}
+
 /// One connected stream of a proxy.
 public typealias ControlProxyStatus = Martinet__Control__V1__ProxyStatus
 extension ControlProxyStatus: ProtobufMessage {
@@ -69,6 +188,50 @@ extension ControlProxyStatus: ProtobufMessage {
 public typealias ControlResourceName = Martinet__Control__V1__ResourceName
 extension ControlResourceName: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__resource_name) }
+}
+
+/// Which token ends.
+public typealias ControlRevokeTokenRequest = Martinet__Control__V1__RevokeTokenRequest
+extension ControlRevokeTokenRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__revoke_token_request) }
+}
+
+/// The token after that.
+public typealias ControlRevokeTokenResponse = Martinet__Control__V1__RevokeTokenResponse
+extension ControlRevokeTokenResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__revoke_token_response) }
+}
+
+/// What to rotate, and how patiently.
+public typealias ControlRotateRequest = Martinet__Control__V1__RotateRequest
+extension ControlRotateRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rotate_request) }
+    public mutating func set(root value: Bool) { self.root = value ? 1 : 0 }
+}
+
+/// The rotation after the order.
+public typealias ControlRotateResponse = Martinet__Control__V1__RotateResponse
+extension ControlRotateResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rotate_response) }
+}
+
+/// A rotation that is under way; `phase` is empty when none is.
+public typealias ControlRotationStatus = Martinet__Control__V1__RotationStatus
+extension ControlRotationStatus: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rotation_status) }
+    public var awaited_list: Repeated<ControlAwaitedHolder> { Repeated<ControlAwaitedHolder>(self.n_awaited, self.awaited) }
+}
+
+/// The authority makes the key that the request is for, and keeps it.
+public typealias ControlSigningRequestRequest = Martinet__Control__V1__SigningRequestRequest
+extension ControlSigningRequestRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__signing_request_request) }
+}
+
+/// What an outside root is to sign.
+public typealias ControlSigningRequestResponse = Martinet__Control__V1__SigningRequestResponse
+extension ControlSigningRequestResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__signing_request_response) }
 }
 
 /// Whose status.
@@ -83,6 +246,12 @@ extension ControlStatusResponse: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__status_response) }
     public var proxies_list: Repeated<ControlProxyStatus> { Repeated<ControlProxyStatus>(self.n_proxies, self.proxies) }
     public var problems_list: RepeatedStrings { RepeatedStrings(self.n_problems, self.problems) }
+}
+
+/// Something that is due.
+public typealias ControlTimelineEvent = Martinet__Control__V1__TimelineEvent
+extension ControlTimelineEvent: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__timeline_event) }
 }
 
 /// What a stream was sent of one type, and what the proxy said.
