@@ -12,7 +12,8 @@ private let target: FuzzTarget = {
     let wanted = getenv("FUZZ_TARGET").map { String(cString: $0) } ?? ""
     guard let target = FuzzTarget(rawValue: wanted) else {
         let known = FuzzTarget.allCases.map(\.rawValue).joined(separator: ", ")
-        fputs("error: FUZZ_TARGET is \"\(wanted)\"\nhint: set it to one of \(known)\n", stderr)
+        let words = Array("error: FUZZ_TARGET is \"\(wanted)\"\nhint: set it to one of \(known)\n".utf8)
+        _ = write(2, words, words.count)
         exit(64)
     }
     return target
