@@ -190,7 +190,7 @@ extension DiscoveryClient {
 
     private mutating func note(_ rejection: Intake.Rejection, type: ResourceType, now: Instant) {
         if let name = rejection.name {
-            let detail = ErrorDetail(message: rejection.reason.truncated(toBytes: 1024))
+            let detail = ErrorDetail(message: rejection.reason.cut(toBytes: 1024))
             fail(
                 name, of: type, state: .rejected, drops: true,
                 .init(version: rejection.version, detail: detail, failedAt: now))
