@@ -28,7 +28,9 @@ struct Issuing {
 
     /// - Returns: whether the bars hold.
     func run() throws -> Bool {
-        print("ECDSA P-256, one thread, processor time, \(seconds) s each, without a journal. Medians of three; openssl speed takes turns.")
+        print(
+            "ECDSA P-256, one thread, processor time, \(seconds) s each, without a journal. Medians of three; openssl speed takes turns."
+        )
         var rounds: [(made: Double, asked: Double, sign: Double, verify: Double)] = []
         let requests = try (0..<64).map { _ in try SigningRequest.make(key: try PrivateKey.generate(.ecdsaP256)) }
         for _ in 0..<3 {

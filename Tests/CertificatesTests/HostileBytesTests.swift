@@ -61,7 +61,9 @@ import Time
             certificateError { _ = try Certificate.list(pem: Array("nothing".utf8), source: "x") }
                 == .certificateMissing(source: "x"))
         // Text around the blocks, Windows line ends, and blocks of other kinds.
-        let windows = "a root\n" + String(decoding: mesh.root.pem, as: UTF8.self).split(separator: "\n")
+        let windows =
+            "a root\n"
+            + String(decoding: mesh.root.pem, as: UTF8.self).split(separator: "\n")
             .joined(separator: "\r\n") + "\r\n" + String(decoding: try mesh.rootKey.pem(), as: UTF8.self)
         #expect(try Certificate.list(pem: Array(windows.utf8)) == [mesh.root])
     }

@@ -1,4 +1,5 @@
 import Certificates
+import Foundation
 import Identity
 import Testing
 import Time
@@ -54,7 +55,9 @@ import Time
     @Test func authoritiesCarryWhatTheX509SVIDSpecificationAsksFor() throws {
         let mesh = try Mesh()
         let folder = try Folder()
-        for (certificate, constraint) in [(mesh.root, "CA:TRUE\n"), (mesh.intermediate.certificate, "CA:TRUE, pathlen:0")] {
+        for (certificate, constraint) in [
+            (mesh.root, "CA:TRUE\n"), (mesh.intermediate.certificate, "CA:TRUE, pathlen:0"),
+        ] {
             let text = try openssl(["x509", "-noout", "-text", "-in", try folder.write("ca.pem", certificate.pem)])
             #expect(text.contains("X509v3 Basic Constraints: critical\n                \(constraint)"))
             #expect(text.contains("X509v3 Key Usage: critical\n                Certificate Sign, CRL Sign\n"))
@@ -135,7 +138,8 @@ import Time
     }
 
     @Test func aRootThatExpiresFirstBoundsWhatItsIntermediateSigns() throws {
-        // The root of an operator who renewed the intermediate only.
+        // The root of an operator who renewed the intermediate only. openssl begins at the machine's time.
+        let now = Timestamp(seconds: Int64(Date().timeIntervalSince1970))
         let rootKey = try PrivateKey.generate(.ecdsaP256)
         let folder = try Folder()
         let key = try folder.write("root.key", try rootKey.pem())
@@ -143,7 +147,7 @@ import Time
         let domain = try TrustDomain("mesh.test")
         let root = try Issuer.selfSigned(
             subject: try DistinguishedName(commonName: "root"), trustDomain: domain, key: rootKey,
-            validity: now..<now + day, serial: try Serial.random())
+            validity: now + day * -1..<now + day, serial: try Serial.random())
         let request = try SigningRequest.make(
             key: subordinate, subject: try DistinguishedName(commonName: "intermediate"), isAuthority: true)
         try openssl([

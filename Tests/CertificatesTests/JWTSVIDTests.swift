@@ -88,7 +88,8 @@ import Time
             refusal { try signer.verify(svid.token, at: now + .seconds(300)) } == .expired(at: now + .seconds(300)))
         try signer.verify(svid.token, at: now + .seconds(299))
         #expect(
-            refusal { try signer.verify(svid.token, audience: "bill") } == .wrongAudience(["billing"], expected: "bill"))
+            refusal { try signer.verify(svid.token, audience: "bill") } == .wrongAudience(["billing"], expected: "bill")
+        )
         #expect(refusal { try signer.verify(try signer.sign(keyID: "key-2").token) } == .unknownKey("key-2"))
         let stranger = try Signer()
         #expect(refusal { try signer.verify(try stranger.sign().token) } == .signatureInvalid)

@@ -25,7 +25,8 @@ import Time
     }
 
     @Test(arguments: [
-        ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"], ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+        ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
         ["-newkey", "rsa:2048"], ["-newkey", "rsa:3072", "-sha512"], ["-newkey", "ed25519"],
     ])
     func requestsOfOpensslAreRead(key: [String]) throws {

@@ -63,7 +63,7 @@ import Time
         let chain = root.issued.certificatePEM + client.certificatePEM
         let error = tlsError { _ = try TLSIdentity(chainPEM: chain, keyPEM: client.keyPEM) }
         #expect(error?.description.hasSuffix("but to certificate 2 of the chain") == true)
-        #expect(error?.hint == "put the leaf certificate first in the chain file")
+        #expect(error?.hint == "put that certificate first in the chain file")
     }
 
     @Test func bytesThatAreNoPEMAreRefused() throws {
@@ -85,7 +85,8 @@ import Time
         damaged[100] = UInt8(ascii: "!")
         for bytes in [damaged, whole.dropLast(60)] {
             let error = tlsError { _ = try TrustAnchors(pem: whole + bytes) }
-            guard case .certificate(.certificateUnreadable("the trust anchors", position: 2, let reason))? = error else {
+            guard case .certificate(.certificateUnreadable("the trust anchors", position: 2, let reason))? = error
+            else {
                 Issue.record("\(String(describing: error))")
                 continue
             }
