@@ -2,7 +2,7 @@ import Time
 
 extension Timestamp {
     /// Whole seconds as RFC 3339 writes them: `2026-08-25T07:30:00Z`.
-    var utcText: String {
+    package var utcText: String {
         let (days, second) = seconds.quotientAndRemainder(dividingBy: 86_400)
         let (day, secondOfDay) = second < 0 ? (days - 1, second + 86_400) : (days, second)
         let (year, month, dayOfMonth) = civilDate(daysSince1970: day)
@@ -17,7 +17,7 @@ extension Timestamp {
 }
 
 /// Days from 1970-01-01 to a date of the proleptic Gregorian calendar, in 400-year eras that begin with March.
-func daysSince1970(year: Int64, month: Int64, day: Int64) -> Int64 {
+package func daysSince1970(year: Int64, month: Int64, day: Int64) -> Int64 {
     let shifted = month <= 2 ? year - 1 : year
     let era = (shifted >= 0 ? shifted : shifted - 399) / 400
     let yearOfEra = shifted - era * 400
@@ -40,7 +40,7 @@ private func civilDate(daysSince1970 days: Int64) -> (year: Int64, month: Int64,
 
 /// Text that is safe in one line of a log: control characters, backslashes and what is not UTF-8 escaped.
 /// A peer chooses these bytes.
-func printable(_ bytes: some Sequence<UInt8>) -> String {
+package func printable(_ bytes: some Sequence<UInt8>) -> String {
     var text = ""
     for scalar in String(decoding: Array(bytes), as: UTF8.self).unicodeScalars {
         switch scalar.value {
