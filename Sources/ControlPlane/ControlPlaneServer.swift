@@ -73,6 +73,7 @@ public final class ControlPlaneServer: Sendable {
     private let server: DiscoveryServer
     private let reference: ServerReference
     private let health: HealthService
+    private let tokens: JoinTokenDesk
     private let logger: Logger
 
     /// Reads everything, and serves on threads of its own until ``drain(grace:)``.
@@ -85,15 +86,16 @@ public final class ControlPlaneServer: Sendable {
         self.reference = reference
         let health = HealthService(
             names: DiscoveryServer.servedServices + [
-                ControlControl.name, ClientStatusDiscoveryService.name, GrpcHealth.name, ServerReflection.name,
+                ControlControl.name, ControlJoinTokens.name, ClientStatusDiscoveryService.name, GrpcHealth.name, ServerReflection.name,
                 ServerReflectionAlpha.name,
             ])
         self.health = health
-        (directory, control, server) = try StartProblem.wrap {
+        (directory, control, server, tokens) = try StartProblem.wrap {
             let secrets = SecretDirectory(trustDomain: try TrustDomain(configuration.trustDomain), logger: logger)
             let directory = try DataDirectory(configuration.dataDirectory)
             let store = try Store(directory: configuration.dataDirectory)
-            let made = Mutex<(thread: ControlThread, tls: TLSSource?)?>(nil)
+            let tokens = JoinTokenDesk(trustDomain: secrets.trustDomain)
+            let made = Mutex<(thread: ControlThread, tls: TLSSource?, ledger: OnControlThread<JoinTokenLedger>)?>(nil)
             let control = try EventLoopGroup<NoConnections>(count: 1, name: "control") { loop, _ in
                 var sourceConfiguration = ResourceSource.Configuration(directory: configuration.resourcesDirectory)
                 sourceConfiguration.isStrict = configuration.isStrict
@@ -111,13 +113,16 @@ public final class ControlPlaneServer: Sendable {
                     files?.reload(isForced: true)
                 }
                 let thread = ControlThread(mailbox: loop.mailbox, source: OnControlThread(source))
-                made.withLock { $0 = (thread, files?.source) }
+                let ledger = OnControlThread(try JoinTokenLedger(store: store))
+                tokens.open(loop.mailbox, ledger: ledger)
+                made.withLock { $0 = (thread, files?.source, ledger) }
             }
-            guard let (thread, tls) = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
+            guard let (thread, tls, ledger) = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
             do {
                 let server = try Self.serve(
-                    configuration, secrets, thread: thread, tls: tls, reference: reference, health: health)
-                return (directory, control, server)
+                    configuration, secrets, thread: thread, tls: tls, tokens: tokens, ledger: ledger,
+                    reference: reference, health: health)
+                return (directory, control, server, tokens)
             } catch {
                 control.stop()
                 control.join()
@@ -131,7 +136,8 @@ public final class ControlPlaneServer: Sendable {
 
     private static func serve(
         _ configuration: Configuration, _ secrets: SecretDirectory, thread: ControlThread, tls: TLSSource?,
-        reference: ServerReference, health: HealthService
+        tokens: JoinTokenDesk, ledger: OnControlThread<JoinTokenLedger>, reference: ServerReference,
+        health: HealthService
     ) throws -> DiscoveryServer {
         let logger = configuration.logger
         var listeners = [
@@ -148,11 +154,13 @@ public final class ControlPlaneServer: Sendable {
         // The operator's own authority for client certificates says who belongs here.
         rules.admitsNamedCertificates = configuration.tls != nil
         serving.admission = MeshAdmission(
-            MeshAuthenticator(trustDomain: secrets.trustDomain), directory: secrets, configuration: rules)
+            MeshAuthenticator(trustDomain: secrets.trustDomain, tokens: tokens), directory: secrets, configuration: rules)
         let control = ControlService(
             thread: thread, server: reference, operators: configuration.tls?.operators ?? [], logger: logger)
         let clientStatus = ClientStatusService(thread: thread, server: reference)
-        let services: [any Service] = [control, clientStatus, health]
+        let joinTokens = JoinTokenService(
+            mailbox: thread.mailbox, ledger: ledger, operators: configuration.tls?.operators ?? [], logger: logger)
+        let services: [any Service] = [control, joinTokens, clientStatus, health]
         let reflection = ReflectionService(
             served: DiscoveryServer.servedServices + services.flatMap { $0.methods.map(\.serviceName) })
         return try DiscoveryServer(
@@ -164,6 +172,7 @@ public final class ControlPlaneServer: Sendable {
         health.stop()
         server.drain(grace: grace)
         reference.set(nil)
+        tokens.close()
         control.stop()
         control.join()
     }
