@@ -12,6 +12,8 @@ import Time
         bench.makes = phase != .making
         bench.perform(try bench.machine.rotate(.root, now: bench.now))
         if phase == .activating || phase == .retiring { bench.acknowledgeBundle(1) }
+        // Handed out under the new root, and the acknowledgement is to come.
+        if phase == .activating { bench.issue(1) }
         if phase == .retiring { bench.renew(1) }
         #expect(bench.phase == phase)
         bench.makes = true
@@ -22,13 +24,13 @@ import Time
     private func finish(_ bench: inout Bench) {
         for _ in 0..<8 where bench.phase != nil {
             bench.acknowledgeBundle(1)
-            if let last = bench.machine.record(of: Bench.holder(1))?.leaves.last, bench.machine.wantsRenewal(of: last.issuer) {
-                bench.renew(1)
-            }
+            bench.renew(1)
         }
     }
 
-    @Test(arguments: [Rotation.Phase.making, .preparing]) func beforeItSignsTheNewRootIsDropped(phase: Rotation.Phase) throws {
+    @Test(arguments: [Rotation.Phase.making, .preparing]) func beforeItSignsTheNewRootIsDropped(phase: Rotation.Phase)
+        throws
+    {
         var bench = try self.bench(in: phase)
         bench.perform(try bench.machine.abort(now: bench.now))
         #expect(bench.phase == nil)
@@ -100,7 +102,8 @@ import Time
         bench.published = []
         bench.makes = false
         try bench.restart()
-        #expect(bench.machine.state == before)
+        // Nobody is connected who could be waited for to forget the old root, and so it is over.
+        if phase != .retiring { #expect(bench.machine.state == before) }
         #expect(bench.published.first == bench.machine.bundle)
         bench.makes = true
         if phase == .making { bench.perform(bench.machine.pendingActions(now: bench.now)) }
@@ -120,7 +123,8 @@ import Time
         let actions = try machine.rotate(.intermediate, now: bench.now)
         #expect(!actions.isEmpty)
         _ = machine.handle(
-            .madeIntermediate(AuthorityID("I9"), under: AuthorityID("R1"), validity: bench.now..<(bench.now + .days(365))),
+            .madeIntermediate(
+                AuthorityID("I9"), under: AuthorityID("R1"), validity: bench.now..<(bench.now + .days(365))),
             now: bench.now)
         #expect(!machine.state.toForget.isEmpty)
         var restored = AuthorityMachine(policy: machine.policy, restoring: machine.state, holders: [])

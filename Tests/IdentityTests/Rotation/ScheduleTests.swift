@@ -95,7 +95,9 @@ import Time
         bench.perform(
             try bench.machine.importing(root: root, intermediate: intermediate, under: root.id, now: bench.now))
         #expect(bench.machine.issuer?.id == intermediate.id)
-        #expect(throws: OrderRefusal.noKey(root.id, tier: .root)) { try bench.machine.rotate(.intermediate, now: bench.now) }
+        #expect(throws: OrderRefusal.noKey(root.id, tier: .root)) {
+            try bench.machine.rotate(.intermediate, now: bench.now)
+        }
         bench.pass(.days(334))
         #expect(bench.warnings.isEmpty)
         bench.pass(.days(2))

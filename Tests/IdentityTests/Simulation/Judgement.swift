@@ -22,7 +22,7 @@ extension RotationSimulation {
 
     /// The class of a workload that takes part: awake, with a certificate that some allowed clock takes for valid.
     private func modelClass(of workload: ModelWorkload) -> ModelClass? {
-        guard workload.isAwake, !workload.isExempt, isAllowed(workload.skew), let leaf = workload.leaf,
+        guard workload.isAwake, workload.exemptSince == nil, isAllowed(workload.skew), let leaf = workload.leaf,
             !workload.bundle.isEmpty, leaf.validity.upperBound + allowance > now
         else { return nil }
         return ModelClass(issuer: leaf.issuer, crossSignature: leaf.crossSignature, bundle: workload.bundle)
@@ -80,7 +80,8 @@ extension RotationSimulation {
         }
     }
 
-    /// A workload that a forced step went on without counts again when it has what is in force.
+    /// A workload that a forced step went on without counts again when it has a certificate of after that, and the
+    /// bundle in force.
     private func excuse(_ index: Int) {
         guard hasForced else { return }
         let workload = workloads[index]
@@ -88,7 +89,12 @@ extension RotationSimulation {
         else { return }
         let isCurrent = machine.bundle.contains(root) && workload.bundle.contains(active.id)
         let knowsByCross = machine.crossSignature.map { workload.bundle.contains($0.by) } ?? false
-        workloads[index].isExempt = !(isCurrent || (machine.bundle.contains(root) && knowsByCross))
+        if let since = workload.exemptSince {
+            let isHealed = leaf.issuedAt > since && isCurrent
+            workloads[index].exemptSince = isHealed ? nil : since
+        } else if !isCurrent && !(machine.bundle.contains(root) && knowsByCross) {
+            workloads[index].exemptSince = now
+        }
     }
 
     /// What is issued lies within its issuers, and its issuer may sign.

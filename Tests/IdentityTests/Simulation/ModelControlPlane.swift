@@ -102,7 +102,9 @@ extension RotationSimulation {
             if needsImport, isExternal {
                 // Most operators do something in time.
                 let rest = at - now
-                after(.seconds(60), upTo: chance.percent(90) ? rest / 2 : rest * 2, .operatorImports(isRoot: tier == .root))
+                after(
+                    .seconds(60), upTo: chance.percent(90) ? rest / 2 : rest * 2,
+                    .operatorImports(isRoot: tier == .root))
             }
         case .leafUnderUnknownIssuer(_, let issuer):
             if mutant == nil { violate("a leaf under \(issuer), which does not sign") }
@@ -122,11 +124,13 @@ extension RotationSimulation {
             exists(Authority(id: id, tier: .root, issuer: id, validity: validity, createdAt: now))
             tell(.madeRoot(id, validity: validity))
         case .intermediate(let root):
+            guard keys.contains(root) || machine.wantedMakings.contains(making) else { return }
             let id = AuthorityID("I\(serials)")
             judgeSigning(validity, by: root)
             exists(Authority(id: id, tier: .intermediate, issuer: root, validity: validity, createdAt: now))
             tell(.madeIntermediate(id, under: root, validity: validity))
         case .crossSignature(let root, let by):
+            guard keys.contains(by) || machine.wantedMakings.contains(making) else { return }
             judgeSigning(validity, by: by)
             tell(.crossSigned(CrossSignature(root: root, by: by, validity: validity)))
         }

@@ -36,7 +36,7 @@ struct ModelWorkload {
     var leaf: Leaf?
     var bundle: Set<AuthorityID> = []
     /// A forced step went on without it.
-    var isExempt = false
+    var exemptSince: Timestamp?
 
     // What the control plane keeps for its stream.
     var sentBundle: Set<AuthorityID>?

@@ -64,6 +64,7 @@ final class RotationSimulation {
 
     private(set) var violations: [String] = []
     var trace: [String]?
+    var kinds: [String: Int] = [:]
     var checkedPairs = 0
     var counts = Counts()
 
@@ -152,6 +153,7 @@ final class RotationSimulation {
         while let next = queue.removeFirst(), next.at < end {
             now = max(now, next.at)
             counts.events += 1
+            if trace != nil { kinds[String("\(next.event)".prefix { $0 != "(" }), default: 0] += 1 }
             happen(next.event)
             if !violations.isEmpty && trace == nil { return }
         }
@@ -206,7 +208,9 @@ final class RotationSimulation {
             workloads[index].connectedSince = now
             return requestSigning(index)
         }
-        guard isUp else { return after(.seconds(5), upTo: .seconds(600), .connect(index, epoch: workloads[index].epoch)) }
+        guard isUp else {
+            return after(.seconds(5), upTo: policy.leafValidity / 200, .connect(index, epoch: workloads[index].epoch))
+        }
         workloads[index].epoch += 1
         workloads[index].isConnected = true
         workloads[index].connectedSince = now
@@ -236,7 +240,9 @@ final class RotationSimulation {
             }
             reclassify(index)
             // It talks to others before it finds the control plane, for a while.
-            return after(.seconds(1), upTo: chance.percent(70) ? .seconds(60) : life / 2, .connect(index, epoch: workloads[index].epoch))
+            return after(
+                .seconds(1), upTo: chance.percent(70) ? .seconds(60) : life / 2,
+                .connect(index, epoch: workloads[index].epoch))
         }
         disconnect(index)
         workloads[index].epoch += 1

@@ -12,7 +12,7 @@ import Testing
 
     private func simulation(_ seed: Int, keepsTrace: Bool = false, mutant: Mutant? = nil) -> RotationSimulation {
         RotationSimulation(
-            seed: UInt64(seed), workloadCount: Self.number("WORKLOADS") ?? (seed % 12 == 0 ? 200 : 25),
+            seed: UInt64(seed), workloadCount: Self.number("WORKLOADS") ?? (seed % 8 == 0 ? 200 : 25),
             keepsTrace: keepsTrace, mutant: mutant)
     }
 
@@ -21,7 +21,7 @@ import Testing
             if part == 0 { replay(seed) }
             return
         }
-        let count = Self.number("SEEDS") ?? 24
+        let count = Self.number("SEEDS") ?? 8
         let first = Self.number("FROM") ?? 1
         var total = RotationSimulation.Counts()
         var (runs, pairs, failures) = (0, 0, 0)
@@ -46,18 +46,21 @@ import Testing
     private func replay(_ seed: Int) {
         let run = simulation(seed, keepsTrace: true)
         run.run()
+        print(run.kinds.sorted { $0.value > $1.value })
         print((run.trace ?? []).joined(separator: "\n"))
         #expect(run.violations.isEmpty, "seed \(seed): \(run.violations)")
     }
 
     /// The checks can fail: each way to break a rule is seen within a few seeds.
     @Test(arguments: Mutant.allCases) func aBrokenRuleIsSeen(mutant: Mutant) {
-        let isSeen = (1...24).contains { seed in
+        for seed in 1...24 {
             let run = RotationSimulation(seed: UInt64(seed), workloadCount: 25, mutant: mutant)
             run.run()
-            return !run.violations.isEmpty
+            guard let violation = run.violations.first else { continue }
+            print("\(mutant), seed \(seed), \(violation)")
+            return
         }
-        #expect(isSeen, "\(mutant)")
+        Issue.record("\(mutant) goes unseen")
     }
 }
 
