@@ -4,17 +4,22 @@ import Time
 
 /// The invariants: each is checked when something happens that could break it.
 extension RotationSimulation {
-    /// Whether a peer that trusts `bundle` accepts the chain of `shown`, and when.
+    /// Whether a peer that trusts `bundle` accepts the chain of `shown`, and when. The ends of the chain's own issuers
+    /// do not count here: no leaf outlives them (see ``judgeIssuing(_:under:)``).
     private func acceptance(of shown: ModelClass, by bundle: Set<AuthorityID>) -> Range<Timestamp>? {
         guard let intermediate = certificates[shown.issuer], let root = certificates[intermediate.issuer] else {
             return nil
         }
         var best: Range<Timestamp>?
-        if bundle.contains(root.id) { best = intermediate.validity.clamped(to: root.validity) }
+        let start = max(intermediate.validity.lowerBound, root.validity.lowerBound)
+        if bundle.contains(root.id) { best = start..<Timestamp(nanoseconds: .max) }
         if let cross = shown.crossSignature, cross.root == root.id, bundle.contains(cross.by),
             let anchor = certificates[cross.by]
         {
-            let way = intermediate.validity.clamped(to: cross.validity).clamped(to: anchor.validity)
+            let way =
+                max(
+                    intermediate.validity.lowerBound, cross.validity.lowerBound, anchor.validity.lowerBound)..<min(
+                    cross.validity.upperBound, anchor.validity.upperBound)
             if best.map({ $0.upperBound < way.upperBound }) ?? true { best = way }
         }
         return best
@@ -68,12 +73,12 @@ extension RotationSimulation {
                 violate("\(shown.text) is not yet valid for \(verifier.text)")
                 continue
             }
-            guard now + allowance < range.upperBound else {
+            guard range.upperBound > now + allowance else {
                 violate("\(shown.text) is past for \(verifier.text)")
                 continue
             }
             let recheck = range.upperBound - allowance
-            if recheckAt.map({ recheck < $0 }) ?? true {
+            if recheck < end, recheckAt.map({ recheck < $0 }) ?? true {
                 recheckAt = recheck
                 queue.insert(.recheck, at: recheck)
             }
