@@ -52,7 +52,8 @@ class DiscoveryCall {
         method.isDelta
             ? DeltaCall(DeltaStream(service: method.service, limits: limits), id, connection, method.service, now: now)
             : StateOfTheWorldCall(
-                StateOfTheWorldStream(service: method.service, limits: limits), id, connection, method.service, now: now)
+                StateOfTheWorldStream(service: method.service, limits: limits), id, connection, method.service, now: now
+            )
     }
 
     /// - Parameter message: one packed request.
@@ -126,7 +127,8 @@ private final class DeltaCall: DiscoveryCall {
     private var stream: DeltaStream
 
     init(
-        _ stream: DeltaStream, _ id: GRPCCallID, _ connection: ServerConnection, _ service: DiscoveryService, now: Instant
+        _ stream: DeltaStream, _ id: GRPCCallID, _ connection: ServerConnection, _ service: DiscoveryService,
+        now: Instant
     ) {
         self.stream = stream
         super.init(id, connection, service, isDelta: true, now: now)
@@ -153,7 +155,8 @@ private final class StateOfTheWorldCall: DiscoveryCall {
     private var stream: StateOfTheWorldStream
 
     init(
-        _ stream: StateOfTheWorldStream, _ id: GRPCCallID, _ connection: ServerConnection, _ service: DiscoveryService, now: Instant
+        _ stream: StateOfTheWorldStream, _ id: GRPCCallID, _ connection: ServerConnection, _ service: DiscoveryService,
+        now: Instant
     ) {
         self.stream = stream
         super.init(id, connection, service, isDelta: false, now: now)
@@ -164,7 +167,9 @@ private final class StateOfTheWorldCall: DiscoveryCall {
     ) throws(ProtobufError) -> DecodedRequest { .stateOfTheWorld(try decoded.stateOfTheWorld(message)) }
 
     override func receive(_ request: DecodedRequest, now: Instant) -> [StreamAction] {
-        guard case .stateOfTheWorld(let request) = request else { preconditionFailure("a request of the other variant") }
+        guard case .stateOfTheWorld(let request) = request else {
+            preconditionFailure("a request of the other variant")
+        }
         return stream.receive(request, now: now)
     }
 
