@@ -34,7 +34,8 @@ extension AgentError: CustomStringConvertible {
         case .notOurs: "move it away, or name another directory"
         case .badConfiguration(_, let hint): hint
         case .cannotServe(_, let hint): hint
-        case .notInTime: "check that `martinet serve` runs at --control, that --root-cert is its root and the token is good"
+        case .notInTime:
+            "check that `martinet serve` runs at --control, that --root-cert is its root and the token is good"
         case .commandFailed: "run it by hand; the files are written"
         }
     }

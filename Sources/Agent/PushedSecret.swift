@@ -24,20 +24,18 @@ enum PushedSecret: Equatable {
     /// - Parameter body: a packed `Secret`.
     init(_ name: String, body: [UInt8], trustDomain: TrustDomain) throws(PushedSecretError) {
         let arena = Arena()
+        let secret: Secret
         do throws(ProtobufError) {
-            let secret = try arena.decode(Secret.self, from: body).pointee
-            switch secret.type {
-            case .validation_context(let context):
-                let anchors = Self.bytes(context.pointee.trusted_ca)
-                self = try Self.validation(name, anchors, trustDomain).get()
-            case .generic_secret(let generic):
-                self = try Self.generic(name, Self.bytes(generic.pointee.secret), trustDomain).get()
-            case .tls_certificate, .session_ticket_keys, nil: self = .other
-            }
-        } catch let error as ProtobufError {
-            throw PushedSecretError(reason: "\(error)")
+            secret = try arena.decode(Secret.self, from: body).pointee
         } catch {
             throw PushedSecretError(reason: "\(error)")
+        }
+        switch secret.type {
+        case .validation_context(let context):
+            self = try Self.validation(name, Self.bytes(context.pointee.trusted_ca), trustDomain).get()
+        case .generic_secret(let generic):
+            self = try Self.generic(name, Self.bytes(generic.pointee.secret), trustDomain).get()
+        case .tls_certificate, .session_ticket_keys, nil: self = .other
         }
     }
 

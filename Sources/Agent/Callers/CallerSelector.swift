@@ -37,10 +37,14 @@ public struct CallerSelector: Hashable, Sendable, CustomStringConvertible {
         let value = String(part[part.index(after: colon)...])
         switch part[..<colon] {
         case "uid":
-            guard let number = UInt32(value) else { throw .badSelector(text, problem: "`\(value)` is no user's number") }
+            guard let number = UInt32(value) else {
+                throw .badSelector(text, problem: "`\(value)` is no user's number")
+            }
             return .user(number)
         case "gid":
-            guard let number = UInt32(value) else { throw .badSelector(text, problem: "`\(value)` is no group's number") }
+            guard let number = UInt32(value) else {
+                throw .badSelector(text, problem: "`\(value)` is no group's number")
+            }
             return .group(number)
         case "user":
             guard let number = userNumber(value) else {

@@ -99,7 +99,10 @@ private struct ShellRun {
 
     init(_ command: String, limit: Duration) throws(Failure) {
         var ends: [Int32] = [-1, -1]
-        guard pipe2(&ends, O_CLOEXEC | O_NONBLOCK) == 0 else { throw Failure(reason: "pipe2: \(errorWords(errno))") }
+        guard pipe(&ends) == 0 else { throw Failure(reason: "pipe: \(errorWords(errno))") }
+        // The command gets copies without these flags.
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
         defer { close(ends[0]) }
         let process: pid_t
         do {
@@ -146,7 +149,8 @@ private struct ShellRun {
         posix_spawnattr_setflags(
             &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
         var process = pid_t()
-        let arguments = ["/bin/sh", "-c", command].map { strdup($0) } + [nil]
+        let words: [String] = ["/bin/sh", "-c", command]
+        let arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
         defer { for argument in arguments { free(argument) } }
         let result = posix_spawn(&process, "/bin/sh", &files, &attributes, arguments, environ)
         guard result == 0 else { throw Failure(reason: "cannot start /bin/sh: \(errorWords(result))") }

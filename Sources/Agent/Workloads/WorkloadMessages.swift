@@ -19,7 +19,7 @@ extension Holdings {
                         $0.bundle = arena.bytes(joined(anchors))
                     })
                 (response.n_federated_bundles, response.federated_bundles) = arena.map(
-                    bundleEntries(federated, arena))
+                    documents(federated).map { ($0.name, arena.bytes($0.anchors)) })
             })
     }
 
@@ -30,7 +30,7 @@ extension Holdings {
         let all = federated.merging([trustDomain: anchors]) { _, own in own }
         return encode(
             arena.make(SpiffeX509BundlesResponse.self) {
-                ($0.n_bundles, $0.bundles) = arena.map(bundleEntries(all, arena))
+                ($0.n_bundles, $0.bundles) = arena.map(documents(all).map { ($0.name, arena.bytes($0.anchors)) })
             })
     }
 
@@ -46,9 +46,7 @@ extension Holdings {
 
     private func joined(_ certificates: [Certificate]) -> [UInt8] { certificates.flatMap(\.der) }
 
-    private func bundleEntries<Value>(
-        _ bundles: [TrustDomain: [Certificate]], _ arena: Arena
-    ) -> [(String, Value)] where Value == SpiffeX509BundlesResponseBundlesEntry.Value {
-        bundles.sorted { $0.key < $1.key }.map { ("\($0.key.id)", arena.bytes(joined($0.value))) }
+    private func documents(_ bundles: [TrustDomain: [Certificate]]) -> [(name: String, anchors: [UInt8])] {
+        bundles.sorted { $0.key < $1.key }.map { ("\($0.key.id)", joined($0.value)) }
     }
 }

@@ -158,7 +158,8 @@ final class WorkloadService: Service {
                 return call.finish(GRPCStatus(.invalidArgument, "a token and an audience are needed"))
             }
             guard let keys = state.withLock({ $0.holdings.tokenKeys }) else {
-                return call.finish(GRPCStatus(.unavailable, "the agent has no keys to check tokens with yet; try again"))
+                return call.finish(
+                    GRPCStatus(.unavailable, "the agent has no keys to check tokens with yet; try again"))
             }
             let svid = try JWTSVID(
                 verifying: token, audience: audience, bundles: [keys.trustDomain: keys], now: .readClock())
