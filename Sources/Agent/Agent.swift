@@ -76,17 +76,21 @@ public final class Agent {
     // MARK: Running
 
     /// Works until SIGTERM or SIGINT, or with `onceWithin` until the files are there. SIGHUP renews at once.
-    public func run() throws(AgentError) {
+    /// - Parameter begun: called before anything else, with what ends the run from any thread.
+    public func run(begun: (@escaping @Sendable () -> Void) -> Void = { _ in }) throws(AgentError) {
         let runner: DiscoveryClientRunner
         do {
             runner = try makeRunner()
-            try runner.onSignals([SIGTERM, SIGINT, SIGHUP]) { [unowned self] signal in
-                if signal == SIGHUP { renewNow(because: "SIGHUP") } else { runner.stop() }
+            if configuration.takesSignals {
+                try runner.onSignals([SIGTERM, SIGINT, SIGHUP]) { [unowned self] signal in
+                    if signal == SIGHUP { renewNow(because: "SIGHUP") } else { runner.stop() }
+                }
             }
         } catch {
             throw .cannotServe("\(error)", hint: "check the limits of open files")
         }
         self.runner = runner
+        begun(runner.stopper)
         let server = try serveWorkloads()
         let ring = runner.doorbell { [box = OnAgentThread(self)] in box.value.signTokens() }
         tokens.open(ring)
@@ -106,9 +110,6 @@ public final class Agent {
         command?.wait()
         if let outcome { throw outcome }
     }
-
-    /// Ends ``run()``, from any thread; to be taken once ``run()`` has begun.
-    public var stopper: (@Sendable () -> Void)? { runner?.stopper }
 
     private func makeRunner() throws -> DiscoveryClientRunner {
         let identity = configuration.spiffeID

@@ -33,6 +33,8 @@ extension Agent {
         public var command: String?
         /// End when the files are written, or after so long without success; nil: go on until told to end.
         public var onceWithin: Duration?
+        /// Whether signals of the process are for the agent.
+        public var takesSignals = true
         /// For `user_agent` in the node.
         public var version: String
         public var logger = Logger(label: "martinet.agent")
