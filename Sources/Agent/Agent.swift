@@ -242,7 +242,8 @@ public final class Agent {
     private func warnOfExpiry(_ now: Timestamp) {
         guard let schedule, let leaf = holdings.certificate?.leaf else { return }
         let left = (schedule.notAfter - now).components.seconds
-        if left <= 0, !isWarnedOfEnd {
+        if now >= schedule.notAfter {
+            if isWarnedOfEnd { return }
             isWarnedOfEnd = true
             logger.critical(
                 "the certificate has expired: workloads cannot make handshakes",

@@ -67,12 +67,7 @@ struct WorkloadAPITests {
         rig.start { $0.socketPath = rig.socket }
         try eventually("the socket") { FileManager.default.fileExists(atPath: rig.socket) ? true : nil }
         try #require(geteuid() == 0, "this test changes its user, which takes root")
-        let peer = try Program(
-            "/usr/bin/setpriv",
-            [
-                "--reuid", "65534", "--regid", "65534", "--clear-groups", "/usr/bin/env", "-i", Program.python,
-                Program.peer("workload.py"), rig.socket, "refused",
-            ])
+        let peer = try Program(Program.python, [Program.peer("workload.py"), rig.socket, "as", "65534"])
         #expect(
             peer.lines.first?.hasPrefix("call PERMISSION_DENIED no identity is meant for this process (uid 65534")
                 == true, "\(peer.output) \(peer.errors)")
@@ -80,6 +75,7 @@ struct WorkloadAPITests {
     }
 
     @Test func aSelectorAdmitsAnotherUserByItsProgramToo() throws {
+        try #require(geteuid() == 0, "this test changes its user, which takes root")
         let rig = try AgentRig()
         let program = URL(fileURLWithPath: Program.python).resolvingSymlinksInPath().path
         let selector = try CallerSelector(parsing: "user:nobody,path:\(program)")
@@ -90,12 +86,7 @@ struct WorkloadAPITests {
                 $0.selectors = selectors
             }
             try eventually("the socket") { FileManager.default.fileExists(atPath: rig.socket) ? true : nil }
-            let peer = try Program(
-                "/usr/bin/setpriv",
-                [
-                    "--reuid", "65534", "--regid", "65534", "--clear-groups", "/usr/bin/env", "-i", Program.python,
-                    Program.peer("workload.py"), rig.socket, "refused",
-                ])
+            let peer = try Program(Program.python, [Program.peer("workload.py"), rig.socket, "as", "65534"])
             rig.end()
             return peer.lines.first ?? peer.errors
         }

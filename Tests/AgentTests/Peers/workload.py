@@ -1,7 +1,8 @@
 """A workload with the SPIFFE library from PyPI: says what the Workload API gives it, one line a fact.
 
-Usage: workload.py SOCKET all AUDIENCE | watch COUNT | refused
+Usage: workload.py SOCKET all AUDIENCE | watch COUNT | as UID
 """
+import os
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,12 @@ def raw(metadata):
             return f"{error.code().name} {error.details()}"
 
 
-if mode == "refused":
+if mode == "as":
+    # From here on somebody else: the program itself may be where that user cannot read.
+    user = int(sys.argv[3])
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
     say("call", raw([("workload.spiffe.io", "true")]))
     sys.exit(0)
 
