@@ -90,7 +90,7 @@ public final class Agent {
         }
         self.runner = runner
         begun(runner.stopper)
-        let server = try serveWorkloads()
+        let server = try service.serve(configuration)
         let ring = runner.doorbell { [box = OnAgentThread(self)] in box.value.signTokens() }
         tokens.open(ring)
         if let limit = configuration.onceWithin {
@@ -111,47 +111,13 @@ public final class Agent {
     }
 
     private func makeRunner() throws -> DiscoveryClientRunner {
-        let identity = configuration.spiffeID
-        var metadata: [String: MetadataValue] = [:]
-        if let workload = identity.workload {
-            metadata = [
-                "NAMESPACE": .string(workload.namespace), "SERVICE_ACCOUNT": .string(workload.serviceAccount),
-            ]
-        }
-        let node = Node(
-            id: configuration.nodeID, metadata: metadata, userAgent: "martinet-agent/\(configuration.version)")
-        var discovery = DiscoveryClient.Configuration(node: node, servers: ["\(configuration.control)"])
+        var discovery = DiscoveryClient.Configuration(node: configuration.node, servers: ["\(configuration.control)"])
         discovery.backoff = Backoff(initial: .milliseconds(500), maximum: .seconds(15))
         discovery.limits = DiscoveryClient.Limits(resources: 10_000, bytes: 32 << 20, names: 16)
         return try DiscoveryClientRunner(
             discovery, servers: [ServerAddress(configuration.control)], seed: .random(in: .min ... .max),
-            validate: PushedSecret.validator(trustDomain: identity.trustDomain)
+            validate: PushedSecret.validator(trustDomain: configuration.spiffeID.trustDomain)
         ) { [unowned self] in note($0) }
-    }
-
-    private func serveWorkloads() throws(AgentError) -> DiscoveryServer? {
-        guard let path = configuration.socketPath else { return nil }
-        var serving = DiscoveryServer.Configuration()
-        serving.logger = logger
-        serving.servesDiscovery = false
-        serving.connectionsPerLoop = 2 * WorkloadService.mostStreams
-        serving.grpc.messageSize = 64 << 10
-        let listener = DiscoveryServer.Listener(.unix(path: path), unixMode: configuration.socketMode)
-        do {
-            let server = try DiscoveryServer(
-                SnapshotCache(), on: [listener], configuration: serving, services: [service])
-            logger.info(
-                "serving the Workload API",
-                metadata: [
-                    "socket": "\(path)",
-                    "callers": "\(configuration.selectors.map(\.description).joined(separator: " or "))",
-                ])
-            return server
-        } catch let error as ReactorError {
-            throw .cannotServe("\(error)", hint: error.hint)
-        } catch {
-            throw .cannotServe("\(error)", hint: "name another --socket")
-        }
     }
 
     // MARK: Files

@@ -3,6 +3,7 @@ import Glibc
 import Identity
 import Logging
 import Reactor
+import XDS
 
 extension Agent {
     /// What an agent is for.
@@ -50,5 +51,18 @@ extension Agent {
             self.nodeID = nodeID
             self.version = version
         }
+    }
+}
+
+extension Agent.Configuration {
+    /// What the agent says of itself over xDS.
+    var node: Node {
+        var metadata: [String: MetadataValue] = [:]
+        if let workload = spiffeID.workload {
+            metadata = [
+                "NAMESPACE": .string(workload.namespace), "SERVICE_ACCOUNT": .string(workload.serviceAccount),
+            ]
+        }
+        return Node(id: nodeID, metadata: metadata, userAgent: "martinet-agent/\(version)")
     }
 }
