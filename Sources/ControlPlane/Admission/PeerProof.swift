@@ -2,7 +2,6 @@ import Certificates
 import Discovery
 import GRPC
 import Identity
-import TLS
 
 /// What a peer shows to say who it is.
 public enum PeerProof: Hashable, Sendable {
