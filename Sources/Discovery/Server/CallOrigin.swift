@@ -15,6 +15,23 @@ public struct CallOrigin: Sendable {
     public var certificates: [[UInt8]]
     /// The user at the other end of a Unix socket.
     public var userID: UInt32?
+
+    public init(
+        transport: Transport, peer: String, isLoopback: Bool = false, certificates: [[UInt8]] = [],
+        userID: UInt32? = nil
+    ) {
+        self.transport = transport
+        self.peer = peer
+        self.isLoopback = isLoopback
+        self.certificates = certificates
+        self.userID = userID
+    }
+
+    /// ``peer`` without the port: connections of one machine have it in common.
+    public var host: String {
+        guard transport != .unix, let colon = peer.lastIndex(of: ":") else { return peer }
+        return String(peer[..<colon])
+    }
 }
 
 extension CallOrigin {

@@ -13,6 +13,10 @@ final class DiscoveryLoop {
     let methods: GRPCMethods
     let metrics: DiscoveryMetrics
     let answers: CallAnswers
+    let verdicts: StreamVerdicts
+    /// Streams whose refusal is held back.
+    var delayedRefusals = 0
+    var logLimit = LogLimit()
     let logger: Logger
     /// Where output is put together, one connection after the other.
     let output = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
@@ -34,6 +38,7 @@ final class DiscoveryLoop {
         methods = GRPCMethods(DiscoveryMethod.all + services.flatMap(\.methods))
         self.metrics = metrics
         answers = CallAnswers(mailbox)
+        verdicts = StreamVerdicts(mailbox)
         logger = configuration.logger
     }
 

@@ -20,6 +20,12 @@ public final class DiscoveryServer: Sendable {
         public var grpc = GRPCLimits()
         /// Connections of one listener and loop that are open at the same time.
         public var connectionsPerLoop = 100_000
+        /// Who may open xDS streams; nil: everyone, as nobody.
+        public var admission: (any Admission)?
+        /// How long a stream waits for a decision of ``admission``.
+        public var decisionDeadline = Duration.seconds(10)
+        /// Streams of one loop whose refusal is held back at the same time; those beyond are told at once.
+        public var delayedRefusalsPerLoop = 1024
         public var logger = Logger(label: "martinet.xds")
 
         public init() {}
