@@ -2,6 +2,7 @@ import Discovery
 import EnvoyAPI
 import GRPC
 import Glibc
+import Identity
 import Logging
 import Reactor
 import Store
@@ -21,6 +22,8 @@ public final class ControlPlaneServer: Sendable {
         public var plaintext: Reactor.SocketAddress?
         /// nil: off.
         public var tls: TLSPort?
+        /// Of the identities of the mesh: proxies that show a certificate of another domain are refused.
+        public var trustDomain = "cluster.local"
         /// Dangling references are errors.
         public var isStrict = false
         /// Event loops that serve proxies, each on its own thread.
@@ -87,14 +90,15 @@ public final class ControlPlaneServer: Sendable {
             ])
         self.health = health
         (directory, control, server) = try StartProblem.wrap {
+            let secrets = SecretDirectory(trustDomain: try TrustDomain(configuration.trustDomain), logger: logger)
             let directory = try DataDirectory(configuration.dataDirectory)
             let store = try Store(directory: configuration.dataDirectory)
-            let made = Mutex<(thread: ControlThread, cache: SnapshotCache, tls: TLSSource?)?>(nil)
+            let made = Mutex<(thread: ControlThread, tls: TLSSource?)?>(nil)
             let control = try EventLoopGroup<NoConnections>(count: 1, name: "control") { loop, _ in
                 var sourceConfiguration = ResourceSource.Configuration(directory: configuration.resourcesDirectory)
                 sourceConfiguration.isStrict = configuration.isStrict
                 sourceConfiguration.logger = logger
-                let source = ResourceSource(store: store, configuration: sourceConfiguration)
+                let source = ResourceSource(store: store, configuration: sourceConfiguration, secrets: secrets)
                 source.scopesChanged = { reference.current?.assignViewsAgain() }
                 try source.start(on: loop)
                 for problem in source.problems { logger.log(level: problem.level, "\(problem)") }
@@ -107,12 +111,12 @@ public final class ControlPlaneServer: Sendable {
                     files?.reload(isForced: true)
                 }
                 let thread = ControlThread(mailbox: loop.mailbox, source: OnControlThread(source))
-                made.withLock { $0 = (thread, source.cache, files?.source) }
+                made.withLock { $0 = (thread, files?.source) }
             }
-            guard let (thread, cache, tls) = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
+            guard let (thread, tls) = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
             do {
                 let server = try Self.serve(
-                    configuration, cache, thread: thread, tls: tls, reference: reference, health: health)
+                    configuration, secrets, thread: thread, tls: tls, reference: reference, health: health)
                 return (directory, control, server)
             } catch {
                 control.stop()
@@ -126,7 +130,7 @@ public final class ControlPlaneServer: Sendable {
     }
 
     private static func serve(
-        _ configuration: Configuration, _ cache: SnapshotCache, thread: ControlThread, tls: TLSSource?,
+        _ configuration: Configuration, _ secrets: SecretDirectory, thread: ControlThread, tls: TLSSource?,
         reference: ServerReference, health: HealthService
     ) throws -> DiscoveryServer {
         let logger = configuration.logger
@@ -140,14 +144,19 @@ public final class ControlPlaneServer: Sendable {
         var serving = DiscoveryServer.Configuration()
         serving.loops = configuration.loops
         serving.logger = logger
+        var rules = MeshAdmission.Configuration(logger: logger)
+        // The operator's own authority for client certificates says who belongs here.
+        rules.admitsNamedCertificates = configuration.tls != nil
+        serving.admission = MeshAdmission(
+            MeshAuthenticator(trustDomain: secrets.trustDomain), directory: secrets, configuration: rules)
         let control = ControlService(
             thread: thread, server: reference, operators: configuration.tls?.operators ?? [], logger: logger)
-        let clientStatus = ClientStatusService(server: reference)
+        let clientStatus = ClientStatusService(thread: thread, server: reference)
         let services: [any Service] = [control, clientStatus, health]
         let reflection = ReflectionService(
             served: DiscoveryServer.servedServices + services.flatMap { $0.methods.map(\.serviceName) })
         return try DiscoveryServer(
-            cache, on: listeners, configuration: serving, services: services + [reflection])
+            secrets.cache, on: listeners, configuration: serving, services: services + [reflection])
     }
 
     /// Tells proxies to go elsewhere, and returns when they have gone or `grace` has passed.
@@ -203,6 +212,8 @@ public struct StartProblem: Error, Hashable, Sendable, CustomStringConvertible {
         } catch let error as StoreError {
             throw StartProblem("\(error)", hint: error.hint)
         } catch let error as ResourceSourceError {
+            throw StartProblem("\(error)", hint: error.hint)
+        } catch let error as SPIFFEIDError {
             throw StartProblem("\(error)", hint: error.hint)
         } catch let error as DataDirectory.Problem {
             throw StartProblem("\(error)", hint: error.hint)

@@ -2,6 +2,7 @@ import Discovery
 import GRPC
 import Identity
 import Logging
+import Metrics
 import Reactor
 import Synchronization
 import Time
@@ -71,6 +72,8 @@ public final class MeshAdmission: Admission {
         /// Whether a certificate that names no identity is enough, as it is where the operator gave an authority for
         /// client certificates of its own: such a proxy gets what users made, and no identity.
         public var admitsNamedCertificates = false
+        /// Tells the time by which repeated refusals are slowed.
+        public var clock: @Sendable () -> Instant = { EventLoop<NoConnections>.readClock() }
         public var logger: Logger
 
         public init(logger: Logger) { self.logger = logger }
@@ -84,7 +87,11 @@ public final class MeshAdmission: Admission {
     private struct State: Sendable {
         /// The streams that were asked about, and the services that they called.
         var streams: [StreamToken: DiscoveryService] = [:]
+        var delays = RefusalDelays()
+        var logLimit = LogLimit()
     }
+
+    private let secretsRefused = Counter(label: "martinet_secrets_refused_total")
 
     public init(_ authenticator: MeshAuthenticator, directory: SecretDirectory, configuration: Configuration) {
         self.authenticator = authenticator
@@ -93,6 +100,15 @@ public final class MeshAdmission: Admission {
     }
 
     public func admit(_ applicant: Applicant, decide: @escaping @Sendable (AdmissionDecision) -> Void) {
+        let (host, clock) = (applicant.origin.host, configuration.clock)
+        consider(applicant) { [self] decision in
+            guard case .refused(var refusal) = decision else { return decide(decision) }
+            refusal.delay = state.withLock { $0.delays.refuse(host, now: clock()) }
+            decide(.refused(refusal))
+        }
+    }
+
+    private func consider(_ applicant: Applicant, decide: @escaping @Sendable (AdmissionDecision) -> Void) {
         state.withLock { $0.streams[applicant.stream] = applicant.service }
         directory.expect(applicant.stream)
         let origin = applicant.origin
@@ -110,6 +126,7 @@ public final class MeshAdmission: Admission {
             decide(.admitted(principal: nil))
         case (.namedCertificate(let name), _) where configuration.admitsNamedCertificates:
             letIn(applicant, as: "certificate:\(name)", decide)
+        case (.token, _) where isThrottled(origin.host): decide(.refused(.throttled))
         default:
             authenticator.authenticate(proof, origin, node: applicant.node.id) { [self] result in
                 do throws(AdmissionRefusal) {
@@ -121,6 +138,11 @@ public final class MeshAdmission: Admission {
                 }
             }
         }
+    }
+
+    private func isThrottled(_ host: String) -> Bool {
+        let now = configuration.clock()
+        return state.withLock { $0.delays.isThrottled(host, now: now) }
     }
 
     private func letIn(
@@ -138,14 +160,7 @@ public final class MeshAdmission: Admission {
     ) {
         let isOnlySecrets = state.withLock { $0.streams[stream] } == .single(.secret)
         let foreign = names.filter { directory.isForeign($0, to: node) }
-        if !foreign.isEmpty || node.principal == nil {
-            configuration.logger.warning(
-                "secrets were asked for and are not given",
-                metadata: [
-                    "node": "\(node.id)", "principal": "\(node.principal ?? "none")",
-                    "names": "\(foreign.prefix(5).joined(separator: ", "))",
-                ])
-        }
+        if !foreign.isEmpty || node.principal == nil { noteRefused(foreign, node) }
         if isOnlySecrets, let name = foreign.first {
             return ready(
                 GRPCStatus(
@@ -157,6 +172,20 @@ public final class MeshAdmission: Admission {
         let own = [SecretDirectory.certificateName, "\(holder.identity)", "*"]
         guard names.isEmpty || names.contains(where: own.contains) else { return ready(nil) }
         directory.prepareIdentity(of: holder, ready)
+    }
+
+    /// On an aggregated stream such secrets are missing: all else that it asks for is served.
+    private func noteRefused(_ foreign: [String], _ node: Node) {
+        secretsRefused.increment()
+        let (who, now) = (node.principal ?? "nobody", configuration.clock())
+        guard let withheld = state.withLock({ $0.logLimit.line(of: who, now: now) }) else { return }
+        configuration.logger.warning(
+            "secrets were asked for and are not given",
+            metadata: [
+                "node": "\(node.id)", "proved": "\(who)", "lines withheld": "\(withheld)",
+                "names":
+                    "\(foreign.isEmpty ? "all" : foreign.prefix(5).map { String($0.prefix(200)) }.joined(separator: ", "))",
+            ])
     }
 
     public func answered(_ stream: StreamToken, node: Node, holdings: TypeHoldings) {
@@ -212,6 +241,13 @@ extension AdmissionRefusal {
                 "\(identity) is of another trust domain than this mesh, \(own); show a certificate of the mesh"),
             reason: "domain")
     }
+
+    static let throttled = AdmissionRefusal(
+        GRPCStatus(
+            .resourceExhausted,
+            "too many proxies of this address were refused and wait for their answer: the token was not looked at; "
+                + "mend what is refused, and connect again later"),
+        reason: "throttled")
 
     static let noTokens = AdmissionRefusal(
         GRPCStatus(.unauthenticated, "this server takes no join tokens; show a client certificate of the mesh"),

@@ -15,7 +15,8 @@ public final class SecretDirectory: Sendable {
     /// Where streams look.
     public let cache: SnapshotCache
     public let trustDomain: TrustDomain
-    private let classes: ViewDirectory
+    /// The class of each proxy.
+    public let classes: ViewDirectory
     private let state = Mutex(IdentityViews())
     private let issuer = Mutex<(any SecretIssuer)?>(nil)
     private let logger: Logger

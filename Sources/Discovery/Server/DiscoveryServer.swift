@@ -60,6 +60,14 @@ public final class DiscoveryServer: Sendable {
         public var now: Instant
     }
 
+    /// How the streams stand, as far as the loops said.
+    public struct Report: Sendable {
+        /// Ordered by node.
+        public var streams: [StreamReport] = []
+        /// Loops that were too busy to be asked, or have stopped: their streams are missing.
+        public var silentLoops = 0
+    }
+
     /// When one type of a stream had its last response and its last answer.
     public struct TypeTimes: Sendable {
         /// nil: nothing was sent.
@@ -132,15 +140,15 @@ public final class DiscoveryServer: Sendable {
     }
 
     /// Collects how every xDS stream stands.
-    /// - Parameter completion: called once, on a loop's thread, ordered by node.
-    public func report(_ completion: @escaping @Sendable ([StreamReport]) -> Void) {
+    /// - Parameter completion: called once, on a loop's thread: what takes long belongs on another.
+    public func report(_ completion: @escaping @Sendable (Report) -> Void) {
         let collector = ReportCollector(loops: loops.count)
         for loop in loops {
             let home = loop.home
             let isTaken = loop.mailbox.submit { loop in
                 collector.add(home.value.report(now: loop.now), completion)
             }
-            if !isTaken { collector.add([], completion) }
+            if !isTaken { collector.add(nil, completion) }
         }
     }
 
@@ -211,21 +219,23 @@ private struct OnLoop<Value>: @unchecked Sendable {
 
 /// Reports of the loops on their way together.
 private final class ReportCollector: Sendable {
-    private let state: Mutex<(reports: [DiscoveryServer.StreamReport], waiting: Int)>
+    private let state: Mutex<(report: DiscoveryServer.Report, waiting: Int)>
 
-    init(loops: Int) { state = Mutex(([], loops)) }
+    init(loops: Int) { state = Mutex((DiscoveryServer.Report(), loops)) }
 
+    /// - Parameter streams: nil: the loop cannot be asked.
     func add(
-        _ reports: [DiscoveryServer.StreamReport],
-        _ completion: @Sendable ([DiscoveryServer.StreamReport]) -> Void
+        _ streams: [DiscoveryServer.StreamReport]?, _ completion: @Sendable (DiscoveryServer.Report) -> Void
     ) {
-        let finished = state.withLock { state -> [DiscoveryServer.StreamReport]? in
-            state.reports += reports
+        let finished = state.withLock { state -> DiscoveryServer.Report? in
+            state.report.streams += streams ?? []
+            if streams == nil { state.report.silentLoops += 1 }
             state.waiting -= 1
-            return state.waiting == 0 ? state.reports : nil
+            return state.waiting == 0 ? state.report : nil
         }
-        guard let finished else { return }
-        completion(finished.sorted { ($0.node.id, $0.age) < ($1.node.id, $1.age) })
+        guard var finished else { return }
+        finished.streams.sort { ($0.node.id, $0.age) < ($1.node.id, $1.age) }
+        completion(finished)
     }
 }
 

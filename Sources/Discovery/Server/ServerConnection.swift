@@ -284,7 +284,9 @@ final class ServerConnection: ConnectionHandler {
             }
             call.firstNames = nil
         case (.decided(.refused(let refusal)), .deciding): refuse(call, refusal, loop)
-        case (.prepared(let status?), .preparing): fail(call, status, loop)
+        case (.prepared(let status?), .preparing):
+            home.metrics.admissionRefused("secret")
+            fail(call, status, loop)
         case (.prepared(nil), .preparing(let request)):
             guard let request else {
                 letIn(call, loop)
