@@ -8,12 +8,13 @@ public protocol AuthorityOperations: AnyObject {
     func report(now: Timestamp) -> AuthorityReport
 
     /// Begins a rotation, or says differently how patient the one under way is.
+    /// - Returns: what is under way then.
     /// - Throws: `.failedPrecondition` where another one is under way, or the key that must sign is not here.
-    func rotate(_ order: RotationOrder, now: Timestamp) throws(AuthorityRefusal) -> AuthorityReport.Rotation?
+    func rotate(_ order: RotationOrder, now: Timestamp) throws(AuthorityRefusal) -> [AuthorityReport.Rotation]
 
     /// Goes back from the rotation that is under way.
     /// - Returns: what is still under way, as going back may have to wait for proxies too.
-    func abort(now: Timestamp) throws(AuthorityRefusal) -> AuthorityReport.Rotation?
+    func abort(now: Timestamp) throws(AuthorityRefusal) -> [AuthorityReport.Rotation]
 
     /// A request for an intermediate, for an outside root to sign; its key is made, or kept from the last call.
     /// - Returns: PKCS #10 in PEM.

@@ -9,8 +9,8 @@ public struct AuthorityReport: Hashable, Sendable {
     public var authorities: [Authority] = []
     /// What is under way or comes next, in the order of time.
     public var timeline: [TimelineEvent] = []
-    /// nil: none is under way.
-    public var rotation: Rotation?
+    /// Those that are under way: of the root, of the intermediate, or both.
+    public var rotations: [Rotation] = []
     /// In words: what has expired or will unrenewed, and renewals that failed. `martinet ca status` exits with 1.
     public var problems: [String] = []
     /// Leaves that are in use: neither replaced nor past.
