@@ -100,8 +100,7 @@ struct IdentityViews: Sendable {
 
     /// Whether a name is for the authority to give.
     private func isReserved(_ name: String) -> Bool {
-        name == SecretDirectory.certificateName || name.hasPrefix("spiffe://")
-            || shared.contains { $0.name == name } || bundle.contains { $0.name == name }
+        SecretDirectory.isReserved(name) || shared.contains { $0.name == name } || bundle.contains { $0.name == name }
     }
 
     // MARK: Classes

@@ -81,6 +81,11 @@ public final class SecretDirectory: Sendable {
     /// The name of the trust bundle. Source: Istio.
     public static let bundleName = "ROOTCA"
 
+    /// Whether a name is for the authority to give.
+    static func isReserved(_ name: String) -> Bool {
+        name == certificateName || name == bundleName || name.hasPrefix("spiffe://")
+    }
+
     // MARK: The configuration
 
     /// Shows a class view: without its secrets to those who have proved nothing, and in the views of its members.
