@@ -19,7 +19,7 @@ extension CertificateAuthority {
         report.earliestLeafExpiry = served.values.compactMap(\.notAfter).min() ?? outstanding.earliest
         report.serverExpiry = port?.notAfter
         report.timeline = timeline(status, now: now)
-        report.rotation = status.progress.first.map(rotation)
+        report.rotations = status.progress.map(rotation)
         report.problems = problems(status, now: now)
         report.federatedBundles = federation.report
         return report
