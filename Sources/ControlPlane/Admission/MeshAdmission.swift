@@ -14,7 +14,7 @@ public protocol TokenRedeeming: Sendable {
     ///   - node: `node.id` of who joins; one that joined with the token before does not use it up again.
     ///   - completion: called once, from any thread, with the identity that the token stands for.
     func redeem(
-        _ token: String, node: String, completion: @escaping @Sendable (Result<SPIFFEID, AdmissionRefusal>) -> Void)
+        _ token: String, node: String, completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void)
 }
 
 /// Finds out who calls. Streams of xDS and calls of other services prove themselves alike.
@@ -33,9 +33,9 @@ public struct MeshAuthenticator: Sendable {
     ///   - completion: called once, from any thread, with the identity that was proved.
     public func authenticate(
         _ origin: CallOrigin, _ metadata: GRPCMetadata, node: String,
-        completion: @escaping @Sendable (Result<SPIFFEID, AdmissionRefusal>) -> Void
+        completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
     ) {
-        do throws(AdmissionRefusal) {
+        do throws(StreamRefusal) {
             authenticate(try PeerProof(origin, metadata), origin, node: node, completion: completion)
         } catch {
             completion(.failure(error))
@@ -44,14 +44,14 @@ public struct MeshAuthenticator: Sendable {
 
     func authenticate(
         _ proof: PeerProof, _ origin: CallOrigin, node: String,
-        completion: @escaping @Sendable (Result<SPIFFEID, AdmissionRefusal>) -> Void
+        completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
     ) {
         switch proof {
         case .none: completion(.failure(.noProof(over: origin.transport)))
         case .namedCertificate(let name): completion(.failure(.noIdentity(in: name)))
         case .certificate(let identity):
             guard identity.trustDomain == trustDomain else {
-                return completion(.failure(.foreign(identity, trustDomain)))
+                return completion(.failure(StreamRefusal(.otherTrustDomain(identity, ours: trustDomain))))
             }
             completion(.success(identity))
         case .token(let token):
@@ -102,7 +102,10 @@ public final class MeshAdmission: Admission {
     public func admit(_ applicant: Applicant, decide: @escaping @Sendable (AdmissionDecision) -> Void) {
         let (host, clock) = (applicant.origin.host, configuration.clock)
         consider(applicant) { [self] decision in
-            guard case .refused(var refusal) = decision else { return decide(decision) }
+            guard case .refused(var refusal) = decision else {
+                if applicant.origin.transport == .tls { state.withLock { $0.delays.admit(host) } }
+                return decide(decision)
+            }
             refusal.delay = state.withLock { $0.delays.refuse(host, now: clock()) }
             decide(.refused(refusal))
         }
@@ -113,7 +116,7 @@ public final class MeshAdmission: Admission {
         directory.expect(applicant.stream)
         let origin = applicant.origin
         let proof: PeerProof
-        do throws(AdmissionRefusal) {
+        do throws(StreamRefusal) {
             proof = try PeerProof(origin, applicant.metadata)
         } catch {
             return decide(.refused(error))
@@ -129,7 +132,7 @@ public final class MeshAdmission: Admission {
         case (.token, _) where isThrottled(origin.host): decide(.refused(.throttled))
         default:
             authenticator.authenticate(proof, origin, node: applicant.node.id) { [self] result in
-                do throws(AdmissionRefusal) {
+                do throws(StreamRefusal) {
                     let identity = try result.get()
                     try checkClaims(of: applicant.node, against: identity)
                     letIn(applicant, as: "\(identity)", decide)
@@ -202,59 +205,62 @@ public final class MeshAdmission: Admission {
 
 extension MeshAdmission {
     /// What a node says of itself must be what was proved; what it does not say is no contradiction.
-    private func checkClaims(of node: Node, against identity: SPIFFEID) throws(AdmissionRefusal) {
-        guard let workload = identity.workload else { return }
-        for (key, proved) in [("NAMESPACE", workload.namespace), ("SERVICE_ACCOUNT", workload.serviceAccount)] {
-            guard case .string(let claimed)? = node.metadata[key], !claimed.isEmpty, claimed != proved else { continue }
-            throw AdmissionRefusal(
-                GRPCStatus(
-                    .permissionDenied,
-                    "node.metadata \(key) is \(claimed.prefix(100).debugDescription), and the proof is for \(identity); "
-                        + "set it to \(proved), or bring a proof for what it says"),
-                reason: "claims")
+    private func checkClaims(of node: Node, against identity: SPIFFEID) throws(StreamRefusal) {
+        func claim(_ key: String) -> String? {
+            guard case .string(let text)? = node.metadata[key], !text.isEmpty else { return nil }
+            return text
+        }
+        let claims = NodeClaims(
+            id: node.id, namespace: claim("NAMESPACE"), serviceAccount: claim("SERVICE_ACCOUNT"))
+        do throws(AdmissionRefusal) {
+            _ = try claims.admitted(.certificate(identity), in: authenticator.trustDomain)
+        } catch {
+            throw StreamRefusal(error)
         }
     }
 }
 
-extension AdmissionRefusal {
-    static func noProof(over transport: CallOrigin.Transport) -> AdmissionRefusal {
-        AdmissionRefusal(
+extension StreamRefusal {
+    /// A refusal as the peer hears of it.
+    public init(_ refusal: AdmissionRefusal) {
+        self.init(
+            GRPCStatus(
+                refusal.isUnauthenticated ? .unauthenticated : .permissionDenied, "\(refusal); \(refusal.hint)"),
+            reason: refusal.reason)
+    }
+}
+
+extension StreamRefusal {
+    static func noProof(over transport: CallOrigin.Transport) -> StreamRefusal {
+        StreamRefusal(
             GRPCStatus(
                 .unauthenticated,
                 "this call came over \(transport.rawValue) and proves nothing; show a client certificate of the mesh, or "
                     + "send `authorization: Bearer TOKEN` over TLS with a token of `martinet token create`"),
-            reason: "unproved")
+            reason: "no_proof")
     }
 
-    static func noIdentity(in name: String) -> AdmissionRefusal {
-        AdmissionRefusal(
+    static func noIdentity(in name: String) -> StreamRefusal {
+        StreamRefusal(
             GRPCStatus(
                 .unauthenticated,
                 "the client certificate of \(name.prefix(200)) names no SPIFFE ID; show one of the mesh"),
             reason: "certificate")
     }
 
-    static func foreign(_ identity: SPIFFEID, _ own: TrustDomain) -> AdmissionRefusal {
-        AdmissionRefusal(
-            GRPCStatus(
-                .permissionDenied,
-                "\(identity) is of another trust domain than this mesh, \(own); show a certificate of the mesh"),
-            reason: "domain")
-    }
-
-    static let throttled = AdmissionRefusal(
+    static let throttled = StreamRefusal(
         GRPCStatus(
             .resourceExhausted,
             "too many proxies of this address were refused and wait for their answer: the token was not looked at; "
                 + "mend what is refused, and connect again later"),
         reason: "throttled")
 
-    static let noTokens = AdmissionRefusal(
+    static let noTokens = StreamRefusal(
         GRPCStatus(.unauthenticated, "this server takes no join tokens; show a client certificate of the mesh"),
         reason: "token")
 
-    static func secretsOver(_ transport: CallOrigin.Transport) -> AdmissionRefusal {
-        AdmissionRefusal(
+    static func secretsOver(_ transport: CallOrigin.Transport) -> StreamRefusal {
+        StreamRefusal(
             GRPCStatus(
                 .permissionDenied,
                 "secrets are not served over \(transport.rawValue); use the TLS port with a join token or a client "

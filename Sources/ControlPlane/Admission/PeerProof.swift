@@ -19,7 +19,7 @@ public enum PeerProof: Hashable, Sendable {
 
     /// A certificate goes before a token: it is verified already.
     /// - Throws: a certificate or token that cannot be one.
-    public init(_ origin: CallOrigin, _ metadata: GRPCMetadata) throws(AdmissionRefusal) {
+    public init(_ origin: CallOrigin, _ metadata: GRPCMetadata) throws(StreamRefusal) {
         switch origin.transport {
         case .unix, .plaintext: self = .none
         case .mtls: self = try Self.certificate(origin)
@@ -27,16 +27,16 @@ public enum PeerProof: Hashable, Sendable {
         }
     }
 
-    private static func certificate(_ origin: CallOrigin) throws(AdmissionRefusal) -> PeerProof {
+    private static func certificate(_ origin: CallOrigin) throws(StreamRefusal) -> PeerProof {
         guard let leaf = origin.certificates.first.flatMap({ try? CertificateSummary(der: $0) }) else {
-            throw AdmissionRefusal(
+            throw StreamRefusal(
                 GRPCStatus(.unauthenticated, "the client certificate cannot be read; show a valid one"),
                 reason: "certificate")
         }
         let spiffe = leaf.uris.filter { $0.hasPrefix("spiffe:") }
         if spiffe.isEmpty { return .namedCertificate(leaf.dnsNames.first ?? leaf.uris.first ?? leaf.subject) }
         guard leaf.uris.count == 1 else {
-            throw AdmissionRefusal(
+            throw StreamRefusal(
                 GRPCStatus(
                     .unauthenticated,
                     "the client certificate names \(leaf.uris.count) URIs; an X.509-SVID names one, its SPIFFE ID"),
@@ -45,17 +45,17 @@ public enum PeerProof: Hashable, Sendable {
         do throws(SPIFFEIDError) {
             return .certificate(try SPIFFEID(spiffe[0]))
         } catch {
-            throw AdmissionRefusal(
+            throw StreamRefusal(
                 GRPCStatus(.unauthenticated, "the client certificate: \(error); \(error.hint)"),
                 reason: "certificate")
         }
     }
 
-    private static func token(_ metadata: GRPCMetadata) throws(AdmissionRefusal) -> PeerProof {
+    private static func token(_ metadata: GRPCMetadata) throws(StreamRefusal) -> PeerProof {
         guard let header = metadata["authorization"] else { return .none }
         let words = header.split(separator: " ", maxSplits: 1)
         guard words.count == 2, words[0].lowercased() == "bearer", words[1].utf8.count <= longestToken else {
-            throw AdmissionRefusal(
+            throw StreamRefusal(
                 GRPCStatus(
                     .unauthenticated,
                     "the metadata `authorization` is no join token; send `Bearer TOKEN` with a token of "

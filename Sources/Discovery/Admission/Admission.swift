@@ -72,11 +72,11 @@ public struct Applicant: Sendable {
 public enum AdmissionDecision: Sendable {
     /// - Parameter principal: what the peer has proved, for ``XDS/Node/principal``; nil: nothing.
     case admitted(principal: String?)
-    case refused(AdmissionRefusal)
+    case refused(StreamRefusal)
 }
 
 /// Why a stream is refused.
-public struct AdmissionRefusal: Error, Hashable, Sendable {
+public struct StreamRefusal: Error, Hashable, Sendable {
     /// For the peer: what is wrong, and the mend.
     public var status: GRPCStatus
     /// Counts refusals by reason: one of a few words, with nothing in it that a peer says.

@@ -312,7 +312,7 @@ final class ServerConnection: ConnectionHandler {
         }
     }
 
-    private func refuse(_ call: DiscoveryCall, _ refusal: AdmissionRefusal, _ loop: Loop) {
+    private func refuse(_ call: DiscoveryCall, _ refusal: StreamRefusal, _ loop: Loop) {
         home.metrics.admissionRefused(refusal.reason)
         logRefusal(
             .warning, "proxy refused",
