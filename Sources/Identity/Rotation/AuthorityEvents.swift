@@ -15,6 +15,8 @@ extension AuthorityMachine {
         // Holders.
         case connected(HolderID)
         case disconnected(HolderID)
+        /// It asked for the trust bundle (SDS), after `connected`. From then on steps wait for its ACKs.
+        case bundleRequested(HolderID)
         /// ACK of a trust bundle; on a new stream also what the holder says it has.
         case bundleAcknowledged(HolderID, roots: Set<AuthorityID>)
         /// A certificate is about to be handed out, and the journal has it.

@@ -6,7 +6,9 @@ public struct AuthorityState: Hashable, Codable, Sendable {
     public internal(set) var authorities: [Authority] = []
     public internal(set) var rootRotation: Rotation?
     public internal(set) var intermediateRotation: Rotation?
-    public internal(set) var crossSignature: CrossSignature?
+    public internal(set) var crossSignatures: [CrossSignature] = []
+    /// After an abort: the schedule begins nothing before these moments.
+    public internal(set) var postponed: [AuthorityTier: Timestamp] = [:]
     /// Whose keys are to be destroyed, until that is known to be done.
     public internal(set) var toForget: Set<AuthorityID> = []
 
@@ -64,7 +66,7 @@ public struct AuthorityMachine: Sendable {
     public init(policy: AuthorityPolicy, restoring state: AuthorityState, holders: [HolderRecord]) {
         self.policy = policy
         self.state = state
-        table.restore(holders)
+        table.restore(holders, published: bundle)
     }
 
     /// Takes what happened, and says what is to be done.
@@ -102,9 +104,19 @@ public struct AuthorityMachine: Sendable {
         case .makingFailed(let making, let reason):
             takeFailure(of: making, reason: reason, now: now, into: &actions)
         case .forgotten(let id): state.toForget.remove(id)
-        case .connected(let id): note(id, now: now) { $0.isConnected = true }
+        case .connected(let id):
+            let published = bundle
+            note(id, now: now) {
+                $0.isConnected = true
+                $0.mayHaveGot(published)
+            }
         case .disconnected(let id): note(id, now: now) { $0.isConnected = false }
-        case .bundleAcknowledged(let id, let roots): note(id, now: now) { $0.bundle = roots }
+        case .bundleRequested(let id):
+            let published = bundle
+            note(id, now: now) { $0.askedForBundle(published: published) }
+        case .bundleAcknowledged(let id, let roots):
+            let published = bundle
+            note(id, now: now) { $0.acknowledged(roots, published: published) }
         case .leafIssued(let id, let leaf):
             if state.authorities.first(where: { $0.id == leaf.issuer })?.state != .active {
                 actions.append(.warn(.leafUnderUnknownIssuer(id, leaf.issuer)))
@@ -134,8 +146,8 @@ extension AuthorityMachine {
     /// What chains carry after the intermediate: the root in force, certified by the old one. Until nobody is left who
     /// knows the old one alone.
     public var crossSignature: CrossSignature? {
-        guard let signature = state.crossSignature, signature.root == activeRoot?.id else { return nil }
-        return signature
+        let root = activeRoot?.id
+        return state.crossSignatures.last { $0.root == root }
     }
 
     /// The root for a client that keeps only one (Istio's agents take the last certificate of the answer): the old one
@@ -153,8 +165,8 @@ extension AuthorityMachine {
     /// bundle that lacks the root in force gets its certificate after the ACK of the bundle: before, it could show
     /// itself to others and not know them.
     public func mayReceiveLeaf(_ id: HolderID) -> Bool {
-        guard let root = activeRoot?.id, let bundle = table[id]?.bundle else { return true }
-        return bundle.contains(root)
+        guard let root = activeRoot?.id, let record = table[id], record.bundle != nil else { return true }
+        return record.certainRoots.contains(root)
     }
 
     /// Whether a holder of a leaf of `issuer` should get another now: it is not the one that signs.

@@ -24,7 +24,11 @@ extension AuthorityMachine {
     /// An outside root certifies nothing here: then the waiting alone keeps peers in agreement.
     func needsCrossSignature(_ rotation: Rotation) -> Bool {
         guard let old = rotation.old.flatMap(authority), old.hasKey, let new = rotation.new else { return false }
-        return !(state.crossSignature?.root == new && state.crossSignature?.by == old.id)
+        return !isCrossSigned(new, by: old.id)
+    }
+
+    func isCrossSigned(_ root: AuthorityID, by: AuthorityID) -> Bool {
+        state.crossSignatures.contains { $0.root == root && $0.by == by }
     }
 
     func authority(_ id: AuthorityID) -> Authority? { state.authorities.first { $0.id == id } }
@@ -92,11 +96,9 @@ extension AuthorityMachine {
     }
 
     mutating func takeCrossSignature(_ signature: CrossSignature) {
-        guard let rotation = state.rootRotation, rotation.new == signature.root, rotation.old == signature.by else {
-            return
-        }
+        guard wantedMakings.contains(.crossSignature(root: signature.root, by: signature.by)) else { return }
         answered(.crossSignature(root: signature.root, by: signature.by))
-        state.crossSignature = signature
+        state.crossSignatures.append(signature)
     }
 
     /// Made for a rotation that is no more.

@@ -67,14 +67,26 @@ extension AuthorityMachine {
     private mutating func abortRoot(
         _ rotation: Rotation, now: Timestamp, into actions: inout [Action]
     ) throws(OrderRefusal) {
+        let published = bundle
         switch rotation.phase {
+        case .making where rotation.reason == .abort, .preparing where rotation.reason == .abort:
+            // It was on its way back from retiring the root that it would have brought back: it retires that again.
+            guard let old = rotation.new, let new = rotation.old else { throw .notReady }
+            set(old, .retired)
+            for authority in state.authorities where authority.tier == .intermediate && authority.issuer == old {
+                set(authority.id, .retiring)
+            }
+            state.rootRotation = Rotation(
+                tier: .root, phase: .retiring, reason: .abort, began: now, since: now, forceAfter: rotation.forceAfter,
+                old: old, oldIntermediate: rotation.newIntermediate, new: new, newIntermediate: issuer?.id)
+            awaitedForRoot = nil
+            if bundle != published { publish(into: &actions) }
         case .making, .preparing:
             state.rootRotation = nil
             awaitedForRoot = nil
-            let hadBundle = bundle
             forget(actions: &actions) { $0.id == rotation.new || $0.issuer == rotation.new }
-            if state.crossSignature?.root == rotation.new { state.crossSignature = nil }
-            if bundle != hadBundle { actions.append(.publishBundle(bundle)) }
+            state.crossSignatures.removeAll { $0.root == rotation.new }
+            if bundle != published { publish(into: &actions) }
         case .activating, .retiring:
             guard let old = rotation.old.flatMap(authority), let new = rotation.new,
                 let back = rotation.oldIntermediate.flatMap(authority)
@@ -82,7 +94,7 @@ extension AuthorityMachine {
             guard back.validity.upperBound >= now + policy.leafValidity * 2 else {
                 throw .oldEndsTooSoon(back.id, end: back.validity.upperBound)
             }
-            let isTrusted = old.isInBundle
+            let isTrusted = published.contains(old.id)
             state.rootRotation = Rotation(
                 tier: .root, phase: .making, reason: .abort, began: now, since: now, forceAfter: rotation.forceAfter,
                 old: new, oldIntermediate: issuer?.id, new: old.id, newIntermediate: back.id)
@@ -90,6 +102,7 @@ extension AuthorityMachine {
             // Everybody who knows the new root knows the old one too, as long as that has not left the bundle.
             if isTrusted { reactivate(root: old.id, intermediate: back.id, now: now, into: &actions) }
         }
+        postpone(.root, activeRoot, now: now)
         actions.append(.note(.aborted(.root, rotation.phase)))
     }
 
@@ -131,7 +144,14 @@ extension AuthorityMachine {
             actions.append(.issueUnder(old.id, crossSignature: crossSignature))
             actions.append(.renewLeaves(of: [new]))
         }
+        postpone(.intermediate, issuer, now: now)
         actions.append(.note(.aborted(.intermediate, rotation.phase)))
+    }
+
+    /// The schedule would begin again at once: it gives the operator an eighth of what is left.
+    private mutating func postpone(_ tier: AuthorityTier, _ authority: Authority?, now: Timestamp) {
+        guard let authority else { return }
+        state.postponed[tier] = now + max(policy.leafValidity, (authority.validity.upperBound - now) / 8)
     }
 
     /// Takes authorities from outside. An intermediate of the root in force replaces the present one; a new root with

@@ -108,18 +108,34 @@ extension AuthorityMachine {
     }
 
     /// Authorities that are in use and whose successor is late.
-    func endangered(now: Timestamp) -> [(authority: Authority, alarm: Timestamp, needsImport: Bool)] {
+    private func endangered(now: Timestamp) -> [Alarm] { alarms.filter { now >= $0.at } }
+
+    struct Alarm {
+        let authority: Authority
+        let at: Timestamp
+        let needsImport: Bool
+    }
+
+    /// From when on it must be said that an authority in use comes to its end.
+    private var alarms: [Alarm] {
         guard let root = activeRoot, let issuer else { return [] }
         let rootLead =
             root.isImported || !root.hasKey
             ? min(policy.rootLead, (root.validity.upperBound - root.validity.lowerBound) / 2) : policy.rootLead / 2
         let lead = policy.intermediateLead(of: issuer.validity)
-        let byImport = !root.hasKey
+        let byImport =
+            !root.hasKey
+            || (root.isImported && root.validity.upperBound <= issuer.validity.upperBound + policy.leafValidity)
         return [
-            (root, root.validity.upperBound - rootLead, root.isImported || !root.hasKey),
+            Alarm(
+                authority: root, at: root.validity.upperBound - rootLead,
+                needsImport: root.isImported || !root.hasKey),
             // What cannot be renewed here is announced from the moment at which it would be.
-            (issuer, issuer.validity.upperBound - (byImport ? lead : max(lead / 3, policy.leafValidity)), byImport),
-        ].filter { now >= $0.1 }
+            Alarm(
+                authority: issuer,
+                at: issuer.validity.upperBound - (byImport ? lead : max(lead / 3, policy.leafValidity)),
+                needsImport: byImport),
+        ]
     }
 
     func standingWarnings(now: Timestamp) -> [Warning] {
@@ -147,26 +163,25 @@ extension AuthorityMachine {
     /// Warns when an authority that is in use comes near its end, again each time that the rest has halved, and once it
     /// has ended: about a dozen times in all.
     mutating func warnOfEnds(now: Timestamp, into actions: inout [Action]) {
-        for (authority, _, needsImport) in endangered(now: now) {
+        for alarm in endangered(now: now) {
+            let authority = alarm.authority
             if let next = warned[authority.id], now < next { continue }
             let rest = authority.validity.upperBound - now
             warned[authority.id] =
                 rest <= .zero ? now + .seconds(3600) : now + min(rest, max(rest / 2, .seconds(1)))
-            actions.append(.warn(warning(of: authority, needsImport: needsImport, now: now)))
+            actions.append(.warn(warning(of: authority, needsImport: alarm.needsImport, now: now)))
         }
     }
 
     /// When to call ``handle(_:now:)`` with a tick if nothing happens before. A moment that is past: now.
     public func nextDeadline(now: Timestamp) -> Timestamp? {
-        var moments: [Timestamp] = retries.values.map(\.at)
+        var moments = retries.filter { !asked.contains($0.key) }.map(\.value.at)
         if let root = activeRoot, let issuer {
             if state.rootRotation == nil, state.intermediateRotation == nil, let start = rootStart(root) {
                 moments.append(start)
             }
             if state.intermediateRotation == nil, let start = intermediateStart(issuer, root) { moments.append(start) }
-            let rest = max(issuer.validity.upperBound - now, .seconds(1))
-            moments.append(contentsOf: endangered(now: now).map { warned[$0.authority.id] ?? now })
-            if endangered(now: now).isEmpty { moments.append(now + rest / 2) }
+            moments += alarms.map { warned[$0.authority.id] ?? $0.at }
         } else {
             if state.rootRotation == nil { moments.append(now) }
         }

@@ -39,7 +39,7 @@ extension AuthorityMachine {
     /// When the successor of `root` begins; `nil`: never by itself.
     func rootStart(_ root: Authority) -> Timestamp? {
         guard !root.isImported, root.hasKey else { return nil }
-        return root.validity.upperBound - policy.rootLead
+        return max(root.validity.upperBound - policy.rootLead, postponed(.root))
     }
 
     /// When the successor of `issuer` begins; `nil`: never by itself. While the root is about to change, which brings
@@ -54,7 +54,11 @@ extension AuthorityMachine {
         }
         // A successor is of use if it ends later. The root may not let it.
         guard root.validity.upperBound > end + policy.leafValidity else { return nil }
-        return start
+        return max(start, postponed(.intermediate))
+    }
+
+    private func postponed(_ tier: AuthorityTier) -> Timestamp {
+        state.postponed[tier] ?? Timestamp(nanoseconds: .min)
     }
 
     mutating func begin(
@@ -87,7 +91,7 @@ extension AuthorityMachine {
                 return true
             }
             enter(.root, .preparing, now: now, into: &actions)
-            actions.append(.publishBundle(bundle))
+            publish(into: &actions)
             return true
         case .preparing:
             guard mayGoOn(.root, rotation, now: now, into: &actions) else { return false }
@@ -99,7 +103,7 @@ extension AuthorityMachine {
             guard mayGoOn(.root, rotation, now: now, into: &actions) else { return false }
             if let old = rotation.old { set(old, .retired) }
             enter(.root, .retiring, now: now, into: &actions)
-            actions.append(.publishBundle(bundle))
+            publish(into: &actions)
             return true
         case .retiring:
             guard mayGoOn(.root, rotation, now: now, into: &actions) else { return false }
@@ -117,12 +121,14 @@ extension AuthorityMachine {
             state.intermediateRotation = nil
             awaitedForIntermediate = nil
         }
+        let before = issuer?.id
+        if rotation.old != nil { state.rootRotation?.oldIntermediate = before }
         for index in state.authorities.indices where state.authorities[index].state == .active {
             state.authorities[index].state = .retiring
         }
         set(new, .active)
         set(intermediate, .active)
-        if rotation.old == nil { actions.append(.publishBundle(bundle)) }
+        if rotation.old == nil { publish(into: &actions) }
         actions.append(.issueUnder(intermediate, crossSignature: crossSignature))
         let outdated = authoritiesToLeave
         if !outdated.isEmpty { actions.append(.renewLeaves(of: outdated)) }
@@ -132,10 +138,10 @@ extension AuthorityMachine {
         state.rootRotation = nil
         awaitedForRoot = nil
         if let old = rotation.old { forget(actions: &actions) { $0.id == old || $0.issuer == old } }
-        if state.crossSignature != nil {
-            state.crossSignature = nil
-            if let issuer { actions.append(.issueUnder(issuer.id, crossSignature: nil)) }
-        }
+        let wasCrossSigned = crossSignature != nil
+        state.crossSignatures = []
+        if wasCrossSigned, let issuer { actions.append(.issueUnder(issuer.id, crossSignature: nil)) }
+        state.postponed[.root] = nil
         if let new = rotation.new { actions.append(.note(.finished(.root, new))) }
     }
 
@@ -157,12 +163,19 @@ extension AuthorityMachine {
             state.intermediateRotation = nil
             awaitedForIntermediate = nil
             if let old = rotation.old { forget(actions: &actions) { $0.id == old } }
+            state.postponed[.intermediate] = nil
             if let new = rotation.new { actions.append(.note(.finished(.intermediate, new))) }
             return true
         }
     }
 
     // MARK: Parts of steps
+
+    mutating func publish(into actions: inout [Action]) {
+        let bundle = bundle
+        table.published(bundle)
+        actions.append(.publishBundle(bundle))
+    }
 
     mutating func set(_ id: AuthorityID, _ new: Authority.State) {
         for index in state.authorities.indices where state.authorities[index].id == id {
@@ -202,7 +215,8 @@ extension AuthorityMachine {
             if let old = rotation.old { wait.outdated = [old] }
             return wait
         }
-        let isCrossSigned = state.crossSignature?.root == rotation.new && state.crossSignature?.by == rotation.old
+        let isCrossSigned =
+            if let new = rotation.new, let old = rotation.old { isCrossSigned(new, by: old) } else { false }
         switch rotation.phase {
         case .making: break
         case .preparing:

@@ -42,17 +42,35 @@ public struct HolderRecord: Hashable, Codable, Sendable {
     public let id: HolderID
     /// Not kept: after a restart everybody is away until it connects.
     public var isConnected = false
-    /// The trust bundle that it acknowledged last; `nil`: none ever (it may not ask for one).
-    public var bundle: Set<AuthorityID>?
+    /// The trust bundle that it acknowledged last; empty: it asked for one and has acknowledged none; `nil`: it never
+    /// asked, and has its trust from elsewhere.
+    public private(set) var bundle: Set<AuthorityID>?
+    /// Roots that it has for certain: those of `bundle` that are in every bundle that may have reached it since, too. An
+    /// acknowledgement can be lost.
+    public private(set) var certainRoots: Set<AuthorityID> = []
     /// From the oldest to the newest. When one is known to be installed, those before it are gone.
     public private(set) var leaves: [OutstandingLeaf] = []
     public var lastSeen: Timestamp
 
-    private enum CodingKeys: String, CodingKey { case id, bundle, leaves, lastSeen }
+    private enum CodingKeys: String, CodingKey { case id, bundle, certainRoots, leaves, lastSeen }
 
     public init(id: HolderID, lastSeen: Timestamp) {
         self.id = id
         self.lastSeen = lastSeen
+    }
+
+    mutating func askedForBundle(published: Set<AuthorityID>) {
+        bundle = bundle ?? []
+        mayHaveGot(published)
+    }
+
+    /// A bundle was published while it is connected, or it connected.
+    mutating func mayHaveGot(_ published: Set<AuthorityID>) { certainRoots.formIntersection(published) }
+
+    mutating func acknowledged(_ roots: Set<AuthorityID>, published: Set<AuthorityID>) {
+        bundle = roots
+        // Of another than the present one: it may be anywhere between the two.
+        if roots == published { certainRoots = roots } else { certainRoots.formIntersection(roots) }
     }
 
     /// Leaves of one issuer that follow each other count as one, so a holder that asks every second stays small.

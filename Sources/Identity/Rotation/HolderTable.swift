@@ -8,9 +8,11 @@ struct HolderTable: Sendable {
 
     subscript(id: HolderID) -> HolderRecord? { records[id] }
 
-    mutating func restore(_ kept: [HolderRecord]) {
+    /// - Parameter published: the bundle that may have reached anybody before the end of the process.
+    mutating func restore(_ kept: [HolderRecord], published: Set<AuthorityID>) {
         for var record in kept {
             record.isConnected = false
+            record.mayHaveGot(published)
             records[record.id] = record
         }
     }
@@ -20,6 +22,14 @@ struct HolderTable: Sendable {
         change(&records[id, default: HolderRecord(id: id, lastSeen: now)])
         records[id]?.lastSeen = now
         changed.insert(id)
+    }
+
+    /// A bundle goes to everybody who is connected.
+    mutating func published(_ bundle: Set<AuthorityID>) {
+        for (id, record) in records where record.isConnected && !record.certainRoots.isSubset(of: bundle) {
+            records[id]?.mayHaveGot(bundle)
+            changed.insert(id)
+        }
     }
 
     mutating func takeChanged() -> (kept: [HolderRecord], dropped: [HolderID]) {
@@ -52,7 +62,7 @@ extension Wait {
             return .replaces(issuer: old.issuer, notAfter: old.notAfter)
         }
         if let root = mustKnow {
-            if let bundle = record.bundle, !bundle.contains(root), record.isConnected || !live.isEmpty {
+            if record.bundle != nil, !record.certainRoots.contains(root), record.isConnected || !live.isEmpty {
                 return .knows(root)
             }
             if includesRootsOfLeaves, live.contains(where: { $0.roots.map { !$0.contains(root) } ?? false }) {

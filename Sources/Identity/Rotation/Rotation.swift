@@ -28,7 +28,7 @@ public struct Rotation: Hashable, Codable, Sendable {
     /// What is replaced; `nil` at the first start.
     public let old: AuthorityID?
     /// Of a root's rotation: the intermediate that issued, and issues again after an abort.
-    public let oldIntermediate: AuthorityID?
+    public internal(set) var oldIntermediate: AuthorityID?
     public internal(set) var new: AuthorityID?
     /// Of a root's rotation.
     public internal(set) var newIntermediate: AuthorityID?
