@@ -2,7 +2,7 @@ import Foundation
 import GRDB
 
 /// Why the store could not do what it was asked; nothing was half written.
-public enum StoreError: Error, Equatable, CustomStringConvertible {
+public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
     case directoryUnusable(String, reason: String)
     case diskFull(path: String)
     case readOnly(path: String)

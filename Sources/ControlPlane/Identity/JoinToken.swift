@@ -1,0 +1,154 @@
+import Certificates
+import Time
+
+/// A join token as its bearer has it: `martinet-join-v1.ID.SECRET`.
+///
+/// ID is ten characters that may be seen by everybody. SECRET is 256 random bits and a checksum of 32, so that a token
+/// that was cut short, or copied with a slip, is told from one that is wrong. Both are base32 in lower case.
+///
+/// At rest there is only the SHA-256 of the secret. It needs no salt and no slow hash: those make short passwords
+/// costly to guess, and 256 random bits cannot be guessed at any price.
+struct JoinToken: CustomStringConvertible, CustomReflectable {
+    let id: String
+    private let secret: [UInt8]
+
+    private static let prefix = "martinet-join-v1"
+    private static let idBytes = 6
+    private static let secretBytes = 32
+    private static let checksumBytes = 4
+
+    /// A new one, of the operating system's random numbers.
+    static func make() -> JoinToken {
+        var random = SystemRandomNumberGenerator()
+        func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &random) } }
+        return JoinToken(id: Base32.encode(bytes(idBytes)), secret: bytes(secretBytes))
+    }
+
+    private init(id: String, secret: [UInt8]) {
+        self.id = id
+        self.secret = secret
+    }
+
+    /// - Throws: ``JoinTokenRefusal/damaged(_:)``.
+    init(_ text: String) throws(JoinTokenRefusal) {
+        // The longest that is looked at: peers choose this text.
+        guard text.utf8.count <= 200 else { throw .damaged("it is too long") }
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.first.map(String.init) == Self.prefix else {
+            throw .damaged("it does not begin with `\(Self.prefix).`")
+        }
+        guard parts.count == 3, let id = Base32.decode(parts[1]), id.count == Self.idBytes,
+            let body = Base32.decode(parts[2]), body.count == Self.secretBytes + Self.checksumBytes
+        else { throw .damaged("it is cut short, or has characters that do not belong to it") }
+        self.init(id: String(parts[1]), secret: Array(body.prefix(Self.secretBytes)))
+        guard Array(body.suffix(Self.checksumBytes)) == checksum else { throw .damaged("its checksum is wrong") }
+    }
+
+    private var checksum: [UInt8] {
+        Array(Digest.sha256(of: Array("\(Self.prefix).\(id).".utf8) + secret).prefix(Self.checksumBytes))
+    }
+
+    /// What is kept of the secret.
+    var hash: [UInt8] { Digest.sha256(of: secret) }
+
+    /// For its bearer alone.
+    var text: String { "\(Self.prefix).\(id).\(Base32.encode(secret + checksum))" }
+
+    /// The id of a token that someone wrote in full where its id was wanted, or the text as it is.
+    static func id(in text: String) -> String { (try? JoinToken(text).id) ?? text }
+
+    var description: String { "join token \(id)" }
+    var customMirror: Mirror { Mirror(self, children: ["id": id]) }
+}
+
+/// Why a join token is not taken.
+public enum JoinTokenRefusal: Error, Hashable, Sendable, CustomStringConvertible {
+    /// It is no whole token; why.
+    case damaged(String)
+    /// There is no such token, or the secret is another: which of them is not told.
+    case unknown
+    case revoked(id: String)
+    case expired(id: String, at: Timestamp)
+    /// As many nodes as may have joined with it.
+    case usedUp(id: String, uses: Int)
+    /// Its use could not be written down, so it was not taken.
+    case unwritten(reason: String, hint: String)
+    /// The control plane is stopping, or too many wait.
+    case busy
+
+    public var description: String {
+        switch self {
+        case .damaged(let reason): "this is no whole join token: \(reason)"
+        case .unknown: "this join token is not known here"
+        case .revoked(let id): "join token \(id) was revoked"
+        case .expired(let id, let time): "join token \(id) expired at \(time.seconds) s since 1970"
+        case .usedUp(let id, let uses): "join token \(id) is used up: \(uses) joined with it, and no more may"
+        case .unwritten(let reason, _): "the use of the join token could not be written down: \(reason)"
+        case .busy: "join tokens cannot be looked up now"
+        }
+    }
+
+    public var hint: String {
+        switch self {
+        case .damaged: "copy the whole line that `martinet token create` printed"
+        case .unknown, .revoked, .expired, .usedUp: "make another with `martinet token create`"
+        case .unwritten(_, let hint): hint
+        case .busy: "try again"
+        }
+    }
+
+    /// One word for counting; nothing in it comes from a peer.
+    public var word: String {
+        switch self {
+        case .damaged: "damaged"
+        case .unknown: "unknown"
+        case .revoked: "revoked"
+        case .expired: "expired"
+        case .usedUp: "used-up"
+        case .unwritten: "unwritten"
+        case .busy: "busy"
+        }
+    }
+}
+
+/// Base32 in lower case, not padded. Source: RFC 4648, 6.
+enum Base32 {
+    private static let alphabet = Array("abcdefghijklmnopqrstuvwxyz234567".utf8)
+
+    static func encode(_ bytes: [UInt8]) -> String {
+        var text: [UInt8] = []
+        var (bits, count): (UInt32, UInt32) = (0, 0)
+        for byte in bytes {
+            bits = bits << 8 | UInt32(byte)
+            count += 8
+            while count >= 5 {
+                count -= 5
+                text.append(alphabet[Int(bits >> count & 31)])
+            }
+        }
+        if count > 0 { text.append(alphabet[Int(bits << (5 - count) & 31)]) }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// - Returns: nil for anything that ``encode(_:)`` would not write.
+    static func decode(_ text: Substring) -> [UInt8]? {
+        var bytes: [UInt8] = []
+        var (bits, count): (UInt32, UInt32) = (0, 0)
+        for character in text.utf8 {
+            let value: UInt8
+            switch character {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"): value = character - UInt8(ascii: "a")
+            case UInt8(ascii: "2")...UInt8(ascii: "7"): value = character - UInt8(ascii: "2") + 26
+            default: return nil
+            }
+            bits = bits << 5 | UInt32(value)
+            count += 5
+            if count >= 8 {
+                count -= 8
+                bytes.append(UInt8(truncatingIfNeeded: bits >> count))
+            }
+        }
+        guard count < 5, bits & ((1 << count) - 1) == 0 else { return nil }
+        return bytes
+    }
+}
