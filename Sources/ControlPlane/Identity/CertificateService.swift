@@ -99,7 +99,7 @@ struct CertificateService: Service {
         return encode(
             arena.make(IstioCertificateResponse.self) {
                 ($0.n_cert_chain, $0.cert_chain) = arena.list(
-                    chain.map { String(decoding: $0, as: UTF8.self) })
+                    chain.map { arena(String(decoding: $0, as: UTF8.self)) })
             })
     }
 

@@ -22,7 +22,7 @@ struct KeptAuthority {
         createdAt: Timestamp
     ) throws(CertificateError) {
         precondition(!certificates.isEmpty, "an authority has a certificate")
-        id = AuthorityID("\(certificates[0].publicKey.identifier)")
+        id = AuthorityID("\(try certificates[0].publicKey.identifier)")
         self.tier = tier
         self.certificates = certificates
         self.crossSigned = crossSigned

@@ -1,4 +1,4 @@
-import Logging
+import Certificates
 import TLS
 import Time
 
@@ -8,7 +8,7 @@ import Time
 final class PortCertificate {
     let source: TLSSource
     private var ticketKeys: TLSTicketKeys
-    private var anchors: Set<CertificateSummary>
+    private var anchors: Set<Certificate>
 
     /// - Parameters:
     ///   - chain: PEM, the leaf first.
@@ -16,7 +16,7 @@ final class PortCertificate {
     init(chain: [UInt8], key: [UInt8], anchors: [UInt8]) throws(TLSError) {
         ticketKeys = try TLSTicketKeys()
         let trusted = try TrustAnchors(pem: anchors)
-        self.anchors = Set(trusted.summaries)
+        self.anchors = Self.certificates(anchors)
         source = TLSSource(
             try Self.settings(try TLSIdentity(chainPEM: chain, keyPEM: key), trusted, ticketKeys))
     }
@@ -26,13 +26,19 @@ final class PortCertificate {
     /// Takes these into force for new connections; those under way go on.
     func replace(chain: [UInt8], key: [UInt8], anchors: [UInt8]) throws(TLSError) {
         let trusted = try TrustAnchors(pem: anchors)
-        let isTrustKept = self.anchors.isSubset(of: trusted.summaries)
+        let certificates = Self.certificates(anchors)
+        let isTrustKept = self.anchors.isSubset(of: certificates)
         // A ticket stands for a verified certificate: what an anchor that has left vouched for is asked again.
         let keys = isTrustKept ? ticketKeys : try TLSTicketKeys()
         let settings = try Self.settings(try TLSIdentity(chainPEM: chain, keyPEM: key), trusted, keys)
         ticketKeys = keys
-        self.anchors = Set(trusted.summaries)
+        self.anchors = Self.certificates(anchors)
         source.replace(with: settings)
+    }
+
+    private static func certificates(_ pem: [UInt8]) -> Set<Certificate> {
+        // They have been read as anchors before.
+        Set((try? Certificate.list(pem: pem, source: "the trust anchors")) ?? [])
     }
 
     private static func settings(
