@@ -9,7 +9,8 @@ final class AuthorityMetrics {
     /// Holders that are connected.
     let holders = Gauge(label: "martinet_certificate_holders")
     private let byReason: [String: Counter]
-    private let expiry: [String: Gauge]
+    /// There while there is a certificate of the tier: a level of 0 would be an alarm.
+    private var expiry: [String: Gauge] = [:]
     private let phases: [AuthorityTier: Gauge]
 
     /// As the journal knows them.
@@ -19,10 +20,6 @@ final class AuthorityMetrics {
         byReason = Dictionary(
             uniqueKeysWithValues: Self.reasons.map {
                 ($0, Counter(label: "martinet_certificates_issued_total", dimensions: [("reason", $0)]))
-            })
-        expiry = Dictionary(
-            uniqueKeysWithValues: ["root", "intermediate", "leaf", "server"].map {
-                ($0, Gauge(label: "martinet_certificate_expiry_seconds", dimensions: [("tier", $0)]))
             })
         phases = Dictionary(
             uniqueKeysWithValues: AuthorityTier.allCases.map {
@@ -36,8 +33,14 @@ final class AuthorityMetrics {
 
     /// - Parameter seconds: until the first of the tier expires, negative afterwards; nil: there is none.
     func setExpiry(_ tier: String, _ seconds: Double?) {
-        guard let seconds else { return }
-        expiry[tier]?.record(seconds)
+        guard let seconds else {
+            expiry.removeValue(forKey: tier)?.destroy()
+            return
+        }
+        let gauge =
+            expiry[tier] ?? Gauge(label: "martinet_certificate_expiry_seconds", dimensions: [("tier", tier)])
+        expiry[tier] = gauge
+        gauge.record(seconds)
     }
 
     /// 0: none is under way; 1 to 4: make, prepare, activate, retire.
