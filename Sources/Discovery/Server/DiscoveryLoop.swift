@@ -35,7 +35,7 @@ final class DiscoveryLoop {
         self.configuration = configuration
         let pairs = services.flatMap { service in service.methods.map { ($0.path, service) } }
         self.services = Dictionary(pairs) { first, _ in first }
-        methods = GRPCMethods(DiscoveryMethod.all + services.flatMap(\.methods))
+        methods = GRPCMethods((configuration.servesDiscovery ? DiscoveryMethod.all : []) + services.flatMap(\.methods))
         self.metrics = metrics
         answers = CallAnswers(mailbox)
         verdicts = StreamVerdicts(mailbox)

@@ -27,6 +27,8 @@ public final class DiscoveryServer: Sendable {
         /// Streams of one loop whose refusal is held back at the same time; those beyond are told at once.
         public var delayedRefusalsPerLoop = 1024
         public var logger = Logger(label: "martinet.xds")
+        /// Whether xDS is served, or the given services alone.
+        public var servesDiscovery = true
 
         public init() {}
     }
@@ -38,11 +40,16 @@ public final class DiscoveryServer: Sendable {
         public var tls: TLSSource?
         /// Bytes of one request; nil for ``GRPCLimits/messageSize`` of the configuration.
         public var messageSize: Int?
+        /// The permissions of a Unix socket's file.
+        public var unixMode: UInt32
 
-        public init(_ address: SocketAddress, tls: TLSSource? = nil, messageSize: Int? = nil) {
+        public init(
+            _ address: SocketAddress, tls: TLSSource? = nil, messageSize: Int? = nil, unixMode: UInt32 = 0o600
+        ) {
             self.address = address
             self.tls = tls
             self.messageSize = messageSize
+            self.unixMode = unixMode
         }
     }
 
@@ -253,6 +260,7 @@ extension EventLoop<ServerConnection> {
         var options = ListenOptions()
         options.mostConnections = configuration.connectionsPerLoop
         options.reusePort = configuration.loops > 1 && !listener.address.isUnix
+        options.unixMode = listener.unixMode
         var limits = configuration.grpc
         limits.messageSize = listener.messageSize ?? limits.messageSize
         try listen(listener.address, options: options, tls: listener.tls) { [limits] loop, id, peer in
