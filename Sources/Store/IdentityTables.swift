@@ -75,15 +75,15 @@ extension Store {
                         serviceAccount TEXT NOT NULL,
                         createdAt INTEGER NOT NULL,
                         expiresAt INTEGER NOT NULL,
-                        uses INTEGER NOT NULL,
-                        used INTEGER NOT NULL,
-                        isRevoked INTEGER NOT NULL
+                        uses INTEGER,
+                        revokedAt INTEGER
                     ) STRICT;
                     CREATE TABLE joinedNode (
+                        number INTEGER NOT NULL PRIMARY KEY,
                         token TEXT NOT NULL REFERENCES joinToken (id) ON DELETE CASCADE,
-                        node BLOB NOT NULL,
-                        PRIMARY KEY (token, node)
-                    ) STRICT, WITHOUT ROWID;
+                        node TEXT NOT NULL,
+                        UNIQUE (token, node)
+                    ) STRICT;
                     """)
         }
     }

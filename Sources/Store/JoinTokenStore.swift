@@ -11,15 +11,14 @@ public struct StoredJoinToken: Hashable, Sendable {
     public var serviceAccount: String
     public var createdAt: Timestamp
     public var expiresAt: Timestamp
-    /// How many nodes may join with it; 0: any number.
-    public var uses: Int
-    /// How many have.
-    public var used: Int
-    public var isRevoked: Bool
+    /// How many nodes may join with it; nil: any number.
+    public var uses: Int?
+    /// nil: it was not.
+    public var revokedAt: Timestamp?
 
     public init(
         id: String, hash: Data, namespace: String, serviceAccount: String, createdAt: Timestamp,
-        expiresAt: Timestamp, uses: Int, used: Int = 0, isRevoked: Bool = false
+        expiresAt: Timestamp, uses: Int?, revokedAt: Timestamp? = nil
     ) {
         self.id = id
         self.hash = hash
@@ -28,26 +27,26 @@ public struct StoredJoinToken: Hashable, Sendable {
         self.createdAt = createdAt
         self.expiresAt = expiresAt
         self.uses = uses
-        self.used = used
-        self.isRevoked = isRevoked
+        self.revokedAt = revokedAt
     }
 
     fileprivate init(_ row: Row) {
+        let revokedAt: Int64? = row["revokedAt"]
         self.init(
             id: row["id"], hash: row["hash"], namespace: row["namespace"], serviceAccount: row["serviceAccount"],
-            createdAt: row.time("createdAt"), expiresAt: row.time("expiresAt"), uses: row["uses"], used: row["used"],
-            isRevoked: row["isRevoked"])
+            createdAt: row.time("createdAt"), expiresAt: row.time("expiresAt"), uses: row["uses"],
+            revokedAt: revokedAt.map(Timestamp.init(nanoseconds:)))
     }
 }
 
-/// A node that has joined with a token, which another visit of it does not use up.
+/// A node that has joined with a token.
 public struct JoinedNode: Hashable, Sendable {
     /// The token's id.
     public var token: String
-    /// Any fixed mark of the node id: its hash, as a node's id may be long.
-    public var node: Data
+    /// Any mark of the node that is short.
+    public var node: String
 
-    public init(token: String, node: Data) {
+    public init(token: String, node: String) {
         self.token = token
         self.node = node
     }
@@ -60,15 +59,17 @@ extension Store {
         try fetch("SELECT * FROM joinToken ORDER BY createdAt, id", StoredJoinToken.init)
     }
 
-    /// Whether a node has joined with a token before.
-    public func hasJoined(_ node: JoinedNode) throws(StoreError) -> Bool {
-        try !fetch(
-            "SELECT 1 FROM joinedNode WHERE token = ? AND node = ?", arguments: [node.token, node.node]
-        ) { _ in true }.isEmpty
+    /// In the order in which they joined.
+    public func joinedNodes() throws(StoreError) -> [JoinedNode] {
+        try fetch("SELECT token, node FROM joinedNode ORDER BY number") {
+            JoinedNode(token: $0["token"], node: $0["node"])
+        }
     }
 
     /// Puts tokens, notes who joined with them, and forgets tokens, in one transaction.
-    /// - Parameter forgetting: ids that need not be there; who joined with them is forgotten too.
+    /// - Parameters:
+    ///   - putting: of a token that is there only its revocation is changed.
+    ///   - forgetting: ids that need not be there; who joined with them is forgotten too.
     public func commit(
         putting: [StoredJoinToken] = [], joined: [JoinedNode] = [], forgetting: [String] = []
     ) throws(StoreError) {
@@ -77,17 +78,16 @@ extension Store {
                 for id in forgetting { try db.execute(sql: "DELETE FROM joinToken WHERE id = ?", arguments: [id]) }
                 let put = try db.cachedStatement(
                     sql: """
-                        INSERT INTO joinToken VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-                        ON CONFLICT (id) DO UPDATE SET expiresAt = excluded.expiresAt, uses = excluded.uses,
-                            used = excluded.used, isRevoked = excluded.isRevoked
+                        INSERT INTO joinToken VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                        ON CONFLICT (id) DO UPDATE SET revokedAt = excluded.revokedAt
                         """)
                 for token in putting {
                     try put.execute(arguments: [
                         token.id, token.hash, token.namespace, token.serviceAccount, token.createdAt.nanoseconds,
-                        token.expiresAt.nanoseconds, token.uses, token.used, token.isRevoked,
+                        token.expiresAt.nanoseconds, token.uses, token.revokedAt?.nanoseconds,
                     ])
                 }
-                let join = try db.cachedStatement(sql: "INSERT OR IGNORE INTO joinedNode VALUES (?, ?)")
+                let join = try db.cachedStatement(sql: "INSERT OR IGNORE INTO joinedNode (token, node) VALUES (?, ?)")
                 for node in joined { try join.execute(arguments: [node.token, node.node]) }
             }
         }

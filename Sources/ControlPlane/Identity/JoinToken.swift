@@ -1,5 +1,5 @@
 import Certificates
-import Time
+import Identity
 
 /// A join token as its bearer has it: `martinet-join-v1.ID.SECRET`.
 ///
@@ -29,19 +29,16 @@ struct JoinToken: CustomStringConvertible, CustomReflectable {
         self.secret = secret
     }
 
-    /// - Throws: ``JoinTokenRefusal/damaged(_:)``.
-    init(_ text: String) throws(JoinTokenRefusal) {
-        // The longest that is looked at: peers choose this text.
-        guard text.utf8.count <= 200 else { throw .damaged("it is too long") }
+    /// - Throws: `.malformed` for what is no token at all, `.cutShort` for what is not the whole of one.
+    init(_ text: String) throws(TokenRefusal) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.first.map(String.init) == Self.prefix else {
-            throw .damaged("it does not begin with `\(Self.prefix).`")
-        }
+        // Peers choose this text: nothing longer is looked at.
+        guard text.utf8.count <= 200, parts[0] == Self.prefix else { throw .malformed }
         guard parts.count == 3, let id = Base32.decode(parts[1]), id.count == Self.idBytes,
             let body = Base32.decode(parts[2]), body.count == Self.secretBytes + Self.checksumBytes
-        else { throw .damaged("it is cut short, or has characters that do not belong to it") }
+        else { throw .cutShort }
         self.init(id: String(parts[1]), secret: Array(body.prefix(Self.secretBytes)))
-        guard Array(body.suffix(Self.checksumBytes)) == checksum else { throw .damaged("its checksum is wrong") }
+        guard Array(body.suffix(Self.checksumBytes)) == checksum else { throw .cutShort }
     }
 
     private var checksum: [UInt8] {
@@ -59,56 +56,6 @@ struct JoinToken: CustomStringConvertible, CustomReflectable {
 
     var description: String { "join token \(id)" }
     var customMirror: Mirror { Mirror(self, children: ["id": id]) }
-}
-
-/// Why a join token is not taken.
-public enum JoinTokenRefusal: Error, Hashable, Sendable, CustomStringConvertible {
-    /// It is no whole token; why.
-    case damaged(String)
-    /// There is no such token, or the secret is another: which of them is not told.
-    case unknown
-    case revoked(id: String)
-    case expired(id: String, at: Timestamp)
-    /// As many nodes as may have joined with it.
-    case usedUp(id: String, uses: Int)
-    /// Its use could not be written down, so it was not taken.
-    case unwritten(reason: String, hint: String)
-    /// The control plane is stopping, or too many wait.
-    case busy
-
-    public var description: String {
-        switch self {
-        case .damaged(let reason): "this is no whole join token: \(reason)"
-        case .unknown: "this join token is not known here"
-        case .revoked(let id): "join token \(id) was revoked"
-        case .expired(let id, let time): "join token \(id) expired at \(time.seconds) s since 1970"
-        case .usedUp(let id, let uses): "join token \(id) is used up: \(uses) joined with it, and no more may"
-        case .unwritten(let reason, _): "the use of the join token could not be written down: \(reason)"
-        case .busy: "join tokens cannot be looked up now"
-        }
-    }
-
-    public var hint: String {
-        switch self {
-        case .damaged: "copy the whole line that `martinet token create` printed"
-        case .unknown, .revoked, .expired, .usedUp: "make another with `martinet token create`"
-        case .unwritten(_, let hint): hint
-        case .busy: "try again"
-        }
-    }
-
-    /// One word for counting; nothing in it comes from a peer.
-    public var word: String {
-        switch self {
-        case .damaged: "damaged"
-        case .unknown: "unknown"
-        case .revoked: "revoked"
-        case .expired: "expired"
-        case .usedUp: "used-up"
-        case .unwritten: "unwritten"
-        case .busy: "busy"
-        }
-    }
 }
 
 /// Base32 in lower case, not padded. Source: RFC 4648, 6.

@@ -6,9 +6,9 @@ import Time
 /// Where other threads show tokens. The control thread takes all that came meanwhile in one turn: a storm of proxies
 /// that join costs one wait for the disk, and not one each.
 public final class JoinTokenDesk: Sendable {
-    public typealias Outcome = Result<JoinTokenLedger.Grant, JoinTokenRefusal>
+    public typealias Outcome = Result<JoinTokenLedger.Grant, JoinFailure>
 
-    /// Visits that wait at the same time; beyond it they are refused as ``JoinTokenRefusal/busy``.
+    /// Visits that wait at the same time; beyond it they are refused as ``JoinFailure/busy``.
     public static let mostWaiting = 50_000
 
     private struct Waiting: Sendable {
@@ -33,7 +33,7 @@ public final class JoinTokenDesk: Sendable {
         bell.ring()
     }
 
-    /// From now on, and for those who wait: ``JoinTokenRefusal/busy``.
+    /// From now on, and for those who wait: ``JoinFailure/busy``.
     func close() {
         let left = waiting.withLock { waiting in
             defer { waiting = Waiting(isClosed: true) }

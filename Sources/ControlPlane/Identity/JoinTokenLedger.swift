@@ -10,28 +10,25 @@ import Time
 /// again, does not use the token up again, as long as the token is neither past nor revoked. Who gives no node id uses
 /// it up each time. Each use is on disk before it is answered.
 ///
-/// Belongs to the control thread.
+/// Belongs to the control thread. What a token allows is decided by `JoinTokenRecord`.
 public final class JoinTokenLedger {
-    /// What an operator may ask for.
-    public enum Bounds {
-        public static let validity: ClosedRange<Duration> = .seconds(60) ... .seconds(365 * 86_400)
-        /// Nodes that join with one token; more of them than this with a token for any number are not counted.
-        public static let uses = 100_000
-        /// Tokens that are kept.
-        public static let tokens = 10_000
-        /// How long a token that is past is still known as such.
-        public static let memory = Duration.seconds(30 * 86_400)
-        /// UTF-8 bytes of a namespace or of a service account. Source: Kubernetes, "Object Names and IDs".
-        public static let name = 253
-    }
+    /// Tokens that are kept.
+    public static let mostTokens = 10_000
+    /// How long a token that is past is still known as such.
+    public static let memory = Duration.seconds(30 * 86_400)
+    /// UTF-8 bytes of a namespace or of a service account. Source: Kubernetes, "Object Names and IDs".
+    public static let longestName = 253
 
     private let store: Store
-    private var tokens: [String: StoredJoinToken]
+    private var records: [String: JoinTokenRecord] = [:]
 
     /// - Throws: what keeps the tokens from being read.
     public init(store: Store) throws(StoreError) {
         self.store = store
-        tokens = Dictionary(uniqueKeysWithValues: try store.joinTokens().map { ($0.id, $0) })
+        let nodes = Dictionary(grouping: try store.joinedNodes(), by: \.token)
+        for token in try store.joinTokens() {
+            records[token.id] = JoinTokenRecord(token, nodes: nodes[token.id, default: []].map(\.node))
+        }
     }
 
     // MARK: For operators
@@ -41,64 +38,56 @@ public final class JoinTokenLedger {
     public func create(
         _ order: JoinTokenOrder, now: Timestamp
     ) throws(JoinTokenProblem) -> (token: String, entry: JoinTokenEntry) {
-        try check(order)
-        let forgotten = try room(now: now)
+        try Self.check(order.namespace, "namespace")
+        try Self.check(order.serviceAccount, "service account")
         let token = JoinToken.make()
-        let stored = StoredJoinToken(
-            id: token.id, hash: Data(token.hash), namespace: order.namespace, serviceAccount: order.serviceAccount,
-            createdAt: now, expiresAt: now + order.validity, uses: order.uses)
+        let record: JoinTokenRecord
         do {
-            try store.commit(putting: [stored], forgetting: forgotten)
-        } catch {
-            throw .storage(error)
-        }
-        for id in forgotten { tokens[id] = nil }
-        tokens[token.id] = stored
-        return (token.text, JoinTokenEntry(stored))
+            record = try JoinTokenRecord(
+                id: token.id, hash: token.hash, namespace: order.namespace, serviceAccount: order.serviceAccount,
+                life: order.validity, uses: order.uses, now: now)
+        } catch { throw .badOrder(error) }
+        let forgotten = try room(now: now)
+        do {
+            try store.commit(putting: [StoredJoinToken(record)], forgetting: forgotten)
+        } catch { throw .storage(error) }
+        for id in forgotten { records[id] = nil }
+        records[token.id] = record
+        return (token.text, JoinTokenEntry(record))
     }
 
     /// Oldest first.
     public var entries: [JoinTokenEntry] {
-        tokens.values.sorted { ($0.createdAt, $0.id) < ($1.createdAt, $1.id) }.map(JoinTokenEntry.init)
+        records.values.sorted { ($0.createdAt, $0.id) < ($1.createdAt, $1.id) }.map(JoinTokenEntry.init)
     }
 
     /// Ends a token, once and for all. Who joined with it keeps the certificates that it has.
-    public func revoke(_ id: String) throws(JoinTokenProblem) -> JoinTokenEntry {
-        guard var token = tokens[JoinToken.id(in: id)] else { throw .noSuchToken(String(id.prefix(40))) }
-        if !token.isRevoked {
-            token.isRevoked = true
+    public func revoke(_ id: String, now: Timestamp) throws(JoinTokenProblem) -> JoinTokenEntry {
+        guard var record = records[JoinToken.id(in: id)] else { throw .noSuchToken(String(id.prefix(40))) }
+        if record.revokedAt == nil {
+            record.revoke(now: now)
             do {
-                try store.commit(putting: [token])
-            } catch {
-                throw .storage(error)
-            }
-            tokens[token.id] = token
+                try store.commit(putting: [StoredJoinToken(record)])
+            } catch { throw .storage(error) }
+            records[record.id] = record
         }
-        return JoinTokenEntry(token)
+        return JoinTokenEntry(record)
     }
 
-    private func check(_ order: JoinTokenOrder) throws(JoinTokenProblem) {
-        for (what, name) in [("namespace", order.namespace), ("service account", order.serviceAccount)] {
-            guard name.utf8.count <= Bounds.name else { throw .badName(what, String(name.prefix(40)) + "…") }
-        }
-        do {
-            _ = try SPIFFEID(TrustDomain("any"), namespace: order.namespace, serviceAccount: "any")
-        } catch { throw .badName("namespace", order.namespace) }
-        do {
-            _ = try SPIFFEID(TrustDomain("any"), namespace: "any", serviceAccount: order.serviceAccount)
-        } catch { throw .badName("service account", order.serviceAccount) }
-        guard Bounds.validity.contains(order.validity) else { throw .badValidity }
-        guard (0...Bounds.uses).contains(order.uses) else { throw .badUses(order.uses) }
+    private static func check(_ name: String, _ what: String) throws(JoinTokenProblem) {
+        let isName = (try? SPIFFEID(TrustDomain("any"), namespace: name, serviceAccount: "any")) != nil
+        guard isName, name.utf8.count <= longestName else { throw .badName(what, String(name.prefix(60))) }
     }
 
     /// Those that have to go before one more is made: what is long past, and, where that is not enough, the oldest
     /// that nobody can use.
     private func room(now: Timestamp) throws(JoinTokenProblem) -> [String] {
-        var old = tokens.values.filter { $0.expiresAt + Bounds.memory <= now }.map(\.id)
-        let excess = tokens.count - old.count + 1 - Bounds.tokens
+        var old = records.values.filter { $0.expiresAt + Self.memory <= now }.map(\.id)
+        let excess = records.count - old.count + 1 - Self.mostTokens
         guard excess > 0 else { return old }
         let gone = Set(old)
-        let useless = tokens.values.filter { !gone.contains($0.id) && ($0.isRevoked || $0.expiresAt <= now) }
+        let useless = records.values
+            .filter { !gone.contains($0.id) && ($0.revokedAt != nil || $0.expiresAt <= now) }
             .sorted { ($0.createdAt, $0.id) < ($1.createdAt, $1.id) }
         guard useless.count >= excess else { throw .tooMany }
         old += useless.prefix(excess).map(\.id)
@@ -128,77 +117,75 @@ public final class JoinTokenLedger {
 
     /// Takes tokens, in the order given. All uses are one transaction; if it fails, those who needed it are refused and
     /// nothing was used.
-    public func redeem(_ visits: [Visit], now: Timestamp) -> [Result<Grant, JoinTokenRefusal>] {
-        var changed: [String: StoredJoinToken] = [:]
+    public func redeem(_ visits: [Visit], now: Timestamp) -> [Result<Grant, JoinFailure>] {
+        var changed: [String: JoinTokenRecord] = [:]
         var joined: [JoinedNode] = []
-        var newcomers: Set<JoinedNode> = []
-        var writers: [Int] = []
-        var outcomes: [Result<Grant, JoinTokenRefusal>] = []
+        // A node's second visit in the same batch hangs on the use that its first one made.
+        var unwritten: Set<JoinedNode> = []
+        var hanging: [Int] = []
+        var outcomes: [Result<Grant, JoinFailure>] = []
         for (index, visit) in visits.enumerated() {
-            do throws(JoinTokenRefusal) {
-                var token = try find(visit.token, changed, now: now)
-                let node = visit.nodeID.isEmpty ? nil : Self.mark(visit.nodeID, token.id)
-                var isNew = true
-                if let node { isNew = try isNewcomer(node, newcomers) }
-                if isNew {
-                    let isCounted = token.uses > 0 || token.used < Bounds.uses
-                    guard token.uses == 0 || token.used < token.uses else {
-                        throw JoinTokenRefusal.usedUp(id: token.id, uses: token.uses)
-                    }
-                    if isCounted {
-                        token.used += 1
-                        changed[token.id] = token
-                        if let node {
-                            joined.append(node)
-                            newcomers.insert(node)
-                        }
-                    }
+            do throws(TokenRefusal) {
+                var record = try find(visit.token, among: changed)
+                let node = JoinedNode(token: record.id, node: Self.mark(visit.nodeID))
+                if try record.redeem(by: node.node, now: now) {
+                    changed[record.id] = record
+                    joined.append(node)
+                    unwritten.insert(node)
                 }
-                // A newcomer's second visit in the same batch hangs on the first one's use.
-                if isNew || node.map(newcomers.contains) == true { writers.append(index) }
-                outcomes.append(
-                    .success(
-                        Grant(tokenID: token.id, namespace: token.namespace, serviceAccount: token.serviceAccount)))
+                if unwritten.contains(node) { hanging.append(index) }
+                outcomes.append(.success(Grant(record)))
             } catch {
-                outcomes.append(.failure(error))
+                outcomes.append(.failure(.refused(error)))
             }
         }
-        guard !changed.isEmpty else { return outcomes }
+        guard !joined.isEmpty else { return outcomes }
         do {
-            try store.commit(putting: changed.values.sorted { $0.id < $1.id }, joined: joined)
-            tokens.merge(changed) { $1 }
+            try store.commit(joined: joined)
+            records.merge(changed) { $1 }
         } catch {
-            for index in writers {
-                outcomes[index] = .failure(.unwritten(reason: "\(error)", hint: error.hint))
-            }
+            for index in hanging { outcomes[index] = .failure(.unwritten(error)) }
         }
         return outcomes
     }
 
-    private func find(
-        _ text: String, _ changed: [String: StoredJoinToken], now: Timestamp
-    ) throws(JoinTokenRefusal) -> StoredJoinToken {
+    private func find(_ text: String, among changed: [String: JoinTokenRecord]) throws(TokenRefusal) -> JoinTokenRecord
+    {
         let shown = try JoinToken(text)
-        let token = changed[shown.id] ?? tokens[shown.id]
-        // As much work for an id that is not there as for one that is.
-        let isRight = Digest.areEqual(shown.hash, token.map { Array($0.hash) } ?? [UInt8](repeating: 0, count: 32))
-        guard isRight, let token else { throw .unknown }
-        if token.isRevoked { throw .revoked(id: token.id) }
-        if token.expiresAt <= now { throw .expired(id: token.id, at: token.expiresAt) }
-        return token
+        // The hash is made for an id that is not there, too: as much work, and the same answer.
+        let hash = shown.hash
+        guard let record = changed[shown.id] ?? records[shown.id], record.matches(hash) else { throw .unknown }
+        return record
     }
 
-    private func isNewcomer(_ node: JoinedNode, _ newcomers: Set<JoinedNode>) throws(JoinTokenRefusal) -> Bool {
-        if newcomers.contains(node) { return false }
-        do {
-            return try !store.hasJoined(node)
-        } catch {
-            throw .unwritten(reason: "\(error)", hint: error.hint)
-        }
+    /// Node ids may be long, and peers choose them: 16 bytes of a hash stand for one.
+    private static func mark(_ nodeID: String) -> String {
+        guard nodeID.isEmpty else { return Base32.encode(Array(Digest.sha256(of: Array(nodeID.utf8)).prefix(16))) }
+        var random = SystemRandomNumberGenerator()
+        return "?" + Base32.encode((0..<16).map { _ in UInt8.random(in: .min ... .max, using: &random) })
     }
+}
 
-    /// Node ids may be long, and peers choose them.
-    private static func mark(_ nodeID: String, _ token: String) -> JoinedNode {
-        JoinedNode(token: token, node: Data(Digest.sha256(of: Array(nodeID.utf8)).prefix(16)))
+extension JoinTokenLedger.Grant {
+    fileprivate init(_ record: JoinTokenRecord) {
+        self.init(tokenID: record.id, namespace: record.namespace, serviceAccount: record.serviceAccount)
+    }
+}
+
+extension JoinTokenRecord {
+    fileprivate init(_ token: StoredJoinToken, nodes: [String]) {
+        self.init(
+            id: token.id, hash: Array(token.hash), namespace: token.namespace, serviceAccount: token.serviceAccount,
+            createdAt: token.createdAt, expiresAt: token.expiresAt, uses: token.uses, nodes: nodes,
+            revokedAt: token.revokedAt)
+    }
+}
+
+extension StoredJoinToken {
+    fileprivate init(_ record: JoinTokenRecord) {
+        self.init(
+            id: record.id, hash: Data(record.hash), namespace: record.namespace,
+            serviceAccount: record.serviceAccount, createdAt: record.createdAt, expiresAt: record.expiresAt,
+            uses: record.uses, revokedAt: record.revokedAt)
     }
 }

@@ -8,7 +8,7 @@ extension JoinTokenOrder {
         let request = try arena.decode(ControlCreateTokenRequest.self, from: bytes).pointee
         self.init(
             namespace: request.namespace_.string, serviceAccount: request.service_account.string,
-            validity: .nanoseconds(request.ttl), uses: Int(request.uses))
+            validity: .nanoseconds(request.ttl), uses: request.uses == 0 ? nil : Int(request.uses))
     }
 
     public func encoded() -> [UInt8] {
@@ -18,7 +18,8 @@ extension JoinTokenOrder {
                 $0.namespace_ = arena(namespace.withoutNUL)
                 $0.service_account = arena(serviceAccount.withoutNUL)
                 $0.ttl = validity.nanoseconds
-                $0.uses = UInt32(clamping: uses)
+                // 0 stands for any number, and an order for 0 nodes is for the server to refuse as one for too many.
+                $0.uses = uses.map { $0 < 1 ? .max : UInt32(clamping: $0) } ?? 0
             })
     }
 }
@@ -108,7 +109,8 @@ extension JoinTokenEntry {
             id: message.id.string, namespace: message.namespace_.string,
             serviceAccount: message.service_account.string,
             createdAt: Timestamp(nanoseconds: message.created_at),
-            expiresAt: Timestamp(nanoseconds: message.expires_at), uses: Int(message.uses), used: Int(message.used),
+            expiresAt: Timestamp(nanoseconds: message.expires_at), uses: message.uses == 0 ? nil : Int(message.uses),
+            used: Int(message.used),
             isRevoked: message.revoked != 0)
     }
 
@@ -119,7 +121,7 @@ extension JoinTokenEntry {
             $0.service_account = arena(serviceAccount)
             $0.created_at = createdAt.nanoseconds
             $0.expires_at = expiresAt.nanoseconds
-            $0.uses = UInt32(clamping: uses)
+            $0.uses = UInt32(clamping: uses ?? 0)
             $0.used = UInt32(clamping: used)
             $0.set(revoked: isRevoked)
         }

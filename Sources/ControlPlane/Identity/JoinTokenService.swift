@@ -48,7 +48,7 @@ struct JoinTokenService: Service {
             return CreatedJoinToken(token: token, entry: entry).encoded()
         case ControlJoinTokens.list: return JoinTokenEntry.encode(ledger.entries)
         default:
-            let entry = try ledger.revoke(try JoinTokenRevocation(decoding: bytes).id)
+            let entry = try ledger.revoke(try JoinTokenRevocation(decoding: bytes).id, now: clock())
             log("join token revoked", entry, call)
             return entry.encodedAsRevoked()
         }
@@ -59,7 +59,7 @@ struct JoinTokenService: Service {
             words,
             metadata: call.logMetadata.merging([
                 "token": "\(entry.id)", "namespace": "\(entry.namespace)",
-                "service_account": "\(entry.serviceAccount)", "uses": "\(entry.uses)",
+                "service_account": "\(entry.serviceAccount)", "uses": "\(entry.uses.map(String.init) ?? "any")",
             ]) { $1 })
     }
 }
@@ -86,7 +86,7 @@ extension GRPCStatus {
     init(_ problem: JoinTokenProblem) {
         let code: GRPCStatusCode =
             switch problem {
-            case .badName, .badValidity, .badUses: .invalidArgument
+            case .badName, .badOrder: .invalidArgument
             case .noSuchToken: .notFound
             case .tooMany: .failedPrecondition
             case .storage: .resourceExhausted
