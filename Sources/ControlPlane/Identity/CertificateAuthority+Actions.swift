@@ -180,7 +180,10 @@ extension CertificateAuthority {
 
     /// Makes the port's certificate, or another one.
     func makePort(now: Timestamp) throws {
-        guard let identity = portIdentity, let issuing, let leaf = machine.leafValidity(now: now) else { return }
+        guard let identity = portIdentity else { return }
+        guard let issuing, let leaf = machine.leafValidity(now: now) else {
+            throw SigningProblem("the authority has nothing valid to sign with; see `martinet ca status`")
+        }
         let key = try PrivateKey.generate(.ecdsaP256)
         let certificate = try issuing.issuer.issue(
             LeafTemplate(

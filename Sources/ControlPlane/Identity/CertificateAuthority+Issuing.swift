@@ -16,20 +16,26 @@ extension CertificateAuthority {
         case .connected(let holder):
             let id = HolderID(holder)
             if served[id] == nil { served[id] = ServedHolder() }
-            events.append(.connected(id))
+            tell(id) { .connected($0) }
         case .disconnected(let holder):
             let id = HolderID(holder)
             served[id] = nil
-            events.append(.disconnected(id))
+            tell(id) { .disconnected($0) }
         case .answered(let holder, let answer): note(answer, of: HolderID(holder))
         case .demanded(let holder, _):
             let id = HolderID(holder)
             if served[id] == nil {
                 served[id] = ServedHolder()
-                events.append(.connected(id))
+                tell(id) { .connected($0) }
             }
         case .sign, .signToken: break
         }
+    }
+
+    /// What a node says of its stream goes for the key that it keeps itself too.
+    private func tell(_ id: HolderID, _ event: (HolderID) -> AuthorityMachine.Event) {
+        events.append(event(id))
+        if machine.record(of: id.keepingKey) != nil { events.append(event(id.keepingKey)) }
     }
 
     private func note(_ answer: SecretAnswer, of id: HolderID) {
@@ -48,7 +54,7 @@ extension CertificateAuthority {
             let roots = bundleVersions.last(where: { $0.version == version })?.roots
         else { return }
         holder.acknowledgedBundle = version
-        events.append(.bundleAcknowledged(id, roots: roots))
+        tell(id) { .bundleAcknowledged($0, roots: roots) }
         // It may have waited for this, or not have been allowed a renewal before.
         if holder.waitsUntil != nil || holder.schedule != nil {
             calendar.add(id, at: configuration.clock())

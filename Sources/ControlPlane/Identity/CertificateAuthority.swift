@@ -121,7 +121,12 @@ final class CertificateAuthority {
         settle(now: now)
         if let failure = storageFailure { throw failure.reason }
         updateTokenKeys(now: now)
-        try makePort(now: now)
+        do {
+            try makePort(now: now)
+        } catch let problem as SigningProblem {
+            // Operators can still import another authority, over the Unix socket.
+            logger.critical("TLS is not served until another start", metadata: ["reason": "\(problem)"])
+        }
         settle(now: now)
         if let failure = storageFailure { throw failure.reason }
         removeStrayKeys()

@@ -49,7 +49,7 @@ struct CertificateService: Service {
         }
         if let problem = Self.problem(with: request, of: identity) { return refuse(call, problem, identity) }
         let order = CertificateOrder(
-            call: call, identity: identity, node: asked.node ?? "csr/\(call.origin.host)", key: request.publicKey,
+            call: call, identity: identity, node: asked.node, key: request.publicKey,
             wanted: asked.seconds > 0 ? .seconds(min(asked.seconds, 1 << 32)) : nil)
         guard desk.submit(order) else {
             return call.finish(

@@ -13,11 +13,11 @@ import Time
 struct IdentityParts: Sendable {
     let authenticator: MeshAuthenticator
     /// nil: an authority elsewhere made what the TLS port shows.
-    private let authority: OnControlThread<CertificateAuthority>?
+    let authority: OnControlThread<CertificateAuthority>?
     private let desk: AuthorityDesk?
     /// What the TLS port shows; nil without an authority here.
     let portSource: TLSSource?
-    private let ledger: OnControlThread<JoinTokenLedger>
+    let ledger: OnControlThread<JoinTokenLedger>
     private let tokens: JoinTokenDesk
     private let mailbox: Mailbox<NoConnections>
     private let clock: @Sendable () -> Timestamp
@@ -112,12 +112,13 @@ private struct TokenGate: TokenRedeeming {
 }
 
 extension StreamRefusal {
-    init(_ refusal: JoinTokenRefusal) {
-        let code: GRPCStatusCode =
-            switch refusal {
-            case .unwritten, .busy: .unavailable
-            case .damaged, .unknown, .revoked, .expired, .usedUp: .unauthenticated
+    init(_ failure: JoinFailure) {
+        let (code, reason): (GRPCStatusCode, String) =
+            switch failure {
+            case .refused(let refusal): (.unauthenticated, refusal.reason)
+            case .unwritten: (.unavailable, "token_unwritten")
+            case .busy: (.unavailable, "token_busy")
             }
-        self.init(GRPCStatus(code, "\(refusal); \(refusal.hint)"), reason: "token_\(refusal.word)")
+        self.init(GRPCStatus(code, "\(failure); \(failure.hint)"), reason: reason)
     }
 }

@@ -132,27 +132,4 @@ extension CertificateAuthority {
             order.call.finish(GRPCStatus(.unavailable, "\(error)"))
         }
     }
-
-    func sign(_ order: CertificateOrder, now: Timestamp) {
-        let holder = HolderID(node: order.node, identity: order.identity)
-        // Who takes its trust by SDS acknowledges it there. Others, such as Istio's agents, trust the last certificate
-        // of the answer alone.
-        let last = machine.rootForSingleRootHolders
-        let isOnStream = machine.record(of: holder)?.bundle != nil
-        do {
-            let made = try sign(
-                for: order.identity, holder: holder, key: order.key, wanted: order.wanted, reason: "csr",
-                roots: isOnStream ? nil : Set(last.map { [$0] } ?? []), now: now)
-            var chain = [made.certificate.pem]
-            if let rest = issuing?.chain, !rest.isEmpty { chain.append(rest) }
-            if let last, let root = kept[last]?.certificate { chain.append(root.pem) }
-            let answer = CertificateService.answer(chain)
-            deliveries.append(
-                Delivery(deliver: { order.call.reply(answer) }, fail: { order.call.finish($0) }))
-        } catch let error as CertificateError {
-            order.call.finish(GRPCStatus(.internalError, "\(error); \(error.hint)"))
-        } catch {
-            order.call.finish(GRPCStatus(.unavailable, "\(error)"))
-        }
-    }
 }
