@@ -48,7 +48,7 @@ public struct Certificate: Hashable, Sendable {
         let blocks: [PEMBlock]
         do throws(PEMFault) {
             blocks = try PEMBlock.all(
-                Array(pem), labels: ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"])
+                Array(pem), labels: ["CERTIFICATE", "X509 CERTIFICATE"])
         } catch {
             throw .certificateUnreadable(source: source, position: error.position, reason: error.reason)
         }
@@ -165,7 +165,7 @@ package final class LibraryCertificate: Sendable {
 }
 
 /// The DER encoding of an X509, which stays the caller's.
-private func derBytes(of certificate: OpaquePointer) -> [UInt8] {
+package func derBytes(of certificate: OpaquePointer) -> [UInt8] {
     let count = Int(i2d_X509(certificate, nil))
     guard count > 0 else { return [] }
     return [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in

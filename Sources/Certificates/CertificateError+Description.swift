@@ -36,7 +36,7 @@ extension CertificateError: CustomStringConvertible {
             "a validity from \(notBefore.utcText) to \(notAfter.utcText)"
         case .nameInvalid(let name): "`\(name)` cannot stand in a certificate"
         case .notAnSVID(let certificate, let reason): "the certificate of \(certificate) is no X509-SVID: \(reason)"
-        case .refused(let refusal, let certificate): refusal.describe(certificate)
+        case .refused(let problem, let certificate, let anchors): problem.describe(certificate, anchors: anchors)
         case .bundleUnreadable(let reason): "the trust bundle is unreadable: \(reason)"
         case .libraryFailure(let operation, let reason): "\(operation) failed: \(reason)"
         }
@@ -69,39 +69,9 @@ extension CertificateError: CustomStringConvertible {
         case .validityInvalid: "let it end after it begins, between the years 1 and 9999"
         case .nameInvalid: "use a host name such as web.example.org, or an IP address"
         case .notAnSVID: "issue it with exactly one URI, its SPIFFE ID"
-        case .refused(let refusal, _): refusal.hint
+        case .refused(let problem, _, _): problem.hint
         case .bundleUnreadable: "fetch the bundle again from its trust domain"
         case .libraryFailure: "look at memory and at the OpenSSL configuration (openssl.cnf)"
-        }
-    }
-}
-
-extension CertificateError.Refusal {
-    fileprivate func describe(_ name: String) -> String {
-        switch self {
-        case .expired(let notAfter): "certificate has expired: \(name), notAfter \(notAfter.utcText)"
-        case .notYetValid(let notBefore): "certificate is not yet valid: \(name), notBefore \(notBefore.utcText)"
-        case .unknownIssuer(let issuer): "certificate of an unknown issuer: \(name), issued by \(issuer)"
-        case .signatureInvalid: "certificate with an invalid signature: \(name)"
-        case .wrongPurpose: "certificate not meant for this purpose: \(name)"
-        case .notAnAuthority: "certificate used as an authority without being one: \(name)"
-        case .chainTooLong: "certificate chain too long at \(name)"
-        case .tooWeak: "certificate with too weak a key or digest: \(name)"
-        case .other(let reason): "certificate refused: \(reason): \(name)"
-        }
-    }
-
-    fileprivate var hint: String {
-        switch self {
-        case .expired: "renew it, and check both clocks"
-        case .notYetValid: "check both clocks"
-        case .unknownIssuer: "add the issuer's root to the trust anchors, or send its intermediates, too"
-        case .signatureInvalid: "issue it again"
-        case .wrongPurpose: "issue it with extended key usage serverAuth and clientAuth"
-        case .notAnAuthority: "issue the authority with basicConstraints CA:TRUE"
-        case .chainTooLong: "issue it nearer to the root"
-        case .tooWeak: "use RSA of 2048 bits or more, ECDSA P-256 or Ed25519, with SHA-256 or better"
-        case .other: "issue it again, and see `openssl verify`"
         }
     }
 }

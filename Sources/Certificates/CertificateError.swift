@@ -52,25 +52,12 @@ public enum CertificateError: Error, Equatable, Sendable {
     case nameInvalid(String)
     /// A certificate that does not follow the X509-SVID specification.
     case notAnSVID(certificate: String, reason: String)
-    /// A chain that does not verify.
-    case refused(Refusal, certificate: String)
+    /// A chain that does not verify, for this certificate's sake. `anchors` are the subjects that are trusted.
+    case refused(CertificateProblem, certificate: Certificate, anchors: [String])
     /// A trust bundle document that cannot be used.
     case bundleUnreadable(reason: String)
     /// libcrypto failed for a reason of its own, such as memory.
     case libraryFailure(operation: String, reason: String)
-
-    /// Why a chain was refused (RFC 5280, 6).
-    public enum Refusal: Hashable, Sendable {
-        case expired(notAfter: Timestamp)
-        case notYetValid(notBefore: Timestamp)
-        case unknownIssuer(String)
-        case signatureInvalid
-        case wrongPurpose
-        case notAnAuthority
-        case chainTooLong
-        case tooWeak
-        case other(String)
-    }
 }
 
 /// The oldest error in this thread's libcrypto queue, which is the cause of the others, in words.

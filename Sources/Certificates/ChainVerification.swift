@@ -21,9 +21,9 @@ public enum ChainVerification {
         _ chain: [Certificate], anchors: [Certificate], at now: Timestamp, purpose: Purpose
     ) throws(CertificateError) {
         guard let first = chain.first else { throw .certificateMissing(source: "the chain") }
-        guard chain.count <= maximumLength else { throw .refused(.chainTooLong, certificate: first.shortName) }
+        guard chain.count <= maximumLength else { throw .refused(.chainTooLong, certificate: first, anchors: []) }
         if purpose == .authority, !first.isAuthority {
-            throw .refused(.notAnAuthority, certificate: first.shortName)
+            throw .refused(.notAnAuthority, certificate: first, anchors: [])
         }
         let leaf = try LibraryCertificate(first)
         var trusted: [LibraryCertificate] = []
@@ -55,26 +55,7 @@ public enum ChainVerification {
         guard X509_verify_cert(context) != 1 else { return }
         let code = X509_STORE_CTX_get_error(context)
         let refused = X509_STORE_CTX_get_current_cert(context).flatMap { try? Certificate($0) } ?? first
-        throw .refused(CertificateError.Refusal(code, of: refused), certificate: refused.shortName)
-    }
-}
-
-extension CertificateError.Refusal {
-    /// X509_V_ERR_… after X509_verify_cert.
-    package init(_ code: Int32, of certificate: Certificate) {
-        switch code {
-        case X509_V_ERR_CERT_HAS_EXPIRED: self = .expired(notAfter: certificate.notAfter)
-        case X509_V_ERR_CERT_NOT_YET_VALID: self = .notYetValid(notBefore: certificate.notBefore)
-        case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
-            X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN,
-            X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, X509_V_ERR_CERT_UNTRUSTED:
-            self = .unknownIssuer(certificate.issuer)
-        case X509_V_ERR_CERT_SIGNATURE_FAILURE: self = .signatureInvalid
-        case X509_V_ERR_INVALID_PURPOSE: self = .wrongPurpose
-        case X509_V_ERR_INVALID_CA, X509_V_ERR_KEYUSAGE_NO_CERTSIGN: self = .notAnAuthority
-        case X509_V_ERR_CERT_CHAIN_TOO_LONG, X509_V_ERR_PATH_LENGTH_EXCEEDED: self = .chainTooLong
-        case X509_V_ERR_EE_KEY_TOO_SMALL, X509_V_ERR_CA_KEY_TOO_SMALL, X509_V_ERR_CA_MD_TOO_WEAK: self = .tooWeak
-        default: self = .other(String(cString: X509_verify_cert_error_string(Int(code))))
-        }
+        throw .refused(
+            CertificateProblem(verification: code), certificate: refused, anchors: anchors.prefix(4).map(\.subject))
     }
 }

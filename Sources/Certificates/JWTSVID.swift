@@ -192,7 +192,8 @@ extension JWTRefusal: CustomStringConvertible {
         case .signatureInvalid: "a token with an invalid signature"
         case .expired(let moment): "a token that expired at \(moment.utcText)"
         case .notYetValid(let moment): "a token that begins at \(moment.utcText)"
-        case .wrongAudience(let names, let expected): "a token for \(names.joined(separator: ", ")), not for \(expected)"
+        case .wrongAudience(let names, let expected):
+            "a token for \(names.joined(separator: ", ")), not for \(expected)"
         case .audienceMissing: "a token without an audience"
         case .signing(let reason): "the token cannot be signed: \(reason)"
         }

@@ -1,3 +1,5 @@
+import COpenSSL
+
 /// One `-----BEGIN LABEL-----` block. Text around the blocks is ignored. Source: RFC 7468.
 struct PEMBlock {
     let label: String
@@ -43,7 +45,9 @@ struct PEMBlock {
     }
 
     static func text(_ label: String, _ der: some Collection<UInt8>) -> [UInt8] {
-        let body = Base64.encode(der)
+        var body = Base64.encode(der)
+        // It may be a private key.
+        defer { body.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) } }
         var text = Array("-----BEGIN \(label)-----\n".utf8)
         text.reserveCapacity(body.count + body.count / 64 + 64)
         var start = 0

@@ -49,7 +49,8 @@ extension PrivateKey {
     }
 }
 
-private func readKey(
+/// The first private key among the PEM blocks, of whatever kind libcrypto knows.
+package func readKey(
     _ bytes: UnsafeRawBufferPointer, source: String, passphrase: [UInt8]?
 ) throws(CertificateError) -> KeyHandle {
     // A null address would make libcrypto measure the text itself.
