@@ -82,12 +82,13 @@ public struct HolderRecord: Hashable, Codable, Sendable {
         }
         leaves.append(leaf)
         guard leaves.count > Self.mostRuns else { return }
-        // Orders and aborts alternate: the oldest run joins a later one of its kind, which can only prolong a wait.
-        let oldest = leaves.removeFirst()
-        if let twin = leaves.firstIndex(where: { $0.issuer == oldest.issuer && $0.roots == oldest.roots }) {
-            leaves[twin].notAfter = max(leaves[twin].notAfter, oldest.notAfter)
-        } else {
-            leaves.insert(oldest, at: 0)
+        // Orders and aborts alternate: an old run joins the later one of its kind, which can only prolong a wait.
+        for (index, old) in leaves.enumerated() {
+            let twin = leaves.lastIndex { $0.issuer == old.issuer && $0.roots == old.roots } ?? index
+            guard twin > index else { continue }
+            leaves[twin].notAfter = max(leaves[twin].notAfter, old.notAfter)
+            leaves.remove(at: index)
+            return
         }
     }
 

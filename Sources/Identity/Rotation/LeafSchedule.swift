@@ -35,6 +35,9 @@ public struct LeafSchedule: Hashable, Codable, Sendable {
         nextAttempt = now + pause / 2 + .nanoseconds(Int64(Double((pause / 2).nanoseconds) * min(max(chance, 0), 1)))
     }
 
+    /// Not before then: the caller knows that an attempt would fail.
+    public mutating func wait(until moment: Timestamp) { nextAttempt = max(nextAttempt, moment) }
+
     /// Renew at once: its issuer signs no more, or its holder came back.
     public mutating func hasten(now: Timestamp) { nextAttempt = min(nextAttempt, now) }
 
