@@ -42,6 +42,14 @@ final class Rig {
         return found.withLock { $0 } ?? []
     }
 
+    /// How many loops do not say how their streams stand.
+    func silentLoops() -> Int? {
+        let found = Mutex<Int?>(nil)
+        server?.report { report in found.withLock { $0 = report.silentLoops } }
+        eventually { found.withLock { $0 != nil } }
+        return found.withLock { $0 }
+    }
+
     /// The metric that tells how many streams are open.
     func openStreams(_ variant: String) -> Double {
         recorder["martinet_xds_streams{variant=\(variant),transport=plaintext}"]

@@ -1,7 +1,7 @@
+import Certificates
 import Discovery
 import GRPC
 import Identity
-import TLS
 
 /// What a peer shows to say who it is.
 public enum PeerProof: Hashable, Sendable {
@@ -28,7 +28,7 @@ public enum PeerProof: Hashable, Sendable {
     }
 
     private static func certificate(_ origin: CallOrigin) throws(StreamRefusal) -> PeerProof {
-        guard let leaf = origin.certificates.first.flatMap({ try? CertificateSummary(der: $0) }) else {
+        guard let leaf = origin.certificates.first.flatMap({ try? Certificate(der: $0) }) else {
             throw StreamRefusal(
                 GRPCStatus(.unauthenticated, "the client certificate cannot be read; show a valid one"),
                 reason: "certificate")

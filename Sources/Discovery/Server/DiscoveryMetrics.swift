@@ -1,6 +1,7 @@
 import HTTP2
 import Metrics
 import Reactor
+import Synchronization
 import XDS
 
 /// What the server counts, through swift-metrics: whatever backend the program has bootstrapped gets it.
@@ -12,6 +13,8 @@ final class DiscoveryMetrics: Sendable {
     let streamsOpened = Counter(label: "martinet_xds_streams_opened_total")
     let streamsRefused = Counter(label: "martinet_xds_streams_refused_total")
     let bytesSent = Counter(label: "martinet_xds_bytes_sent_total")
+    private let factory = MetricsSystem.factory
+    private let admissionsRefused = Mutex<[String: Counter]>([:])
     let snapshots = Counter(label: "martinet_xds_snapshots_total")
     private let streams: [StreamKind: Meter]
     let connections = Meter(label: "martinet_connections")
@@ -120,8 +123,20 @@ final class DiscoveryMetrics: Sendable {
     /// - Parameter reason: one of a few words.
     func admissionRefused(_ reason: String) {
         streamsRefused.increment()
-        Counter(label: "martinet_xds_admission_refused_total", dimensions: [("reason", reason)]).increment()
+        let counter = admissionsRefused.withLock { counters in
+            // Whatever a policy calls its reasons, series are for ever.
+            let reason = counters[reason] != nil || counters.count < Self.mostReasons ? reason : "other"
+            let counter =
+                counters[reason]
+                ?? Counter(
+                    label: "martinet_xds_admission_refused_total", dimensions: [("reason", reason)], factory: factory)
+            counters[reason] = counter
+            return counter
+        }
+        counter.increment()
     }
+
+    private static let mostReasons = 64
 
     subscript(type: ResourceType) -> TypeMetrics { types[type.order] }
 }

@@ -12,9 +12,9 @@ final class ServerConnection: ConnectionHandler {
 
     let home: DiscoveryLoop
     private(set) var origin: CallOrigin
-    private var id: ConnectionID
-    private let grpc: GRPCServerConnection
-    private var discoveryCalls: [DiscoveryCall] = []
+    var id: ConnectionID
+    let grpc: GRPCServerConnection
+    var discoveryCalls: [DiscoveryCall] = []
     private var serviceCalls: [GRPCCallID: any ServiceCallHandler] = [:]
     /// Those of ``serviceCalls`` that go on until someone ends them.
     private var streamingCalls: Set<GRPCCallID> = []
@@ -175,7 +175,7 @@ final class ServerConnection: ConnectionHandler {
         receive(message, on: call, loop)
     }
 
-    private func receive(_ message: UnsafeRawBufferPointer, on call: DiscoveryCall, _ loop: Loop) {
+    func receive(_ message: UnsafeRawBufferPointer, on call: DiscoveryCall, _ loop: Loop) {
         do throws(ProtobufError) {
             let request = try call.decode(message, home.decoded)
             if let admission = home.configuration.admission, call.isKnownToAdmission,
@@ -189,7 +189,7 @@ final class ServerConnection: ConnectionHandler {
         }
     }
 
-    private func receive(_ request: DecodedRequest, on call: DiscoveryCall, _ loop: Loop) {
+    func receive(_ request: DecodedRequest, on call: DiscoveryCall, _ loop: Loop) {
         perform(call.receive(request, now: loop.now), of: call, loop, upon: request)
         countTypes(of: call, call.typeMask)
     }
@@ -218,7 +218,7 @@ final class ServerConnection: ConnectionHandler {
         call.countedTypes = types
     }
 
-    private func fail(_ call: DiscoveryCall, _ status: GRPCStatus, _ loop: Loop) {
+    func fail(_ call: DiscoveryCall, _ status: GRPCStatus, _ loop: Loop) {
         home.metrics.streamsRefused.increment()
         logRefusal(
             .warning, "xDS stream ended with an error",
@@ -226,113 +226,18 @@ final class ServerConnection: ConnectionHandler {
         finish(call, status)
     }
 
-    private func finish(_ call: DiscoveryCall, _ status: GRPCStatus) {
+    func finish(_ call: DiscoveryCall, _ status: GRPCStatus) {
         grpc.finish(call.id, status)
         end(call.id)
     }
 
     /// A line about something that a peer can bring about as often as it likes.
-    private func logRefusal(_ level: Logger.Level, _ text: String, _ metadata: Logger.Metadata, _ loop: Loop) {
+    func logRefusal(_ level: Logger.Level, _ text: String, _ metadata: Logger.Metadata, _ loop: Loop) {
         guard let withheld = home.logLimit.line(of: origin.host, now: loop.now) else { return }
         var metadata = metadata
         metadata["peer"] = "\(origin.peer)"
         if withheld > 0 { metadata["lines withheld"] = "\(withheld)" }
         home.logger.log(level: level, "\(text)", metadata: metadata)
-    }
-
-    // MARK: Admission
-
-    private static let tooMuchWaits = GRPCStatus(
-        .resourceExhausted, "too many requests before the stream was admitted; wait for the first response")
-
-    /// Asks who the peer is, and holds its requests until that is known.
-    private func ask(_ admission: any Admission, about call: DiscoveryCall, _ request: DecodedRequest?, _ loop: Loop) {
-        let applicant = Applicant(
-            stream: call.token, service: call.service, origin: origin, metadata: call.metadata ?? GRPCMetadata(),
-            node: call.node, secretNames: request.flatMap { call.secretNames(in: $0) })
-        call.metadata = nil
-        call.isKnownToAdmission = true
-        call.gate.close(.deciding, until: loop.now.advanced(by: home.configuration.decisionDeadline))
-        let (verdicts, connection, id) = (home.verdicts, id, call.id)
-        // The machine has the first request already, and no snapshot: what it asks for is prepared before it gets one.
-        call.firstNames = request.flatMap { call.namesToPrepare($0) }
-        admission.admit(applicant) { verdicts.add(.decided($0), connection: connection, call: id) }
-    }
-
-    /// Has secrets made that the stream asks for, and holds its requests until they are there.
-    private func prepare(
-        _ names: [String], for call: DiscoveryCall, then request: DecodedRequest?, _ admission: any Admission,
-        _ loop: Loop
-    ) {
-        call.gate.close(.preparing(request), until: loop.now.advanced(by: home.configuration.decisionDeadline))
-        let (verdicts, connection, id) = (home.verdicts, id, call.id)
-        admission.prepare(names, of: .secret, for: call.token, node: call.node) {
-            verdicts.add(.prepared($0), connection: connection, call: id)
-        }
-    }
-
-    /// Takes what was decided about a stream. Too late for one that has ended.
-    func take(_ outcome: StreamVerdicts.Outcome, for id: GRPCCallID, loop: Loop) {
-        guard let call = discoveryCalls.first(where: { $0.id == id }) else { return }
-        switch (outcome, call.gate.state) {
-        case (.decided(.admitted(let principal)), .deciding):
-            call.node.principal = principal
-            if let names = call.firstNames, let admission = home.configuration.admission {
-                prepare(names, for: call, then: nil, admission, loop)
-            } else {
-                letIn(call, loop)
-            }
-            call.firstNames = nil
-        case (.decided(.refused(let refusal)), .deciding): refuse(call, refusal, loop)
-        case (.prepared(let status?), .preparing):
-            home.metrics.admissionRefused("secret")
-            fail(call, status, loop)
-        case (.prepared(nil), .preparing(let request)):
-            guard let request else {
-                letIn(call, loop)
-                break
-            }
-            call.gate.open()
-            receive(request, on: call, loop)
-            takeWaiting(call, loop)
-        case (.decided, _), (.prepared, _): break
-        }
-        flush(loop)
-    }
-
-    private func letIn(_ call: DiscoveryCall, _ loop: Loop) {
-        call.gate.open()
-        join(call, loop)
-        takeWaiting(call, loop)
-    }
-
-    private func takeWaiting(_ call: DiscoveryCall, _ loop: Loop) {
-        while let message = call.gate.next() {
-            message.withUnsafeBytes { receive($0, on: call, loop) }
-        }
-    }
-
-    private func refuse(_ call: DiscoveryCall, _ refusal: StreamRefusal, _ loop: Loop) {
-        home.metrics.admissionRefused(refusal.reason)
-        logRefusal(
-            .warning, "proxy refused",
-            ["node": "\(call.node.id)", "reason": "\(refusal.reason)", "detail": "\(refusal.status)"], loop)
-        guard refusal.delay > .zero, home.delayedRefusals < home.configuration.delayedRefusalsPerLoop else {
-            return finish(call, refusal.status)
-        }
-        home.delayedRefusals += 1
-        call.gate.close(.refusing(refusal.status), until: loop.now.advanced(by: refusal.delay))
-    }
-
-    /// What was waited for did not come in time, or the time of a refusal has come.
-    private func stopWaiting(_ call: DiscoveryCall) {
-        switch call.gate.state {
-        case .open, .closed: break
-        case .refusing(let status): finish(call, status)
-        case .deciding, .preparing:
-            home.metrics.admissionRefused("deadline")
-            finish(call, GRPCStatus(.unavailable, "who this proxy is could not be decided in time; connect again"))
-        }
     }
 
     // MARK: What the protocol decides
@@ -393,7 +298,7 @@ final class ServerConnection: ConnectionHandler {
         home.configuration.admission?.answered(call.token, node: call.node, holdings: holdings)
     }
 
-    private func join(_ call: DiscoveryCall, _ loop: Loop) {
+    func join(_ call: DiscoveryCall, _ loop: Loop) {
         let node = call.node
         let view = home.cache.view(of: node)
         home.join(call, view)
@@ -436,7 +341,7 @@ final class ServerConnection: ConnectionHandler {
     // MARK: Output and time
 
     /// Moves what is to be sent to the loop, as far as the socket takes it, and sets the timer anew.
-    private func flush(_ loop: Loop) {
+    func flush(_ loop: Loop) {
         while loop.isWritable(id) {
             let count = grpc.produceOutput(into: home.output, now: loop.now, events: &home.events)
             if count > 0 { loop.write(UnsafeRawBufferPointer(rebasing: home.output[..<count]), to: id) }
