@@ -31,10 +31,9 @@ struct IdentityParts: Sendable {
         mailbox = loop.mailbox
         let ledger = try JoinTokenLedger(store: store)
         self.ledger = OnControlThread(ledger)
-        tokens = JoinTokenDesk()
-        tokens.open(loop.mailbox, ledger: ledger, clock: clock)
-        authenticator = MeshAuthenticator(
-            trustDomain: secrets.trustDomain, tokens: TokenGate(desk: tokens, trustDomain: secrets.trustDomain))
+        tokens = JoinTokenDesk(trustDomain: secrets.trustDomain, clock: clock)
+        tokens.open(loop.mailbox, ledger: self.ledger)
+        authenticator = MeshAuthenticator(trustDomain: secrets.trustDomain, tokens: tokens)
         guard configuration.tls?.files == nil else {
             (authority, desk, portSource) = (nil, nil, nil)
             return
@@ -78,47 +77,5 @@ struct IdentityParts: Sendable {
         guard let authority else { return }
         desk?.close()
         _ = mailbox.submit { _ in authority.value.stop() }
-    }
-}
-
-/// Join tokens as proof of who calls.
-private struct TokenGate: TokenRedeeming {
-    let desk: JoinTokenDesk
-    let trustDomain: TrustDomain
-
-    func redeem(
-        _ token: String, node: String, completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
-    ) {
-        desk.redeem(token, nodeID: node) { [trustDomain] outcome in
-            switch outcome {
-            case .failure(let refusal):
-                completion(.failure(StreamRefusal(refusal)))
-            case .success(let grant):
-                do throws(SPIFFEIDError) {
-                    completion(
-                        .success(
-                            try SPIFFEID(
-                                trustDomain, namespace: grant.namespace, serviceAccount: grant.serviceAccount)))
-                } catch {
-                    completion(
-                        .failure(
-                            StreamRefusal(
-                                GRPCStatus(.permissionDenied, "join token \(grant.tokenID): \(error); \(error.hint)"),
-                                reason: "token_name")))
-                }
-            }
-        }
-    }
-}
-
-extension StreamRefusal {
-    init(_ failure: JoinFailure) {
-        let (code, reason): (GRPCStatusCode, String) =
-            switch failure {
-            case .refused(let refusal): (.unauthenticated, refusal.reason)
-            case .unwritten: (.unavailable, "token_unwritten")
-            case .busy: (.unavailable, "token_busy")
-            }
-        self.init(GRPCStatus(code, "\(failure); \(failure.hint)"), reason: reason)
     }
 }

@@ -1,11 +1,14 @@
 import Discovery
+import GRPC
+import Glibc
+import Identity
 import Reactor
 import Synchronization
 import Time
 
 /// Where other threads show tokens. The control thread takes all that came meanwhile in one turn: a storm of proxies
 /// that join costs one wait for the disk, and not one each.
-public final class JoinTokenDesk: Sendable {
+public final class JoinTokenDesk: TokenRedeeming {
     public typealias Outcome = Result<JoinTokenLedger.Grant, JoinFailure>
 
     /// Visits that wait at the same time; beyond it they are refused as ``JoinFailure/busy``.
@@ -20,14 +23,25 @@ public final class JoinTokenDesk: Sendable {
     private let waiting = Mutex(Waiting())
     private let doorbell = Mutex<Doorbell<NoConnections>?>(nil)
 
-    public init() {}
+    private let trustDomain: TrustDomain
+    private let clock: @Sendable () -> Timestamp
 
-    /// On the control thread, once.
-    /// - Parameter clock: of this machine, UTC.
-    func open(
-        _ mailbox: Mailbox<NoConnections>, ledger: JoinTokenLedger, clock: @escaping @Sendable () -> Timestamp
-    ) {
-        let ledger = OnControlThread(ledger)
+    /// - Parameter clock: UTC; this machine's unless a test has its own.
+    public init(trustDomain: TrustDomain, clock: @escaping @Sendable () -> Timestamp = JoinTokenDesk.systemClock) {
+        self.trustDomain = trustDomain
+        self.clock = clock
+    }
+
+    /// This machine's, UTC.
+    public static let systemClock: @Sendable () -> Timestamp = {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        return Timestamp(nanoseconds: Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec))
+    }
+
+    /// Once; the ledger is asked on the control thread.
+    func open(_ mailbox: Mailbox<NoConnections>, ledger: OnControlThread<JoinTokenLedger>) {
+        let clock = clock
         let bell = mailbox.doorbell { [weak self] _ in self?.serve(ledger.value, now: clock()) }
         doorbell.withLock { $0 = bell }
         bell.ring()
@@ -55,6 +69,28 @@ public final class JoinTokenDesk: Sendable {
         }
         guard isTaken else { return completion(.failure(.busy)) }
         doorbell.withLock { $0 }?.ring()
+    }
+
+    public func redeem(
+        _ token: String, node: String, completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
+    ) {
+        redeem(token, nodeID: node) { [trustDomain] outcome in
+            switch outcome {
+            case .success(let grant):
+                do throws(SPIFFEIDError) {
+                    completion(
+                        .success(
+                            try SPIFFEID(
+                                trustDomain, namespace: grant.namespace, serviceAccount: grant.serviceAccount)))
+                } catch {
+                    completion(.failure(StreamRefusal(.badName(error))))
+                }
+            case .failure(.refused(let refusal)): completion(.failure(StreamRefusal(.token(refusal))))
+            case .failure(let failure):
+                let status = GRPCStatus(.unavailable, "\(failure); \(failure.hint)")
+                completion(.failure(StreamRefusal(status, reason: "token_store")))
+            }
+        }
     }
 
     private func serve(_ ledger: JoinTokenLedger, now: Timestamp) {
