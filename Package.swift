@@ -135,9 +135,10 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "Certificates", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Protobuf", "Reactor", "TLS",
-                "Time",
+                "Time", "XDS",
                 .product(name: "Logging", package: "swift-log"),
-            ]),
+            ],
+            exclude: ["Peers"]),
         .target(
             name: "FuzzTargets", dependencies: ["EnvoyAPI", "GRPC", "HTTP2", "Protobuf", "Time", "XDS"],
             path: "Tests/FuzzTargets"),

@@ -19,6 +19,7 @@ public final class Agent {
     let configuration: Configuration
     let logger: Logger
     private let link: ControlPlaneLink
+    private let given: GivenFiles
     private let service: WorkloadService
     private let tokens = TokenDesk()
     private let directory: SVIDDirectory?
@@ -28,28 +29,21 @@ public final class Agent {
     // MARK: State, of the thread of `run`
 
     private var holdings = Holdings()
-    private var schedule: LeafSchedule?
+    private var plan = RenewalPlan()
     /// The anchors in the file: until the control plane has pushed some.
     private var givenAnchors: [Certificate] = []
     /// Whether the control plane has pushed a bundle since the start.
     private var hasPushedAnchors = false
     /// The subject key identifier of the authority that issues now.
     private var authority: String?
-    /// Certificates in a row that came from another authority than the one that is said to issue.
-    private var foreignIssues = 0
     private var isAsking = false
     /// The control plane did not take our certificate: the token's turn.
     private var prefersToken = false
-    /// Attempts that failed since the last success, and when to try next; for the time without a certificate.
-    private var firstFailures = 0
-    private var nextFirstAttempt = Timestamp(nanoseconds: .min)
     private var isSubscribed = false
     /// Counts what ``setAlarm()`` set.
     private var alarm = 0
     private var isPublishing = false
     private var written: SVIDDirectory.Contents?
-    private var isWarnedOfExpiry = false
-    private var isWarnedOfEnd = false
     private var lastProblem: String?
     private var outcome: AgentError?
     private var isDone = false
@@ -68,26 +62,35 @@ public final class Agent {
         service = WorkloadService(
             trustDomain: configuration.spiffeID.trustDomain, callers: CallerPolicy(selectors: configuration.selectors),
             tokens: tokens, logger: configuration.logger)
-        givenAnchors = try readAnchors()
+        given = GivenFiles(rootCertificate: configuration.rootCertificateFile, token: configuration.tokenFile)
+        givenAnchors = try given.anchors()
         resume()
-        if holdings.certificate == nil { _ = try readToken() }
+        if holdings.certificate == nil, try given.joinToken() == nil {
+            throw .badConfiguration(
+                "there is no certificate yet, and no join token to get one with",
+                hint: "make a token with `martinet token create`, and name its file with --token-file")
+        }
     }
 
     // MARK: Running
 
     /// Works until SIGTERM or SIGINT, or with `onceWithin` until the files are there. SIGHUP renews at once.
-    public func run() throws(AgentError) {
+    /// - Parameter begun: called before anything else, with what ends the run from any thread.
+    public func run(begun: (@escaping @Sendable () -> Void) -> Void = { _ in }) throws(AgentError) {
         let runner: DiscoveryClientRunner
         do {
             runner = try makeRunner()
-            try runner.onSignals([SIGTERM, SIGINT, SIGHUP]) { [unowned self] signal in
-                if signal == SIGHUP { renewNow(because: "SIGHUP") } else { runner.stop() }
+            if configuration.takesSignals {
+                try runner.onSignals([SIGTERM, SIGINT, SIGHUP]) { [unowned self] signal in
+                    if signal == SIGHUP { renewNow(because: "SIGHUP") } else { runner.stop() }
+                }
             }
         } catch {
             throw .cannotServe("\(error)", hint: "check the limits of open files")
         }
         self.runner = runner
-        let server = try serveWorkloads()
+        begun(runner.stopper)
+        let server = try service.serve(configuration)
         let ring = runner.doorbell { [box = OnAgentThread(self)] in box.value.signTokens() }
         tokens.open(ring)
         if let limit = configuration.onceWithin {
@@ -107,100 +110,29 @@ public final class Agent {
         if let outcome { throw outcome }
     }
 
-    /// Ends ``run()``, from any thread; to be taken once ``run()`` has begun.
-    public var stopper: (@Sendable () -> Void)? { runner?.stopper }
-
     private func makeRunner() throws -> DiscoveryClientRunner {
-        let identity = configuration.spiffeID
-        var metadata: [String: MetadataValue] = [:]
-        if let workload = identity.workload {
-            metadata = [
-                "NAMESPACE": .string(workload.namespace), "SERVICE_ACCOUNT": .string(workload.serviceAccount),
-            ]
-        }
-        let node = Node(
-            id: configuration.nodeID, metadata: metadata, userAgent: "martinet-agent/\(configuration.version)")
-        var discovery = DiscoveryClient.Configuration(node: node, servers: ["\(configuration.control)"])
+        var discovery = DiscoveryClient.Configuration(node: configuration.node, servers: ["\(configuration.control)"])
         discovery.backoff = Backoff(initial: .milliseconds(500), maximum: .seconds(15))
         discovery.limits = DiscoveryClient.Limits(resources: 10_000, bytes: 32 << 20, names: 16)
         return try DiscoveryClientRunner(
             discovery, servers: [ServerAddress(configuration.control)], seed: .random(in: .min ... .max),
-            validate: PushedSecret.validator(trustDomain: identity.trustDomain)
+            validate: PushedSecret.validator(trustDomain: configuration.spiffeID.trustDomain)
         ) { [unowned self] in note($0) }
-    }
-
-    private func serveWorkloads() throws(AgentError) -> DiscoveryServer? {
-        guard let path = configuration.socketPath else { return nil }
-        var serving = DiscoveryServer.Configuration()
-        serving.logger = logger
-        serving.servesDiscovery = false
-        serving.connectionsPerLoop = 2 * WorkloadService.mostStreams
-        serving.grpc.messageSize = 64 << 10
-        let listener = DiscoveryServer.Listener(.unix(path: path), unixMode: configuration.socketMode)
-        do {
-            let server = try DiscoveryServer(
-                SnapshotCache(), on: [listener], configuration: serving, services: [service])
-            logger.info(
-                "serving the Workload API",
-                metadata: [
-                    "socket": "\(path)",
-                    "callers": "\(configuration.selectors.map(\.description).joined(separator: " or "))",
-                ])
-            return server
-        } catch let error as ReactorError {
-            throw .cannotServe("\(error)", hint: error.hint)
-        } catch {
-            throw .cannotServe("\(error)", hint: "name another --socket")
-        }
     }
 
     // MARK: Files
 
-    private func readAnchors() throws(AgentError) -> [Certificate] {
-        let path = configuration.rootCertificateFile
-        let bytes = try readFile(path)
-        do throws(CertificateError) {
-            return try Certificate.list(pem: bytes, source: path)
-        } catch {
-            throw .badConfiguration("\(error)", hint: error.hint)
-        }
-    }
-
-    /// - Returns: nil: no file was named.
-    private func readToken() throws(AgentError) -> String? {
-        guard let path = configuration.tokenFile else {
-            guard holdings.certificate == nil else { return nil }
-            throw .badConfiguration(
-                "there is no certificate yet, and no join token to get one with",
-                hint: "make a token with `martinet token create`, and name its file with --token-file")
-        }
-        let bytes = try readFile(path, limit: 64 << 10)
-        let token = String(decoding: bytes, as: UTF8.self).filter { !$0.isWhitespace }
-        guard !token.isEmpty, token.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) else {
-            throw .badConfiguration(
-                "\(path) holds no join token", hint: "write what `martinet token create` prints into it, and no more")
-        }
-        return token
-    }
-
     /// Goes on with what an earlier run has left in the directory: a token may be used up by now.
     private func resume() {
-        guard let directory, let contents = directory.read() else { return }
-        do {
-            let chain = try Certificate.list(pem: contents.chain, source: SVIDDirectory.chainName)
-            let anchors = try Certificate.list(pem: contents.bundle, source: SVIDDirectory.bundleName)
-            let key = try PrivateKey(pem: contents.key, source: SVIDDirectory.keyName)
-            let now = Timestamp.readClock()
-            guard key.publicKey.spki == chain[0].spki, try chain[0].spiffeID() == configuration.spiffeID,
-                chain[0].validity.contains(now)
-            else { return }
-            holdings.certificate = HeldCertificate(spiffeID: configuration.spiffeID, chain: chain, key: key)
-            holdings.anchors = anchors
-            schedule = LeafSchedule(
-                issuedAt: chain[0].notBefore, notAfter: chain[0].notAfter, jitter: 0.1, chance: .random(in: 0...1))
-            written = contents
-            logger.info(
-                "going on with the certificate of an earlier run", metadata: ["certificate": "\(chain[0])"])
+        guard let directory else { return }
+        do throws(CertificateError) {
+            guard let held = try directory.held(by: configuration.spiffeID, now: .readClock()) else { return }
+            let leaf = held.certificate.leaf
+            holdings.certificate = held.certificate
+            holdings.anchors = held.anchors
+            written = held.contents
+            plan.obtained(issuedAt: leaf.notBefore, notAfter: leaf.notAfter, chance: .random(in: 0...1))
+            logger.info("going on with the certificate of an earlier run", metadata: ["certificate": "\(leaf)"])
         } catch {
             logger.warning(
                 "what an earlier run has left is not usable",
@@ -216,14 +148,12 @@ public final class Agent {
         hasPushedAnchors ? holdings.anchors : givenAnchors + holdings.anchors.filter { !givenAnchors.contains($0) }
     }
 
-    private var nextAttempt: Timestamp { schedule?.nextAttempt ?? nextFirstAttempt }
-
     /// Does what is due, and looks again when the next thing is; at least every 30 s, since the clock of the wall may
     /// jump and the machine may sleep.
     private func tick() {
         let now = Timestamp.readClock()
         warnOfExpiry(now)
-        if !isAsking, now >= nextAttempt { ask(now) }
+        if !isAsking, now >= plan.nextAttempt { ask(now) }
         setAlarm()
     }
 
@@ -231,7 +161,7 @@ public final class Agent {
     private func setAlarm() {
         alarm += 1
         let number = alarm
-        let left = isAsking ? Duration.seconds(1) : nextAttempt - .readClock()
+        let left = isAsking ? Duration.seconds(1) : plan.nextAttempt - .readClock()
         let wait = min(max(left, .milliseconds(10)), .seconds(30))
         runner?.schedule(after: wait) { [unowned self] in
             if number == alarm { tick() }
@@ -239,28 +169,25 @@ public final class Agent {
     }
 
     private func warnOfExpiry(_ now: Timestamp) {
-        guard let schedule, let leaf = holdings.certificate?.leaf else { return }
-        let left = (schedule.notAfter - now).components.seconds
-        if left <= 0, !isWarnedOfEnd {
-            isWarnedOfEnd = true
-            logger.critical(
-                "the certificate has expired: workloads cannot make handshakes",
-                metadata: ["certificate": "\(leaf)", "last": "\(lastProblem ?? "")"])
-        } else if schedule.isLate(now: now), !isWarnedOfExpiry {
-            isWarnedOfExpiry = true
+        guard let warning = plan.warning(now: now), let leaf = holdings.certificate?.leaf else { return }
+        let metadata: Logger.Metadata = ["certificate": "\(leaf)", "last": "\(lastProblem ?? "")"]
+        switch warning {
+        case .hasEnded:
+            logger.critical("the certificate has expired: workloads cannot make handshakes", metadata: metadata)
+        case .nearsEnd(let seconds):
             logger.critical(
                 "the certificate nears its end and could not be renewed",
-                metadata: ["certificate": "\(leaf)", "seconds": "\(left)", "last": "\(lastProblem ?? "")"])
+                metadata: metadata.merging(["seconds": "\(seconds)"]) { $1 })
         }
     }
 
     /// What to prove ourselves with now.
     private func proof(_ now: Timestamp) throws(AgentError) -> ControlPlaneLink.Proof {
         if let certificate = holdings.certificate, now < certificate.leaf.notAfter {
-            guard prefersToken, let token = try readToken() else { return .certificate(certificate) }
+            guard prefersToken, let token = try given.joinToken() else { return .certificate(certificate) }
             return .token(token)
         }
-        guard let token = try readToken() else {
+        guard let token = try given.joinToken() else {
             throw .badConfiguration(
                 "the certificate has expired, and there is no join token",
                 hint: "make a new one with `martinet token create`, name its file with --token-file, and start again")
@@ -270,7 +197,7 @@ public final class Agent {
 
     private func ask(_ now: Timestamp) {
         do {
-            if !hasPushedAnchors { givenAnchors = try readAnchors() }
+            if !hasPushedAnchors { givenAnchors = try given.anchors() }
             let proof = try proof(now)
             let server = try link.server(proof, anchors: anchors)
             runner?.replaceServer(at: 0, with: server)
@@ -304,10 +231,8 @@ public final class Agent {
 
     private func obtained(_ certificate: HeldCertificate, _ now: Timestamp) {
         holdings.certificate = certificate
-        schedule = LeafSchedule(
-            issuedAt: now, notAfter: certificate.leaf.notAfter, jitter: 0.1, chance: .random(in: 0...1))
-        (prefersToken, isWarnedOfExpiry, isWarnedOfEnd) = (false, false, false)
-        (firstFailures, lastProblem) = (0, nil)
+        plan.obtained(issuedAt: now, notAfter: certificate.leaf.notAfter, chance: .random(in: 0...1))
+        (prefersToken, lastProblem) = (false, nil)
         logger.info(
             "certificate issued",
             metadata: [
@@ -320,49 +245,36 @@ public final class Agent {
             logger.error("the new certificate is not usable for TLS", metadata: ["reason": "\(error)"])
         }
         subscribe()
-        checkIssuer(now)
+        checkIssuer()
         schedulePublication()
     }
 
     private func failed(_ problem: OrderProblem, _ now: Timestamp) {
         lastProblem = problem.description
         if problem.isRefusal { prefersToken = configuration.tokenFile != nil && !prefersToken }
-        schedule?.failed(now: now, chance: .random(in: 0...1))
-        if schedule == nil {
-            let pause = min(Duration.milliseconds(500) * (1 << min(firstFailures, 6)), .seconds(15))
-            firstFailures += 1
-            nextFirstAttempt = now + pause / 2 + pause / 2 * Double.random(in: 0...1)
-        }
-        let isUrgent = schedule?.isLate(now: now) ?? false
+        plan.failed(now: now, chance: .random(in: 0...1))
         logger.log(
-            level: isUrgent ? .critical : .error,
+            level: plan.isLate(now: now) ? .critical : .error,
             holdings.certificate == nil ? "no certificate yet" : "the certificate could not be renewed; trying again",
             metadata: [
                 "reason": "\(problem)", "control": "\(configuration.control)",
-                "seconds left": "\(schedule.map { ($0.notAfter - now).components.seconds } ?? 0)",
+                "seconds left": "\(plan.secondsLeft(now: now))",
             ])
     }
 
     private func renewNow(because reason: String) {
         logger.info("renewing the certificate", metadata: ["reason": "\(reason)"])
-        schedule?.hasten(now: .readClock())
-        nextFirstAttempt = Timestamp(nanoseconds: .min)
+        plan.hasten(now: .readClock())
         setAlarm()
     }
 
     /// A leaf of an authority that is being retired is replaced at once, not at half its life.
-    private func checkIssuer(_ now: Timestamp) {
+    private func checkIssuer() {
         guard let authority, let leaf = holdings.certificate?.leaf, let issuer = leaf.authorityKeyIdentifier else {
             return
         }
-        guard "\(issuer)" != authority else {
-            foreignIssues = 0
-            return
-        }
-        // The word and the deed may be apart for a moment; for longer, the schedule is enough.
-        guard foreignIssues < 4 else { return }
-        let pause = Duration.milliseconds(foreignIssues == 0 ? 0 : 500 << foreignIssues)
-        foreignIssues += 1
+        guard "\(issuer)" != authority else { return plan.issuerSettled() }
+        guard let pause = plan.pauseForForeignIssuer() else { return }
         runner?.schedule(after: pause) { [unowned self] in
             guard let current = self.authority, "\(issuer)" != current,
                 holdings.certificate?.leaf.authorityKeyIdentifier == issuer
@@ -440,8 +352,8 @@ public final class Agent {
         case .authority(let id):
             guard id != authority else { return }
             authority = id
-            foreignIssues = 0
-            checkIssuer(.readClock())
+            plan.issuerSettled()
+            checkIssuer()
             return
         case .other: return
         }

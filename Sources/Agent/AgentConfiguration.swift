@@ -3,6 +3,7 @@ import Glibc
 import Identity
 import Logging
 import Reactor
+import XDS
 
 extension Agent {
     /// What an agent is for.
@@ -33,6 +34,8 @@ extension Agent {
         public var command: String?
         /// End when the files are written, or after so long without success; nil: go on until told to end.
         public var onceWithin: Duration?
+        /// Whether signals of the process are for the agent.
+        public var takesSignals = true
         /// For `user_agent` in the node.
         public var version: String
         public var logger = Logger(label: "martinet.agent")
@@ -48,5 +51,18 @@ extension Agent {
             self.nodeID = nodeID
             self.version = version
         }
+    }
+}
+
+extension Agent.Configuration {
+    /// What the agent says of itself over xDS.
+    var node: Node {
+        var metadata: [String: MetadataValue] = [:]
+        if let workload = spiffeID.workload {
+            metadata = [
+                "NAMESPACE": .string(workload.namespace), "SERVICE_ACCOUNT": .string(workload.serviceAccount),
+            ]
+        }
+        return Node(id: nodeID, metadata: metadata, userAgent: "martinet-agent/\(version)")
     }
 }

@@ -109,12 +109,12 @@ struct CertificateOrder: Sendable {
 
     private static func words(_ error: CertificateError, now: Timestamp) -> String {
         switch error {
-        case .refused(.notYetValid(let start), let certificate):
-            "\(certificate) begins only in \((start - now).components.seconds) s by the clock of this machine, which "
-                + "seems to be behind: set it"
-        case .refused(.expired(let end), let certificate):
-            "\(certificate) ended \((now - end).components.seconds) s ago by the clock of this machine, which seems to "
-                + "be ahead: set it"
+        case .refused(.notYetValid, let certificate, _):
+            "\(certificate.shortName) begins only in \((certificate.notBefore - now).components.seconds) s by the clock of "
+                + "this machine, which seems to be behind: set it"
+        case .refused(.expired, let certificate, _):
+            "\(certificate.shortName) ended \((now - certificate.notAfter).components.seconds) s ago by the clock of this "
+                + "machine, which seems to be ahead: set it"
         default: "\(error)"
         }
     }
