@@ -65,6 +65,7 @@ let package = Package(
                 "Reactor", "Store", "Time",
                 .product(name: "HashTreeCollections", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
             ]),
         .target(
             name: "Agent",
@@ -126,6 +127,7 @@ let package = Package(
             dependencies: [
                 "Certificates", "ControlPlane", "Discovery", "GRPC", "Identity", "XDS", "EnvoyAPI", "Protobuf",
                 "Reactor", "Store", "TLS", "Time",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .testTarget(

@@ -37,7 +37,7 @@ final class Rig {
     /// How every stream stands now.
     func reports() -> [DiscoveryServer.StreamReport] {
         let found = Mutex<[DiscoveryServer.StreamReport]?>(nil)
-        server?.report { reports in found.withLock { $0 = reports } }
+        server?.report { report in found.withLock { $0 = report.streams } }
         eventually { found.withLock { $0 != nil } }
         return found.withLock { $0 } ?? []
     }

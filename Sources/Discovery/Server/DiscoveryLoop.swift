@@ -13,6 +13,10 @@ final class DiscoveryLoop {
     let methods: GRPCMethods
     let metrics: DiscoveryMetrics
     let answers: CallAnswers
+    let verdicts: StreamVerdicts
+    /// Streams whose refusal is held back.
+    var delayedRefusals = 0
+    var logLimit = LogLimit()
     let logger: Logger
     /// Where output is put together, one connection after the other.
     let output = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
@@ -31,9 +35,10 @@ final class DiscoveryLoop {
         self.configuration = configuration
         let pairs = services.flatMap { service in service.methods.map { ($0.path, service) } }
         self.services = Dictionary(pairs) { first, _ in first }
-        methods = GRPCMethods(DiscoveryMethod.all + services.flatMap(\.methods))
+        methods = GRPCMethods((configuration.servesDiscovery ? DiscoveryMethod.all : []) + services.flatMap(\.methods))
         self.metrics = metrics
         answers = CallAnswers(mailbox)
+        verdicts = StreamVerdicts(mailbox)
         logger = configuration.logger
     }
 

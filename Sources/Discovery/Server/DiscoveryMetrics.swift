@@ -117,6 +117,12 @@ final class DiscoveryMetrics: Sendable {
         bytesSent.increment(by: bytes)
     }
 
+    /// - Parameter reason: one of a few words.
+    func admissionRefused(_ reason: String) {
+        streamsRefused.increment()
+        Counter(label: "martinet_xds_admission_refused_total", dimensions: [("reason", reason)]).increment()
+    }
+
     subscript(type: ResourceType) -> TypeMetrics { types[type.order] }
 }
 

@@ -59,6 +59,7 @@ final class ServerConnection: ConnectionHandler {
         for call in discoveryCalls where (call.nextDeadline ?? .distantFuture) <= loop.now {
             perform(call.tick(now: loop.now), of: call, loop)
         }
+        for call in discoveryCalls where (call.gate.deadline ?? .distantFuture) <= loop.now { stopWaiting(call) }
         flush(loop)
     }
 
@@ -124,13 +125,13 @@ final class ServerConnection: ConnectionHandler {
         case .halfClosed(let call):
             if let handler = serviceCalls[call] {
                 handler.halfClosed()
-            } else if discoveryCalls.contains(where: { $0.id == call }) {
+            } else if discoveryCalls.contains(where: { $0.id == call && !$0.gate.isRefusing }) {
                 grpc.finish(call, GRPCStatus(.ok))
             }
         case .writable(let call): discoveryCalls.first { $0.id == call }.map { sendWaiting($0) }
         case .refused(_, let words):
             home.metrics.streamsRefused.increment()
-            home.logger.info("call refused", metadata: ["peer": "\(origin.peer)", "reason": "\(words)"])
+            logRefusal(.info, "call refused", ["reason": "\(words)"], loop)
         case .peerDrains: break
         case .ended(let call, _):
             serviceCalls.removeValue(forKey: call)?.ended()
@@ -147,6 +148,7 @@ final class ServerConnection: ConnectionHandler {
         if let method = DiscoveryMethod(path: request.method.path) {
             let stream = DiscoveryCall.make(
                 method, id: call, on: self, limits: home.configuration.streams, now: loop.now)
+            if home.configuration.admission != nil { stream.metadata = request.metadata }
             discoveryCalls.append(stream)
             home.metrics.streamOpened(stream.kind)
             // It was on its way when the server said goodbye: it would hold the server up to the last.
@@ -166,12 +168,30 @@ final class ServerConnection: ConnectionHandler {
             serviceCalls[id]?.received(message)
             return
         }
-        do throws(ProtobufError) {
-            perform(try call.receive(message, home.decoded, now: loop.now), of: call, loop)
-            countTypes(of: call, call.typeMask)
-        } catch {
-            fail(call, GRPCStatus(error))
+        guard call.gate.isOpen else {
+            if !call.gate.hold(message) { fail(call, Self.tooMuchWaits, loop) }
+            return
         }
+        receive(message, on: call, loop)
+    }
+
+    private func receive(_ message: UnsafeRawBufferPointer, on call: DiscoveryCall, _ loop: Loop) {
+        do throws(ProtobufError) {
+            let request = try call.decode(message, home.decoded)
+            if let admission = home.configuration.admission, call.isKnownToAdmission,
+                let names = call.namesToPrepare(request)
+            {
+                return prepare(names, for: call, then: request, admission, loop)
+            }
+            receive(request, on: call, loop)
+        } catch {
+            fail(call, GRPCStatus(error), loop)
+        }
+    }
+
+    private func receive(_ request: DecodedRequest, on call: DiscoveryCall, _ loop: Loop) {
+        perform(call.receive(request, now: loop.now), of: call, loop, upon: request)
+        countTypes(of: call, call.typeMask)
     }
 
     private func end(_ id: GRPCCallID) {
@@ -183,6 +203,12 @@ final class ServerConnection: ConnectionHandler {
         home.leave(call)
         countTypes(of: call, TypeMask())
         home.metrics.streamEnded(call.kind)
+        if call.gate.isRefusing { home.delayedRefusals -= 1 }
+        call.gate.close(.closed, until: nil)
+        if call.isKnownToAdmission {
+            call.isKnownToAdmission = false
+            home.configuration.admission?.ended(call.token)
+        }
     }
 
     private func countTypes(of call: DiscoveryCall, _ types: TypeMask) {
@@ -192,32 +218,151 @@ final class ServerConnection: ConnectionHandler {
         call.countedTypes = types
     }
 
-    private func fail(_ call: DiscoveryCall, _ status: GRPCStatus) {
+    private func fail(_ call: DiscoveryCall, _ status: GRPCStatus, _ loop: Loop) {
         home.metrics.streamsRefused.increment()
-        home.logger.warning(
-            "xDS stream ended with an error",
-            metadata: ["peer": "\(origin.peer)", "node": "\(call.node.id)", "reason": "\(status.message)"])
+        logRefusal(
+            .warning, "xDS stream ended with an error",
+            ["node": "\(call.node.id)", "reason": "\(status.message)"], loop)
+        finish(call, status)
+    }
+
+    private func finish(_ call: DiscoveryCall, _ status: GRPCStatus) {
         grpc.finish(call.id, status)
         end(call.id)
     }
 
+    /// A line about something that a peer can bring about as often as it likes.
+    private func logRefusal(_ level: Logger.Level, _ text: String, _ metadata: Logger.Metadata, _ loop: Loop) {
+        guard let withheld = home.logLimit.line(of: origin.host, now: loop.now) else { return }
+        var metadata = metadata
+        metadata["peer"] = "\(origin.peer)"
+        if withheld > 0 { metadata["lines withheld"] = "\(withheld)" }
+        home.logger.log(level: level, "\(text)", metadata: metadata)
+    }
+
+    // MARK: Admission
+
+    private static let tooMuchWaits = GRPCStatus(
+        .resourceExhausted, "too many requests before the stream was admitted; wait for the first response")
+
+    /// Asks who the peer is, and holds its requests until that is known.
+    private func ask(_ admission: any Admission, about call: DiscoveryCall, _ request: DecodedRequest?, _ loop: Loop) {
+        let applicant = Applicant(
+            stream: call.token, service: call.service, origin: origin, metadata: call.metadata ?? GRPCMetadata(),
+            node: call.node, secretNames: request.flatMap { call.secretNames(in: $0) })
+        call.metadata = nil
+        call.isKnownToAdmission = true
+        call.gate.close(.deciding, until: loop.now.advanced(by: home.configuration.decisionDeadline))
+        let (verdicts, connection, id) = (home.verdicts, id, call.id)
+        // The machine has the first request already, and no snapshot: what it asks for is prepared before it gets one.
+        call.firstNames = request.flatMap { call.namesToPrepare($0) }
+        admission.admit(applicant) { verdicts.add(.decided($0), connection: connection, call: id) }
+    }
+
+    /// Has secrets made that the stream asks for, and holds its requests until they are there.
+    private func prepare(
+        _ names: [String], for call: DiscoveryCall, then request: DecodedRequest?, _ admission: any Admission,
+        _ loop: Loop
+    ) {
+        call.gate.close(.preparing(request), until: loop.now.advanced(by: home.configuration.decisionDeadline))
+        let (verdicts, connection, id) = (home.verdicts, id, call.id)
+        admission.prepare(names, of: .secret, for: call.token, node: call.node) {
+            verdicts.add(.prepared($0), connection: connection, call: id)
+        }
+    }
+
+    /// Takes what was decided about a stream. Too late for one that has ended.
+    func take(_ outcome: StreamVerdicts.Outcome, for id: GRPCCallID, loop: Loop) {
+        guard let call = discoveryCalls.first(where: { $0.id == id }) else { return }
+        switch (outcome, call.gate.state) {
+        case (.decided(.admitted(let principal)), .deciding):
+            call.node.principal = principal
+            if let names = call.firstNames, let admission = home.configuration.admission {
+                prepare(names, for: call, then: nil, admission, loop)
+            } else {
+                letIn(call, loop)
+            }
+            call.firstNames = nil
+        case (.decided(.refused(let refusal)), .deciding): refuse(call, refusal, loop)
+        case (.prepared(let status?), .preparing):
+            home.metrics.admissionRefused("secret")
+            fail(call, status, loop)
+        case (.prepared(nil), .preparing(let request)):
+            guard let request else {
+                letIn(call, loop)
+                break
+            }
+            call.gate.open()
+            receive(request, on: call, loop)
+            takeWaiting(call, loop)
+        case (.decided, _), (.prepared, _): break
+        }
+        flush(loop)
+    }
+
+    private func letIn(_ call: DiscoveryCall, _ loop: Loop) {
+        call.gate.open()
+        join(call, loop)
+        takeWaiting(call, loop)
+    }
+
+    private func takeWaiting(_ call: DiscoveryCall, _ loop: Loop) {
+        while let message = call.gate.next() {
+            message.withUnsafeBytes { receive($0, on: call, loop) }
+        }
+    }
+
+    private func refuse(_ call: DiscoveryCall, _ refusal: StreamRefusal, _ loop: Loop) {
+        home.metrics.admissionRefused(refusal.reason)
+        logRefusal(
+            .warning, "proxy refused",
+            ["node": "\(call.node.id)", "reason": "\(refusal.reason)", "detail": "\(refusal.status)"], loop)
+        guard refusal.delay > .zero, home.delayedRefusals < home.configuration.delayedRefusalsPerLoop else {
+            return finish(call, refusal.status)
+        }
+        home.delayedRefusals += 1
+        call.gate.close(.refusing(refusal.status), until: loop.now.advanced(by: refusal.delay))
+    }
+
+    /// What was waited for did not come in time, or the time of a refusal has come.
+    private func stopWaiting(_ call: DiscoveryCall) {
+        switch call.gate.state {
+        case .open, .closed: break
+        case .refusing(let status): finish(call, status)
+        case .deciding, .preparing:
+            home.metrics.admissionRefused("deadline")
+            finish(call, GRPCStatus(.unavailable, "who this proxy is could not be decided in time; connect again"))
+        }
+    }
+
     // MARK: What the protocol decides
 
-    private func perform(_ actions: [StreamAction], of call: DiscoveryCall, _ loop: Loop) {
+    /// - Parameter request: which has led to the actions; nil: none has.
+    private func perform(
+        _ actions: [StreamAction], of call: DiscoveryCall, _ loop: Loop, upon request: DecodedRequest? = nil
+    ) {
         for action in actions {
             switch action {
             case .send(let response): send(response, on: call, loop)
-            case .opened(let node): assign(call, node, loop)
+            case .opened(let node):
+                call.node = node
+                if let admission = home.configuration.admission {
+                    ask(admission, about: call, request, loop)
+                } else {
+                    join(call, loop)
+                }
             case .acknowledged(let type, _, _):
                 if let latency = call.noteAnswered(type, at: loop.now) {
                     home.metrics.acknowledgeLatency.recordNanoseconds(latency.nanoseconds)
                 }
+                tellAnswer(of: call, type)
             case .rejected(let type, let version, _, let detail):
                 _ = call.noteAnswered(type, at: loop.now)
                 home.metrics[type].nacks.increment()
                 log(
                     .error, "rejected", call,
                     ["type": "\(type)", "version": "\(version)", "detail": "\(detail.message)"])
+                tellAnswer(of: call, type)
             case .ignoredStale(let type, let nonce, let detail):
                 // A client's error is for the operator, whichever response it was for.
                 log(
@@ -237,13 +382,19 @@ final class ServerConnection: ConnectionHandler {
                     .warning, "sent before the clusters that it may refer to", call,
                     ["type": "\(type)", "waited": "\(waited)"])
             case .fail(let error):
-                fail(call, GRPCStatus(error))
+                fail(call, GRPCStatus(error), loop)
             }
         }
     }
 
-    private func assign(_ call: DiscoveryCall, _ node: Node, _ loop: Loop) {
-        call.node = node
+    /// Secrets alone are of interest: rotations wait for them.
+    private func tellAnswer(of call: DiscoveryCall, _ type: ResourceType) {
+        guard type == .secret, call.isKnownToAdmission, let holdings = call.holdings(of: type) else { return }
+        home.configuration.admission?.answered(call.token, node: call.node, holdings: holdings)
+    }
+
+    private func join(_ call: DiscoveryCall, _ loop: Loop) {
+        let node = call.node
         let view = home.cache.view(of: node)
         home.join(call, view)
         log(.info, "proxy connected", call, ["view": "\(view)", "agent": "\(node.userAgent)"])
@@ -302,7 +453,9 @@ final class ServerConnection: ConnectionHandler {
 
     private func setTimer(_ loop: Loop) {
         var next = grpc.nextDeadline ?? .distantFuture
-        for call in discoveryCalls { next = min(next, call.nextDeadline ?? .distantFuture) }
+        for call in discoveryCalls {
+            next = min(next, call.nextDeadline ?? .distantFuture, call.gate.deadline ?? .distantFuture)
+        }
         if let timer {
             // An early timer finds nothing due and sets itself anew: cheaper than moving it at every message.
             if timer.deadline <= next { return }
