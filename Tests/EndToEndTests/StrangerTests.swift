@@ -25,7 +25,7 @@ struct StrangerTests {
     }
 
     @Test func aTokenOpensTheDoorToItsOwnIdentityAlone() throws {
-        let token = try control.token(serviceAccount: "web")
+        let token = try control.token(serviceAccount: "web", "--uses", "2")
         #expect(try call(claims("web").merging(["token": token]) { $1 }).hasPrefix("response Secret 1"))
 
         let stolen = try call(claims("api").merging(["token": token]) { $1 })

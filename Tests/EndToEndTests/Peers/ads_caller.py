@@ -5,6 +5,7 @@ JSON: {"id", "namespace", "service_account", "token", "certificate", "key", "typ
 """
 import json
 import sys
+import threading
 
 import grpc
 from envoy.config.core.v3 import base_pb2
@@ -27,10 +28,21 @@ metadata = [("authorization", f"Bearer {what['token']}")] if "token" in what els
 request = discovery_pb2.DiscoveryRequest(
     node=node, type_url=what.get("type", "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"),
     resource_names=what.get("names", ["default"]))
+done = threading.Event()
+
+
+def requests():
+    """Stays open, as a proxy's stream does."""
+    yield request
+    done.wait(10)
+
+
 stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel)
 try:
-    for response in stub.StreamAggregatedResources(iter([request]), metadata=metadata, timeout=8):
+    for response in stub.StreamAggregatedResources(requests(), metadata=metadata, timeout=8):
         print("response", response.type_url.split(".")[-1], len(response.resources), flush=True)
         break
 except grpc.RpcError as error:
     print(error.code().name, error.details(), flush=True)
+finally:
+    done.set()
