@@ -29,7 +29,8 @@ struct RotationTests {
             }
         }
 
-        let handshakes = try pair.api.stat("listener\\..*inbound.*ssl\\.handshake")
+        let handshakes =
+            try pair.api.stat("listener\\..*inbound.*ssl\\.handshake")
             + pair.api.stat("listener\\.127\\.0\\.0\\.1_[0-9]+\\.ssl\\.handshake")
         let counts = try answers()
         #expect(counts.keys.sorted() == ["200"], "\(counts)")

@@ -49,7 +49,10 @@ struct StrangerTests {
 
         let revoked = try control.token(serviceAccount: "web")
         let list = try control.command("token", "list", "-o", "json").output
-        struct Entry: Decodable { var id: String; var used: Int }
+        struct Entry: Decodable {
+            var id: String
+            var used: Int
+        }
         let entries = try JSONDecoder().decode([Entry].self, from: Data(list.utf8))
         let unused = try #require(entries.first { $0.used == 0 }, "\(list)")
         #expect(try control.command("token", "revoke", unused.id).status == 0)
@@ -61,7 +64,8 @@ struct StrangerTests {
         let token = try control.token(serviceAccount: "web")
         let own = "spiffe://cluster.local/ns/shop/sa/web"
         let other = "spiffe://cluster.local/ns/shop/sa/api"
-        #expect(try call(claims("web").merging(["token": token, "names": [own]]) { $1 }).hasPrefix("response Secret 1"))
+        #expect(
+            try call(claims("web").merging(["token": token, "names": [own]]) { $1 }).hasPrefix("response Secret 1"))
         let answer = try call(claims("web").merging(["token": token, "names": [other]]) { $1 })
         #expect(!answer.hasPrefix("response Secret 1"), "\(answer)")
     }
