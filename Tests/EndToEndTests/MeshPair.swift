@@ -87,6 +87,19 @@ extension ControlPlaneProcess {
 }
 
 extension Envoy {
+    /// The counters of TLS connections, by what they count.
+    func secured(_ prefix: String) throws -> [Substring: Int] {
+        let lines = try admin("/stats?filter=ssl").split(separator: "\n").filter { $0.hasPrefix(prefix) }
+        return Dictionary(
+            lines.compactMap { line in
+                let parts = line.split(separator: ":")
+                guard parts.count == 2, let count = Int(parts[1].trimmingCharacters(in: .whitespaces)) else {
+                    return nil
+                }
+                return parts[0].split(separator: ".").last.map { ($0, count) }
+            }, uniquingKeysWith: +)
+    }
+
     /// Serial numbers of the certificates that it shows to others, and subjects' serial numbers of those it trusts.
     func certificates() throws -> (own: Set<String>, trusted: Set<String>) {
         struct Dump: Decodable {
@@ -127,7 +140,7 @@ extension RawResources {
     /// A listener that asks for a certificate of the mesh.
     static func mutualTLSListener(_ name: String, port: Int, routes: String, accepting id: String) -> String {
         listener(name, port: port, routes: routes)
-            + "\n      transport_socket: " + context("DownstreamTlsContext", accepting: id) + "\n"
+            + "\n        transport_socket: " + context("DownstreamTlsContext", accepting: id) + "\n"
     }
 
     /// A cluster that is called with the own certificate of the mesh, over a new connection for each request.

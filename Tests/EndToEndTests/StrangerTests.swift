@@ -45,15 +45,18 @@ struct StrangerTests {
         let once = try control.token(serviceAccount: "web", "--uses", "1")
         #expect(try call(claims("web").merging(["token": once]) { $1 }).hasPrefix("response"))
         let again = try call(claims("web").merging(["token": once, "id": "web-2"]) { $1 })
-        #expect(again.hasPrefix("UNAUTHENTICATED") && again.contains("use"), "\(again)")
+        #expect(again.hasPrefix("UNAUTHENTICATED") && again.contains("all have joined"), "\(again)")
 
         let revoked = try control.token(serviceAccount: "web")
         let list = try control.command("token", "list", "-o", "json").output
-        struct Entry: Decodable {
-            var id: String
-            var used: Int
+        struct List: Decodable {
+            struct Entry: Decodable {
+                var id: String
+                var used: Int
+            }
+            var tokens: [Entry]
         }
-        let entries = try JSONDecoder().decode([Entry].self, from: Data(list.utf8))
+        let entries = try JSONDecoder().decode(List.self, from: Data(list.utf8)).tokens
         let unused = try #require(entries.first { $0.used == 0 }, "\(list)")
         #expect(try control.command("token", "revoke", unused.id).status == 0)
         let refused = try call(claims("web").merging(["token": revoked]) { $1 })
@@ -70,16 +73,36 @@ struct StrangerTests {
         #expect(!answer.hasPrefix("response Secret 1"), "\(answer)")
     }
 
-    /// A self-made certificate, and one of another authority, are refused in the handshake.
-    @Test func aCertificateOfAnotherAuthorityIsRefused() throws {
-        let authority = try CertificateAuthority("others", in: control.directory)
-        let stranger = try authority.issue("stranger")
+    private func refusal(of certificate: CertificateAuthority.Issued, saying reason: String) throws {
         let answer = try call(
-            claims("web").merging(["certificate": stranger.certificate, "key": stranger.key]) { $1 })
-        #expect(!answer.hasPrefix("response"), "\(answer)")
-        try eventually("the reason in the log") {
-            control.process.log.contains("unable to get local issuer certificate")
-                || control.process.log.contains("unknown authority") ? true : nil
+            claims("web").merging(["certificate": certificate.certificate, "key": certificate.key]) { $1 })
+        #expect(answer.hasPrefix("UNAVAILABLE") || answer.hasPrefix("UNAUTHENTICATED"), "\(answer)")
+        try eventually("`\(reason)` in the log; \(control.process.log.suffix(2_000))") {
+            control.process.log.contains(reason) ? true : nil
         }
+    }
+
+    @Test func aSelfMadeCertificateIsRefused() throws {
+        let authority = try CertificateAuthority("nobody", in: control.directory)
+        try refusal(of: try authority.issue("stranger"), saying: "issued by CN=nobody, trusted: CN=Martinet root")
+    }
+
+    @Test func aCertificateOfAnotherTrustDomainIsRefused() throws {
+        let other = try ControlPlaneProcess(["--trust-domain", "other.test"])
+        let stranger = try Agent.files(of: "web", from: other, "--trust-domain", "other.test")
+        try refusal(of: stranger, saying: "certificate of an unknown issuer")
+    }
+
+    @Test func aCertificateOpensTheDoorUntilItExpires() throws {
+        let own = try Agent.files(of: "web", from: control)
+        let proof = ["certificate": own.certificate, "key": own.key]
+        #expect(try call(claims("web").merging(proof) { $1 }).hasPrefix("response Secret 1"))
+        let other = try call(claims("api").merging(proof) { $1 })
+        #expect(other.hasPrefix("PERMISSION_DENIED") && other.contains("sa/web"), "\(other)")
+        try eventually("the certificate to expire", within: 20) {
+            try ChildProcess.run("/usr/bin/openssl", ["x509", "-in", own.certificate, "-noout", "-checkend", "0"])
+                .status == 1 ? true : nil
+        }
+        try refusal(of: own, saying: "expired")
     }
 }
