@@ -88,7 +88,7 @@ extension ControlPlaneProcess {
 
 extension Envoy {
     /// The counters of TLS connections, by what they count.
-    func secured(_ prefix: String) throws -> [Substring: Int] {
+    func secured(_ prefix: String) throws -> [String: Int] {
         let lines = try admin("/stats?filter=ssl").split(separator: "\n").filter { $0.hasPrefix(prefix) }
         return Dictionary(
             lines.compactMap { line in
@@ -96,7 +96,7 @@ extension Envoy {
                 guard parts.count == 2, let count = Int(parts[1].trimmingCharacters(in: .whitespaces)) else {
                     return nil
                 }
-                return parts[0].split(separator: ".").last.map { ($0, count) }
+                return parts[0].split(separator: ".").last.map { (String($0), count) }
             }, uniquingKeysWith: +)
     }
 
