@@ -30,6 +30,9 @@ let package = Package(
         // Words.
         .target(name: "Time"),
         .target(name: "Documents", dependencies: [.product(name: "Yams", package: "Yams")]),
+        .target(
+            name: "Mesh",
+            dependencies: ["Documents", .product(name: "HashTreeCollections", package: "swift-collections")]),
 
         // Decisions: no sockets, clocks, threads or async.
         .target(
@@ -110,6 +113,7 @@ let package = Package(
         .testTarget(
             name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"],
             exclude: ["compare_descriptors.py", "refused_definitions.py"]),
+        .testTarget(name: "MeshTests", dependencies: ["Documents", "Mesh"]),
         .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
         .testTarget(name: "CertificatesTests", dependencies: ["Certificates", "Identity", "Time"]),
         .testTarget(name: "TLSTests", dependencies: ["Certificates", "TLS", "Time", "COpenSSL"]),
@@ -140,7 +144,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
-            name: "FuzzTargets", dependencies: ["Documents", "EnvoyAPI", "GRPC", "HTTP2", "Protobuf", "Time", "XDS"],
+            name: "FuzzTargets",
+            dependencies: ["Documents", "EnvoyAPI", "GRPC", "HTTP2", "Mesh", "Protobuf", "Time", "XDS"],
             path: "Tests/FuzzTargets"),
         .testTarget(name: "TidyTests"),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["Corpus"]),

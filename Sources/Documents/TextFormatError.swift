@@ -49,10 +49,11 @@ extension TextFormatError: CustomStringConvertible {
     public var description: String {
         var place = [file, position.map { "\($0.line):\($0.column)" }].compactMap { $0 }.joined(separator: ":")
         if !place.isEmpty { place += ": " }
-        return place + (path.isEmpty ? "" : path + ": ") + reason
+        return place + (path.isEmpty ? "" : path + ": ") + words
     }
 
-    private var reason: String {
+    /// What is wrong, without the place.
+    public var words: String {
         switch problem {
         case .syntax(let words): words
         case .tooLong(let limit): "the text is longer than \(limit) bytes"
