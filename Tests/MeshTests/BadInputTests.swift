@@ -177,7 +177,7 @@ struct BadInputTests {
             (
                 .authorizationPolicy, "rules: [{when: [{key: request.header, values: [a]}]}]",
                 [
-                    "7: spec.rules[0].when[0].key: `request.header` is no key of a condition"
+                    "7: spec.rules[0].when[0].key: `request.header` is no key of a condition (did you mean request.headers[NAME]?)"
                 ]
             ),
             (.authorizationPolicy, "action: CUSTOM\nrules: [{}]", ["7: spec: `provider` is missing"]),
@@ -210,8 +210,8 @@ struct BadInputTests {
             (
                 .httpRoute, "rules: [{matches: [{path: {value: a}}], backendRefs: [{name: a}]}]",
                 [
-                    "7: spec.rules[0].backendRefs[0]: `port` is missing",
                     "7: spec.rules[0].matches[0].path.value: `a` is no path",
+                    "7: spec.rules[0].backendRefs[0]: `port` is missing",
                 ]
             ),
             (
