@@ -205,6 +205,9 @@ struct IndexTests {
         let id = Workload.ID(namespace: "default", name: "a-1")
         index.apply(.connect(Workload(id: id, labels: ["app": "a"], serviceAccount: "default")))
         #expect(index.findings() == [])
+        #expect(index.workloads(with: ["app": "a"], in: "default").map(\.id) == [id])
+        #expect(index.services(selecting: ["app": "a", "version": "v1"], in: "default").map(\.key.name) == ["a"])
+        #expect(index.services(selecting: ["app": "b"], in: "default").isEmpty)
         index.apply(.disconnect(id))
         #expect(index.findings().map(\.kind) == [.selectsNothing])
     }

@@ -139,5 +139,5 @@ extension MeshIndex {
         return findings
     }
 
-    var allNamespaces: [String] { Set(places.keys.map(\.namespace) + connectedByNamespace.keys).sorted() }
+    var allNamespaces: [String] { Set(places.keys.map(\.namespace) + workloads.keys).sorted() }
 }

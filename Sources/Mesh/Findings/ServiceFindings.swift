@@ -106,8 +106,7 @@ extension MeshIndex {
     func findings(_ object: MeshObject, _ service: Kubernetes.Service) -> [MeshFinding] {
         guard !service.selector.isEmpty, service.kind != .externalName else { return [] }
         let selected = workloads(with: service.selector, in: object.key.namespace)
-        let hasSlices = objects(of: .endpointSlice, in: object.key.namespace)
-            .contains { $0.metadata.labels[Kubernetes.EndpointSlice.serviceLabel] == object.key.name }
+        let hasSlices = objects(naming: object.key).contains { $0.key.kind == .endpointSlice }
         if selected.isEmpty {
             guard !hasSlices else { return [] }
             return [

@@ -30,7 +30,11 @@ public struct MeshIndex: Sendable {
     /// Objects by what they name: a delegate, a Gateway, a parent, a Secret.
     var references = TreeDictionary<ObjectKey, TreeSet<ObjectKey>>()
     var connected = TreeDictionary<Workload.ID, Workload>()
-    var connectedByNamespace = TreeDictionary<String, TreeSet<Workload.ID>>()
+    /// Workloads by namespace, and by each of their labels.
+    var workloads = TreeDictionary<String, TreeSet<WorkloadSource>>()
+    var labelled = TreeDictionary<Label, TreeSet<WorkloadSource>>()
+    /// Services by the first label of their selector: who asks for the Services of a workload looks at few others.
+    var selectors = TreeDictionary<Label, TreeSet<ObjectKey>>()
 
     public init() {}
 
@@ -54,11 +58,12 @@ public struct MeshIndex: Sendable {
             if let old = objects[key] { forget(old) }
             objects[key] = nil
         case .connect(let workload):
+            if let old = connected[workload.id] { forget(old, .proxy(workload.id)) }
             connected[workload.id] = workload
-            connectedByNamespace[workload.id.namespace, default: []].insert(workload.id)
+            remember(workload, .proxy(workload.id))
         case .disconnect(let id):
+            if let old = connected[id] { forget(old, .proxy(id)) }
             connected[id] = nil
-            connectedByNamespace.drop(id, from: id.namespace)
         }
     }
 
@@ -75,6 +80,8 @@ public struct MeshIndex: Sendable {
         }
         for host in Self.claimedHosts(object) { claims[host, default: []].insert(key) }
         for target in object.namedObjects { references[target, default: []].insert(key) }
+        if let workload = Workload(object) { remember(workload, .object(key)) }
+        if let label = Self.firstSelectorLabel(object) { selectors[label, default: []].insert(key) }
     }
 
     private mutating func forget(_ object: MeshObject) {
@@ -90,6 +97,8 @@ public struct MeshIndex: Sendable {
         }
         for host in Self.claimedHosts(object) { claims.drop(key, from: host) }
         for target in object.namedObjects { references.drop(key, from: target) }
+        if let workload = Workload(object) { forget(workload, .object(key)) }
+        if let label = Self.firstSelectorLabel(object) { selectors.drop(key, from: label) }
     }
 
     // MARK: Asking for objects

@@ -59,24 +59,68 @@ public struct Workload: Hashable, Sendable {
     }
 }
 
+/// Where a workload is known from.
+enum WorkloadSource: Hashable, Sendable, Comparable {
+    case object(ObjectKey)
+    case proxy(Workload.ID)
+}
+
+/// One label of a namespace.
+struct Label: Hashable, Sendable {
+    var namespace: String
+    var key: String
+    var value: String
+}
+
 extension MeshIndex {
-    /// What is expected and what is connected in a namespace, sorted.
+    mutating func remember(_ workload: Workload, _ source: WorkloadSource) {
+        let namespace = workload.id.namespace
+        workloads[namespace, default: []].insert(source)
+        for (key, value) in workload.labels {
+            labelled[Label(namespace: namespace, key: key, value: value), default: []].insert(source)
+        }
+    }
+
+    mutating func forget(_ workload: Workload, _ source: WorkloadSource) {
+        let namespace = workload.id.namespace
+        workloads.drop(source, from: namespace)
+        for (key, value) in workload.labels {
+            labelled.drop(source, from: Label(namespace: namespace, key: key, value: value))
+        }
+    }
+
+    static func firstSelectorLabel(_ object: MeshObject) -> Label? {
+        guard case .service(let service) = object.body, let key = service.selector.keys.min() else { return nil }
+        return Label(namespace: object.key.namespace, key: key, value: service.selector[key] ?? "")
+    }
+
+    private func workload(_ source: WorkloadSource) -> Workload? {
+        switch source {
+        case .object(let key): objects[key].flatMap { Workload($0) }
+        case .proxy(let id): connected[id]
+        }
+    }
+
+    /// What is expected and what is connected in a namespace, sorted: objects first.
     public func workloads(in namespace: String) -> [Workload] {
-        let expected = [ObjectKind.deployment, .pod, .workloadEntry]
-            .flatMap { objects(of: $0, in: namespace) }.compactMap { Workload($0) }
-        let present = (connectedByNamespace[namespace] ?? []).sorted().compactMap { connected[$0] }
-        return expected + present
+        (workloads[namespace] ?? []).sorted().compactMap { workload($0) }
     }
 
     /// The workloads with all of these labels; no labels are all workloads.
     public func workloads(with labels: [String: String], in namespace: String) -> [Workload] {
+        let sets = labels.map { labelled[Label(namespace: namespace, key: $0.key, value: $0.value)] ?? [] }
+        guard let fewest = sets.min(by: { $0.count < $1.count }) else { return workloads(in: namespace) }
         let selector = Istio.WorkloadSelector(labels: labels)
-        return workloads(in: namespace).filter { selector.selects($0.labels) }
+        return fewest.sorted().compactMap { workload($0) }.filter { selector.selects($0.labels) }
     }
 
     /// The Services of a namespace that select a workload with these labels.
     public func services(selecting labels: [String: String], in namespace: String) -> [MeshObject] {
-        objects(of: .service, in: namespace).filter { object in
+        var candidates = TreeSet<ObjectKey>()
+        for (key, value) in labels {
+            candidates.formUnion(selectors[Label(namespace: namespace, key: key, value: value)] ?? [])
+        }
+        return objects(candidates).filter { object in
             guard case .service(let service) = object.body, !service.selector.isEmpty else { return false }
             return Istio.WorkloadSelector(labels: service.selector).selects(labels)
         }
@@ -170,6 +214,10 @@ extension MeshObject {
         case .tlsRoute(let route), .tcpRoute(let route):
             parents(route.parents)
             for backend in route.rules.flatMap(\.backends) { refer(backend.object) }
+        case .endpointSlice:
+            if let name = metadata.labels[Kubernetes.EndpointSlice.serviceLabel] {
+                keys.insert(ObjectKey(.service, key.namespace, name))
+            }
         case .backendTLSPolicy(let policy):
             for target in policy.targets { keys.insert(ObjectKey(.service, key.namespace, target.name)) }
         default: break
