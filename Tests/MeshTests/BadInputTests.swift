@@ -317,6 +317,21 @@ struct BadInputTests {
         #expect(found.first?.prefix { $0 != ":" } == expected.first?.prefix { $0 != ":" }, "\(found)")
     }
 
+    @Test func anErrorAboutAnElementIsOnTheElementsLine() {
+        #expect(
+            errors(object(.service, "ports:\n- {port: 80, name: a}\n- {port: 81, name: b}\n- port: 82\n  name: a")) == [
+                "10: spec.ports[2]: there is another port `a`"
+            ])
+        #expect(
+            errors(object(.destinationRule, "host: a\nsubsets:\n- name: v1\n- labels: {a: b}\n  name: v1")) == [
+                "11: spec.subsets[1].name: there is another subset `v1`"
+            ])
+        #expect(
+            errors(object(.httpRoute, "rules:\n- name: a\n- name: b\n- name: a")) == [
+                "10: spec.rules[2].name: there is another rule `a`"
+            ])
+    }
+
     @Test func allErrorsOfATextAreToldAndNotJustTheFirst() {
         let found = errors(
             object(.destinationRule, "hots: a\ntrafficPolicy: {tls: {mode: OFF}, loadBalancer: {simpel: RANDOM}}")

@@ -247,6 +247,16 @@ struct ObjectTests {
         #expect(objects[1].finding(.error, .invalidValue, at: "spec.mtls", "", mend: "").position?.line == 18)
     }
 
+    @Test(arguments: ["\n", "\r\n", "\r"])
+    func documentsAreToldApartWhateverEndsTheirLines(end: String) {
+        let text =
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n--- {apiVersion: v1,\nkind: Namespace,\nmetadata: {name: b}}\n...\n# c\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: c}\n"
+        let objects = read(text.replacing("\n", with: end))
+        #expect(objects.map(\.source.line) == [1, 4, 10])
+        #expect(objects.map { $0.source.node?["metadata"]?["name"]?.text } == ["a", "b", "c"])
+        #expect(objects.map { $0.finding(.error, .syntax, at: "kind", "", mend: "").position?.line } == [2, 5, 11])
+    }
+
     @Test func aListIsReadAsItsItems() throws {
         let text = """
             {"apiVersion": "v1", "kind": "List", "items": [

@@ -177,7 +177,7 @@ extension GatewayAPI.Gateway: ObjectPart {
             for other in listeners[..<index] {
                 if other.name == listener.name {
                     place.field("name").fail(
-                        .duplicateName, at: fields.position(of: "listeners"),
+                        .duplicateName, at: fields.position(of: "listeners", index),
                         "there is another listener `\(listener.name)`", mend: "give each its own name")
                 }
                 let isSamePlace = other.port == listener.port && other.hostname == listener.hostname
@@ -185,7 +185,7 @@ extension GatewayAPI.Gateway: ObjectPart {
                     other.transport == listener.transport || other.hostname == nil
                 {
                     place.fail(
-                        .contradiction, at: fields.position(of: "listeners"),
+                        .contradiction, at: fields.position(of: "listeners", index),
                         "the listener `\(other.name)` has the same port and host name", mend: "change one of them")
                 }
             }

@@ -58,7 +58,8 @@ extension ObjectFields {
         limit("parentRefs", parents.count, 32)
         for (index, parent) in parents.enumerated() where parents[..<index].contains(parent) {
             place.field("parentRefs").index(index).fail(
-                .contradiction, at: position(of: "parentRefs"), "this parent is there twice", mend: "keep one of them")
+                .contradiction, at: position(of: "parentRefs", index), "this parent is there twice",
+                mend: "keep one of them")
         }
         let _: String? = optional("useDefaultGateways")
         return parents
@@ -84,7 +85,7 @@ extension ObjectFields {
         let names = rules.map(name)
         for (index, name) in names.enumerated() where name != nil && names[..<index].contains(name) {
             place.field("rules").index(index).field("name").fail(
-                .duplicateName, at: position(of: "rules"), "there is another rule `\(name ?? "")`",
+                .duplicateName, at: position(of: "rules", index, "name"), "there is another rule `\(name ?? "")`",
                 mend: "give each its own name")
         }
         return rules
@@ -190,7 +191,8 @@ extension GatewayAPI.StreamRule: ObjectPart {
         if backends.isEmpty, !fields.has("backendRefs") { fields.failMissing("backendRefs") }
         for (index, backend) in backends.enumerated() where !backend.filters.isEmpty {
             fields.place.field("backendRefs").index(index).field("filters").fail(
-                .unknownField, at: fields.position(of: "backendRefs"), "connections have no filters", mend: "remove it")
+                .unknownField, at: fields.position(of: "backendRefs", index, "filters"), "connections have no filters",
+                mend: "remove it")
         }
     }
 }

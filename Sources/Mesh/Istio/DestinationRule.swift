@@ -131,7 +131,8 @@ extension Istio.DestinationRule: ObjectPart {
         for (index, subset) in subsets.enumerated() where subsets[..<index].contains(where: { $0.name == subset.name })
         {
             fields.place.field("subsets").index(index).field("name").fail(
-                .duplicateName, at: fields.position(of: "subsets"), "there is another subset `\(subset.name)`",
+                .duplicateName, at: fields.position(of: "subsets", index, "name"),
+                "there is another subset `\(subset.name)`",
                 mend: "give each its own name")
         }
     }
@@ -174,7 +175,7 @@ extension Istio.TrafficPolicy: ObjectPart {
         for (index, settings) in ports.enumerated() where ports[..<index].contains(where: { $0.port == settings.port })
         {
             fields.place.field("portLevelSettings").index(index).fail(
-                .contradiction, at: fields.position(of: "portLevelSettings"),
+                .contradiction, at: fields.position(of: "portLevelSettings", index),
                 "there are other settings for port \(settings.port)", mend: "keep one of them")
         }
     }

@@ -97,7 +97,8 @@ extension Istio.Gateway: ObjectPart {
         for (index, server) in servers.enumerated() where !server.name.isEmpty {
             guard servers[..<index].contains(where: { $0.name == server.name }) else { continue }
             fields.place.field("servers").index(index).field("name").fail(
-                .duplicateName, at: fields.position(of: "servers"), "there is another server `\(server.name)`",
+                .duplicateName, at: fields.position(of: "servers", index, "name"),
+                "there is another server `\(server.name)`",
                 mend: "give each its own name")
         }
         for (index, server) in servers.enumerated() {
@@ -107,7 +108,7 @@ extension Istio.Gateway: ObjectPart {
                 other.port.transport.isHTTP != port.transport.isHTTP
             else { continue }
             fields.place.field("servers").index(index).field("port").fail(
-                .contradiction, at: fields.position(of: "servers"),
+                .contradiction, at: fields.position(of: "servers", index, "port"),
                 "port \(port.number) is \(other.port.transport.rawValue) above and \(port.transport.rawValue) here",
                 mend: "give one of them another port")
         }

@@ -80,11 +80,11 @@ extension Istio.ServiceEntry: ObjectPart {
         for (index, port) in ports.enumerated() {
             if ports[..<index].contains(where: { $0.number == port.number }) {
                 place.index(index).fail(
-                    .contradiction, at: fields.position(of: "ports"), "there is another port \(port.number)",
+                    .contradiction, at: fields.position(of: "ports", index), "there is another port \(port.number)",
                     mend: "keep one of them")
             } else if ports[..<index].contains(where: { $0.name == port.name && !port.name.isEmpty }) {
                 place.index(index).field("name").fail(
-                    .duplicateName, at: fields.position(of: "ports"), "there is another port `\(port.name)`",
+                    .duplicateName, at: fields.position(of: "ports", index), "there is another port `\(port.name)`",
                     mend: "give each its own name")
             }
         }
@@ -104,7 +104,7 @@ extension Istio.ServiceEntry: ObjectPart {
                 && endpoint.network == nil
             {
                 fields.place.field("endpoints").index(index).field("address").fail(
-                    .contradiction, at: fields.position(of: "endpoints"),
+                    .contradiction, at: fields.position(of: "endpoints", index, "address"),
                     "resolution STATIC takes addresses, `\(endpoint.address.prefix(60))` is a name",
                     mend: "write resolution: DNS")
             }

@@ -80,17 +80,17 @@ extension Istio.Sidecar: ObjectPart {
         for (index, listener) in ingress.enumerated() {
             guard ingress[..<index].contains(where: { $0.port.number == listener.port.number }) else { continue }
             fields.place.field("ingress").index(index).field("port").fail(
-                .contradiction, at: fields.position(of: "ingress"),
+                .contradiction, at: fields.position(of: "ingress", index, "port"),
                 "there is another listener on port \(listener.port.number)", mend: "keep one of them")
         }
         let catchAll = egress.indices.filter { egress[$0].port == nil }
         if let last = catchAll.dropFirst().first {
             fields.place.field("egress").index(last).fail(
-                .contradiction, at: fields.position(of: "egress"), "there is another listener without a port",
+                .contradiction, at: fields.position(of: "egress", last), "there is another listener without a port",
                 mend: "merge their hosts")
         } else if let only = catchAll.first, only != egress.count - 1 {
             fields.place.field("egress").index(only).fail(
-                .contradiction, at: fields.position(of: "egress"), "a listener without a port comes last",
+                .contradiction, at: fields.position(of: "egress", only), "a listener without a port comes last",
                 mend: "move it to the end")
         }
     }

@@ -93,7 +93,8 @@ extension Istio.VirtualService: ObjectPart {
             for (index, route) in http.enumerated() {
                 guard case .delegate = route.action else { continue }
                 fields.place.field("http").index(index).field("delegate").fail(
-                    .contradiction, at: fields.position(of: "http"), "a delegate cannot delegate again",
+                    .contradiction, at: fields.position(of: "http", index, "delegate"),
+                    "a delegate cannot delegate again",
                     mend: "write `hosts:`, or route here")
             }
         }

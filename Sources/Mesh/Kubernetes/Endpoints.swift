@@ -74,7 +74,7 @@ extension Kubernetes.EndpointSlice: ObjectPart {
         for (index, endpoint) in endpoints.enumerated() {
             for (number, address) in endpoint.addresses.enumerated() where !fits(address) {
                 fields.place.field("endpoints").index(index).field("addresses").index(number).fail(
-                    .invalidValue, at: fields.position(of: "endpoints"),
+                    .invalidValue, at: fields.position(of: "endpoints", index),
                     "`\(address.prefix(60))` is no address of type \(addressType.rawValue)",
                     mend: "correct it, or addressType")
             }

@@ -10,7 +10,7 @@ extension Kubernetes.Secret {
         for (key, text) in encoded {
             guard let bytes = bytes(base64: text) else {
                 fields.place.field("data").key(key).fail(
-                    .invalidValue, at: fields.position(of: "data"), "it is no Base64",
+                    .invalidValue, at: fields.position(of: "data", key: key), "it is no Base64",
                     mend: "encode it, or move it to `stringData`")
                 continue
             }

@@ -120,16 +120,16 @@ extension Kubernetes.Service: ObjectPart {
             let place = fields.place.field("ports").index(index)
             if port.name.isEmpty && ports.count > 1 {
                 place.fail(
-                    .missingField, at: fields.position(of: "ports"), "a Service with several ports names each",
+                    .missingField, at: fields.position(of: "ports", index), "a Service with several ports names each",
                     mend: "add `name:`, like http-web")
             } else if !port.name.isEmpty, !names.insert(port.name).inserted {
                 place.fail(
-                    .duplicateName, at: fields.position(of: "ports"), "there is another port `\(port.name)`",
+                    .duplicateName, at: fields.position(of: "ports", index), "there is another port `\(port.name)`",
                     mend: "give each its own name")
             }
             if !numbers.insert([String(port.port), port.transport.rawValue]).inserted {
                 place.fail(
-                    .contradiction, at: fields.position(of: "ports"),
+                    .contradiction, at: fields.position(of: "ports", index),
                     "there is another port \(port.port) for \(port.transport.rawValue)", mend: "keep one of them")
             }
         }

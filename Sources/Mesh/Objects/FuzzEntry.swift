@@ -19,7 +19,7 @@ public func fuzzObjects(_ bytes: UnsafeRawBufferPointer) -> Bool {
             let again = try ObjectText(Array(object.source.json.utf8), file: "again.json").objects
             precondition(again.contains { $0.isAlike(object) }, "its JSON says something else: \(object.source.json)")
         } catch {
-            preconditionFailure("what was accepted is refused as JSON: \(error)")
+            preconditionFailure("what was accepted is refused as JSON: \(error)\n\(object.source)")
         }
     }
     var index = MeshIndex(objects)

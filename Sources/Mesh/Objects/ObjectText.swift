@@ -63,28 +63,49 @@ public struct ObjectText: Sendable {
     /// The documents of a YAML text with their first lines, markers left out. A line that begins with three dashes or
     /// dots is a marker everywhere, in a block of text too. Source: YAML 1.2, c-forbidden.
     private static func pieces(of text: String) -> [(line: Int, text: String)] {
+        let bytes = Array(text.utf8)
         var pieces: [(line: Int, text: String)] = []
-        var lines: [Substring] = []
-        var first = 1
-        func close(at line: Int) {
-            // A comment above `apiVersion` belongs to the object, blank lines do not.
-            let kept = lines.drop { $0.allSatisfy(\.isWhitespace) }
-            if kept.contains(where: { !$0.allSatisfy(\.isWhitespace) }) {
-                let blank = lines.count - kept.count
-                pieces.append((first + blank, kept.joined(separator: "\n") + "\n"))
+        var start: (at: Int, line: Int)?
+        var (at, line) = (0, 1)
+        func close(at end: Int) {
+            guard let piece = start else { return }
+            pieces.append((piece.line, String(decoding: bytes[piece.at..<end], as: UTF8.self)))
+            start = nil
+        }
+        while at < bytes.count {
+            let end = endOfLine(bytes, from: at)
+            if isMarker(bytes[at..<end]) {
+                close(at: at)
+                // What follows the dashes on their line belongs to the document: the marker stays with it.
+                if bytes[(at + 3)..<end].contains(where: { $0 > 0x20 }) { start = (at, line) }
+            } else if start == nil, bytes[at..<end].contains(where: { $0 > 0x20 }) {
+                // A comment above `apiVersion` belongs to the object, blank lines do not.
+                start = (at, line)
             }
-            lines = []
-            first = line
+            (at, line) = (end, line + 1)
         }
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-            let mark = line.utf8.prefix(3)
-            let isMarker =
-                (mark.elementsEqual("---".utf8) || mark.elementsEqual("...".utf8))
-                && (line.utf8.count == 3 || line.utf8.dropFirst(3).first.map { $0 <= 0x20 } == true)
-            if isMarker { close(at: index + 2) } else { lines.append(line) }
-        }
-        close(at: 0)
+        close(at: bytes.count)
         return pieces
+    }
+
+    private static func isMarker(_ line: ArraySlice<UInt8>) -> Bool {
+        guard line.starts(with: "---".utf8) || line.starts(with: "...".utf8) else { return false }
+        return line.dropFirst(3).first.map { $0 <= 0x20 || $0 == 0xC2 || $0 == 0xE2 } ?? true
+    }
+
+    /// Behind the line break. Source: libyaml's IS_BREAK: CR, LF, both, NEL, LS, PS.
+    private static func endOfLine(_ bytes: [UInt8], from start: Int) -> Int {
+        var at = start
+        while at < bytes.count {
+            switch bytes[at] {
+            case 0x0A: return at + 1
+            case 0x0D: return at + 1 < bytes.count && bytes[at + 1] == 0x0A ? at + 2 : at + 1
+            case 0xC2 where at + 1 < bytes.count && bytes[at + 1] == 0x85: return at + 2
+            case 0xE2 where at + 2 < bytes.count && bytes[at + 1] == 0x80 && bytes[at + 2] & 0xFE == 0xA8: return at + 3
+            default: at += 1
+            }
+        }
+        return at
     }
 }
 

@@ -37,6 +37,16 @@ struct ObjectFields {
     /// Where the field is written, or the mapping where it is not.
     func position(of name: String) -> SourcePosition { member(name)?.key.position ?? position }
 
+    /// Where an element of a list is written, or a field of it.
+    func position(of name: String, _ index: Int, _ field: String? = nil) -> SourcePosition {
+        guard let elements = node(name)?.elements, elements.indices.contains(index) else { return position(of: name) }
+        let element = elements[index]
+        return field.flatMap { element[$0]?.position } ?? element.position
+    }
+
+    /// Where the value of a mapping's key is written.
+    func position(of name: String, key: String) -> SourcePosition { node(name)?[key]?.position ?? position(of: name) }
+
     // MARK: Reading
 
     /// A field that may be missing; null is the same as missing, as for Kubernetes.
