@@ -69,6 +69,7 @@ let package = Package(
                 "Identity", "Reactor", "Store", "Time",
                 .product(name: "HashTreeCollections", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
             ]),
         .target(
             name: "Agent",
@@ -120,7 +121,8 @@ let package = Package(
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2", "Time"]),
         .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),
-        .testTarget(name: "StoreTests", dependencies: ["Store"]),
+        .testTarget(
+            name: "StoreTests", dependencies: ["Store", "Time", .product(name: "GRDB", package: "GRDB.swift")]),
         .testTarget(
             name: "DiscoveryTests",
             dependencies: [
@@ -134,15 +136,17 @@ let package = Package(
                 "Certificates", "ControlPlane", "Discovery", "Documents", "GRPC", "Identity", "XDS", "EnvoyAPI",
                 "Protobuf",
                 "Reactor", "Store", "TLS", "Time",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .testTarget(
             name: "AgentTests",
             dependencies: [
                 "Agent", "Certificates", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Protobuf", "Reactor", "TLS",
-                "Time",
+                "Time", "XDS",
                 .product(name: "Logging", package: "swift-log"),
-            ]),
+            ],
+            exclude: ["Peers"]),
         .target(
             name: "FuzzTargets",
             dependencies: ["Documents", "EnvoyAPI", "GRPC", "HTTP2", "Mesh", "Protobuf", "Time", "XDS"],

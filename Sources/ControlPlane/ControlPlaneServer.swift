@@ -1,7 +1,9 @@
+import Certificates
 import Discovery
 import EnvoyAPI
 import GRPC
 import Glibc
+import Identity
 import Logging
 import Reactor
 import Store
@@ -21,38 +23,48 @@ public final class ControlPlaneServer: Sendable {
         public var plaintext: Reactor.SocketAddress?
         /// nil: off.
         public var tls: TLSPort?
+        /// The certificate authority, and the trust domain: proxies that show a certificate of another are refused.
+        public var authority: AuthorityConfiguration
         /// Dangling references are errors.
         public var isStrict = false
         /// Event loops that serve proxies, each on its own thread.
         public var loops = 1
         public var logger: Logger
 
-        public init(dataDirectory: String, logger: Logger) {
+        public init(dataDirectory: String, authority: AuthorityConfiguration, logger: Logger) {
             self.dataDirectory = dataDirectory
+            self.authority = authority
             self.logger = logger
         }
     }
 
-    /// Where mutual TLS is served, and with which PEM files.
+    /// Where TLS is served.
     public struct TLSPort: Sendable {
         public var address: Reactor.SocketAddress
-        /// The leaf first, then the intermediates.
-        public var certificateFile: String
-        public var keyFile: String
-        /// The anchors that client certificates must lead to.
-        public var clientAuthoritiesFile: String
+        /// PEM files of an authority elsewhere; nil: this control plane has an authority of its own.
+        public var files: TLSPortFiles?
         /// URI or DNS names of the client certificates that may use the control service.
         public var operators: Set<String>
 
-        public init(
-            _ address: Reactor.SocketAddress, certificateFile: String, keyFile: String, clientAuthoritiesFile: String,
-            operators: Set<String> = []
-        ) {
+        public init(_ address: Reactor.SocketAddress, files: TLSPortFiles? = nil, operators: Set<String> = []) {
             self.address = address
-            self.certificateFile = certificateFile
-            self.keyFile = keyFile
-            self.clientAuthoritiesFile = clientAuthoritiesFile
+            self.files = files
             self.operators = operators
+        }
+    }
+
+    /// PEM files for the TLS port.
+    public struct TLSPortFiles: Hashable, Sendable {
+        /// The leaf first, then the intermediates.
+        public var certificate: String
+        public var key: String
+        /// The anchors that client certificates must lead to.
+        public var clientAuthorities: String
+
+        public init(certificate: String, key: String, clientAuthorities: String) {
+            self.certificate = certificate
+            self.key = key
+            self.clientAuthorities = clientAuthorities
         }
     }
 
@@ -67,6 +79,7 @@ public final class ControlPlaneServer: Sendable {
 
     private let directory: DataDirectory
     private let control: EventLoopGroup<NoConnections>
+    private let identity: IdentityParts
     private let server: DiscoveryServer
     private let reference: ServerReference
     private let health: HealthService
@@ -84,22 +97,24 @@ public final class ControlPlaneServer: Sendable {
             names: DiscoveryServer.servedServices + [
                 ControlControl.name, ClientStatusDiscoveryService.name, GrpcHealth.name, ServerReflection.name,
                 ServerReflectionAlpha.name,
-            ])
+            ] + IdentityParts.serviceNames(hasAuthority: configuration.tls?.files == nil))
         self.health = health
-        (directory, control, server) = try StartProblem.wrap {
+        (directory, control, identity, server) = try StartProblem.wrap {
+            let secrets = SecretDirectory(trustDomain: configuration.authority.trustDomain, logger: logger)
             let directory = try DataDirectory(configuration.dataDirectory)
             let store = try Store(directory: configuration.dataDirectory)
-            let made = Mutex<(thread: ControlThread, cache: SnapshotCache, tls: TLSSource?)?>(nil)
+            let made = Mutex<(thread: ControlThread, identity: IdentityParts, tls: TLSSource?)?>(nil)
             let control = try EventLoopGroup<NoConnections>(count: 1, name: "control") { loop, _ in
                 var sourceConfiguration = ResourceSource.Configuration(directory: configuration.resourcesDirectory)
                 sourceConfiguration.isStrict = configuration.isStrict
                 sourceConfiguration.logger = logger
-                let source = ResourceSource(store: store, configuration: sourceConfiguration)
+                let source = ResourceSource(store: store, configuration: sourceConfiguration, secrets: secrets)
                 source.scopesChanged = { reference.current?.assignViewsAgain() }
                 try source.start(on: loop)
                 for problem in source.problems { logger.log(level: problem.level, "\(problem)") }
-                let files = try configuration.tls.map { try TLSFiles(TLSFiles.Paths($0), logger: logger) }
+                let files = try configuration.tls?.files.map { try TLSFiles(TLSFiles.Paths($0), logger: logger) }
                 files?.watch(on: loop)
+                let identity = try IdentityParts(configuration, store: store, secrets: secrets, loop: loop)
                 try loop.onSignals([SIGTERM, SIGINT, SIGHUP]) { signal in
                     guard signal == SIGHUP else { return signalled(.end) }
                     logger.info("reading everything again", metadata: ["signal": "SIGHUP"])
@@ -107,13 +122,14 @@ public final class ControlPlaneServer: Sendable {
                     files?.reload(isForced: true)
                 }
                 let thread = ControlThread(mailbox: loop.mailbox, source: OnControlThread(source))
-                made.withLock { $0 = (thread, source.cache, files?.source) }
+                made.withLock { $0 = (thread, identity, files?.source ?? identity.portSource) }
             }
-            guard let (thread, cache, tls) = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
+            guard let (thread, identity, tls) = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
             do {
                 let server = try Self.serve(
-                    configuration, cache, thread: thread, tls: tls, reference: reference, health: health)
-                return (directory, control, server)
+                    configuration, secrets, thread: thread, identity: identity, tls: tls, reference: reference,
+                    health: health)
+                return (directory, control, identity, server)
             } catch {
                 control.stop()
                 control.join()
@@ -126,8 +142,8 @@ public final class ControlPlaneServer: Sendable {
     }
 
     private static func serve(
-        _ configuration: Configuration, _ cache: SnapshotCache, thread: ControlThread, tls: TLSSource?,
-        reference: ServerReference, health: HealthService
+        _ configuration: Configuration, _ secrets: SecretDirectory, thread: ControlThread,
+        identity: IdentityParts, tls: TLSSource?, reference: ServerReference, health: HealthService
     ) throws -> DiscoveryServer {
         let logger = configuration.logger
         var listeners = [
@@ -136,18 +152,25 @@ public final class ControlPlaneServer: Sendable {
                 messageSize: controlMessageSize)
         ]
         if let address = configuration.plaintext { listeners.append(DiscoveryServer.Listener(address)) }
-        if let port = configuration.tls { listeners.append(DiscoveryServer.Listener(port.address, tls: tls)) }
+        if let port = configuration.tls, let tls {
+            listeners.append(DiscoveryServer.Listener(port.address, tls: tls))
+        }
         var serving = DiscoveryServer.Configuration()
         serving.loops = configuration.loops
         serving.logger = logger
-        let control = ControlService(
-            thread: thread, server: reference, operators: configuration.tls?.operators ?? [], logger: logger)
-        let clientStatus = ClientStatusService(server: reference)
-        let services: [any Service] = [control, clientStatus, health]
+        var rules = MeshAdmission.Configuration(logger: logger)
+        // The operator's own authority for client certificates says who belongs here.
+        rules.admitsNamedCertificates = configuration.tls?.files != nil
+        serving.admission = MeshAdmission(identity.authenticator, directory: secrets, configuration: rules)
+        let operators = configuration.tls?.operators ?? []
+        let control = ControlService(thread: thread, server: reference, operators: operators, logger: logger)
+        let clientStatus = ClientStatusService(thread: thread, server: reference)
+        let services: [any Service] =
+            [control, clientStatus, health] + identity.services(operators: operators, logger: logger)
         let reflection = ReflectionService(
             served: DiscoveryServer.servedServices + services.flatMap { $0.methods.map(\.serviceName) })
         return try DiscoveryServer(
-            cache, on: listeners, configuration: serving, services: services + [reflection])
+            secrets.cache, on: listeners, configuration: serving, services: services + [reflection])
     }
 
     /// Tells proxies to go elsewhere, and returns when they have gone or `grace` has passed.
@@ -155,15 +178,15 @@ public final class ControlPlaneServer: Sendable {
         health.stop()
         server.drain(grace: grace)
         reference.set(nil)
+        identity.stop()
         control.stop()
         control.join()
     }
 }
 
 extension TLSFiles.Paths {
-    fileprivate init(_ port: ControlPlaneServer.TLSPort) {
-        self.init(
-            certificate: port.certificateFile, key: port.keyFile, clientAuthorities: port.clientAuthoritiesFile)
+    fileprivate init(_ files: ControlPlaneServer.TLSPortFiles) {
+        self.init(certificate: files.certificate, key: files.key, clientAuthorities: files.clientAuthorities)
     }
 }
 
@@ -203,6 +226,12 @@ public struct StartProblem: Error, Hashable, Sendable, CustomStringConvertible {
         } catch let error as StoreError {
             throw StartProblem("\(error)", hint: error.hint)
         } catch let error as ResourceSourceError {
+            throw StartProblem("\(error)", hint: error.hint)
+        } catch let error as AuthorityFileError {
+            throw StartProblem("\(error)", hint: error.hint)
+        } catch let error as CertificateError {
+            throw StartProblem("\(error)", hint: error.hint)
+        } catch let error as PolicyError {
             throw StartProblem("\(error)", hint: error.hint)
         } catch let error as DataDirectory.Problem {
             throw StartProblem("\(error)", hint: error.hint)

@@ -1,3 +1,4 @@
+import Certificates
 import Glibc
 import Logging
 import Reactor
@@ -23,7 +24,7 @@ final class TLSFiles {
     private let logger: Logger
     private var seen: [FileState?]
     private var ticketKeys: TLSTicketKeys
-    private var authorities: [CertificateSummary]
+    private var authorities: [Certificate]
 
     /// What tells one content of a file from another without reading it.
     private struct FileState: Equatable {
@@ -98,14 +99,14 @@ final class TLSFiles {
 
     private static func read(
         _ paths: Paths, _ keys: TLSTicketKeys
-    ) throws(TLSError) -> (TLSConfiguration, [CertificateSummary]) {
+    ) throws(TLSError) -> (TLSConfiguration, [Certificate]) {
         let identity = try TLSIdentity(chainFile: paths.certificate, keyFile: paths.key)
         let anchors = try TrustAnchors(file: paths.clientAuthorities)
         var configuration = TLSConfiguration.mutualServer(
             identity, trusting: anchors, applicationProtocols: ["h2"])
         configuration.requiresApplicationProtocol = true
         configuration.ticketKeys = keys
-        return (configuration, anchors.summaries)
+        return (configuration, anchors.certificates)
     }
 
     private static func describe(_ configuration: TLSConfiguration) -> Logger.Metadata {

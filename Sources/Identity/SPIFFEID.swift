@@ -89,6 +89,18 @@ public struct SPIFFEID: Hashable, Comparable, Sendable, CustomStringConvertible 
     }
 }
 
+/// The URI as a single text.
+extension SPIFFEID: Codable {
+    public init(from decoder: any Decoder) throws {
+        try self.init(decoder.singleValueContainer().decode(String.self))
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
+    }
+}
+
 /// What is wrong with a SPIFFE ID or with the name of a trust domain.
 public enum SPIFFEIDError: Error, Hashable, Sendable, CustomStringConvertible {
     case notSPIFFE(String)

@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 import TLS
 
 /// The process at the other end of a Unix socket, as the kernel says. Source: unix(7), SO_PEERCRED.
@@ -6,15 +7,33 @@ public struct PeerCredentials: Hashable, Sendable {
     public let process: Int32
     public let user: UInt32
     public let group: UInt32
+    /// When the process started, as ``startTime(of:)`` told it while the connection was accepted: a later process that
+    /// got the same number has another. nil: it was over already, or is of another namespace.
+    public let startTime: UInt64?
 
-    public init(process: Int32, user: UInt32, group: UInt32) {
-        (self.process, self.user, self.group) = (process, user, group)
+    public init(process: Int32, user: UInt32, group: UInt32, startTime: UInt64? = nil) {
+        (self.process, self.user, self.group, self.startTime) = (process, user, group, startTime)
     }
 
     init?(descriptor: Int32) {
         var (process, user, group): (Int32, UInt32, UInt32) = (0, 0, 0)
         guard linux_peer_credentials(descriptor, &process, &user, &group) == 0 else { return nil }
         (self.process, self.user, self.group) = (process, user, group)
+        startTime = process > 0 ? Self.startTime(of: process) : nil
+    }
+
+    /// When a process started, in clock ticks since the machine did; nil: there is no such process.
+    /// Source: proc(5), /proc/PID/stat, field 22.
+    public static func startTime(of process: Int32) -> UInt64? {
+        let descriptor = open("/proc/\(process)/stat", O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 1024)
+        let count = read(descriptor, &bytes, bytes.count)
+        // The program's name is in parentheses, and may itself hold some.
+        guard count > 0, let end = bytes[..<count].lastIndex(of: UInt8(ascii: ")")) else { return nil }
+        let fields = bytes[(end + 1)..<count].split(separator: UInt8(ascii: " "))
+        return fields.count > 19 ? UInt64(String(decoding: fields[19], as: UTF8.self)) : nil
     }
 }
 

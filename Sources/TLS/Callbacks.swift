@@ -1,4 +1,5 @@
 import COpenSSL
+import Certificates
 
 /// The engine that owns a connection; its address is the connection's application data.
 func engine(of ssl: OpaquePointer?) -> TLSEngine? {

@@ -1,4 +1,5 @@
 import COpenSSL
+import Certificates
 
 /// What was agreed with the peer.
 extension TLSEngine {

@@ -1,4 +1,5 @@
 import COpenSSL
+import Certificates
 
 /// One TLS connection without a socket: ciphertext in, plaintext and ciphertext out. Not for two threads
 /// at a time. An idle one keeps no buffer.

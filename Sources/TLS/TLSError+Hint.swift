@@ -3,14 +3,7 @@ extension TLSError {
     public var hint: String {
         switch self {
         case .fileUnreadable: "check the path, and that the process may read the file"
-        case .certificateMissing: "give a PEM file with -----BEGIN CERTIFICATE----- blocks, the leaf first"
-        case .certificateUnreadable: "the file is cut short or edited: write it again from its source"
-        case .keyUnreadable: "give a PEM file with a -----BEGIN PRIVATE KEY----- block"
-        case .passphraseMissing, .passphraseWrong: "give the key's passphrase, or an unencrypted key"
-        case .keyDoesNotMatch(_, let position):
-            position == nil
-                ? "give the key that the certificate was issued for"
-                : "put the leaf certificate first in the chain file"
+        case .certificate(let error): error.hint
         case .settingInvalid(let problem): problem.hint
         case .notTLS: "the peer must use TLS on this port, or both must use the plaintext port"
         case .peerAlert(_, let code): TLSError.hint(forAlert: code)
@@ -63,22 +56,6 @@ extension TLSError.SettingProblem {
         case .ticketSecretLength: "use \(TLSTicketKeys.secretLength) random bytes"
         case .identityRefused: "use an RSA key of 2048 bits or more, ECDSA P-256 or Ed25519"
         case .nestedRoleMismatch: "make the table of server settings only"
-        }
-    }
-}
-
-extension TLSError.CertificateProblem {
-    fileprivate var hint: String {
-        switch self {
-        case .expired: "renew it, and check both clocks"
-        case .notYetValid: "check both clocks"
-        case .unknownIssuer: "add the issuer's root to the trust anchors, or let the peer send its intermediates"
-        case .signatureInvalid: "issue it again"
-        case .wrongPurpose: "issue it with extended key usage serverAuth and clientAuth"
-        case .notAnAuthority: "issue the authority with basicConstraints CA:TRUE"
-        case .chainTooLong: "issue it nearer to the root"
-        case .tooWeak: "use RSA of 2048 bits or more, ECDSA P-256 or Ed25519, with SHA-256 or better"
-        case .other: "issue it again, and see `openssl verify`"
         }
     }
 }

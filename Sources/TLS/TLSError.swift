@@ -1,3 +1,4 @@
+import Certificates
 import Time
 
 /// What went wrong, in words: `description` says what and where, `hint` says the mend.
@@ -6,19 +7,9 @@ import Time
 public enum TLSError: Error, Equatable, Sendable {
     /// A PEM file cannot be read; `reason` is the operating system's.
     case fileUnreadable(path: String, reason: String)
-    /// No `CERTIFICATE` block in `source` (a path, or a word for bytes in memory).
-    case certificateMissing(source: String)
-    /// A certificate that is not PEM or DER; `position` counts the certificates of `source` from 1.
-    case certificateUnreadable(source: String, position: Int, reason: String)
-    /// No private key in `source`, or one that is not PEM.
-    case keyUnreadable(source: String, reason: String)
-    /// The private key is encrypted and no passphrase was given.
-    case passphraseMissing(source: String)
-    /// The private key is encrypted under another passphrase.
-    case passphraseWrong(source: String)
-    /// The private key belongs to another certificate; `matchingPosition` is that certificate's place in
-    /// the chain, counted from 1, if it is there.
-    case keyDoesNotMatch(certificate: String, matchingPosition: Int?)
+    /// A certificate or key of ours that cannot be used.
+    // Indirect: every connection has room for an error.
+    indirect case certificate(CertificateError)
     /// A combination of settings that cannot work.
     case settingInvalid(SettingProblem)
 
@@ -27,8 +18,7 @@ public enum TLSError: Error, Equatable, Sendable {
     /// The peer ended the connection with this alert (RFC 8446, 6.2).
     case peerAlert(name: String, code: UInt8)
     /// The peer's chain does not verify. `anchors` are the subjects that we trust.
-    // Indirect: every connection has room for an error.
-    indirect case certificateRefused(CertificateProblem, certificate: CertificateSummary, anchors: [String])
+    indirect case certificateRefused(CertificateProblem, certificate: Certificate, anchors: [String])
     /// The peer showed no certificate where one is required.
     case peerCertificateMissing
     /// The chain verifies, but it is somebody else's.
@@ -72,19 +62,6 @@ public enum TLSError: Error, Equatable, Sendable {
         case identityRefused(reason: String)
         case nestedRoleMismatch(serverName: String)
     }
-
-    /// Why a certificate of the peer's chain was refused (RFC 5280, 6).
-    public enum CertificateProblem: Equatable, Sendable {
-        case expired
-        case notYetValid
-        case unknownIssuer
-        case signatureInvalid
-        case wrongPurpose
-        case notAnAuthority
-        case chainTooLong
-        case tooWeak
-        case other(String)
-    }
 }
 
 /// A bound on what a peer may make a connection do: see ``TLSLimits``.
@@ -99,15 +76,7 @@ extension TLSError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .fileUnreadable(let path, let reason): "cannot read \(path): \(reason)"
-        case .certificateMissing(let source): "no certificate in \(source)"
-        case .certificateUnreadable(let source, let position, let reason):
-            "certificate \(position) in \(source) is unreadable: \(reason)"
-        case .keyUnreadable(let source, let reason): "no readable private key in \(source): \(reason)"
-        case .passphraseMissing(let source): "the private key in \(source) is encrypted, and no passphrase was given"
-        case .passphraseWrong(let source): "the passphrase does not open the private key in \(source)"
-        case .keyDoesNotMatch(let certificate, let position):
-            "the private key does not belong to the certificate of \(certificate)"
-                + (position.map { ", but to certificate \($0) of the chain" } ?? "")
+        case .certificate(let error): error.description
         case .settingInvalid(let problem): problem.description
         case .notTLS(let bytes): "wrong version number: the peer speaks plaintext? Its first bytes are \(bytes)"
         case .peerAlert(let name, let code): "the peer refused with alert \(code), \(name)"
@@ -162,25 +131,6 @@ extension TLSError.SettingProblem: CustomStringConvertible {
         case .ticketSecretLength(let length): "a session ticket secret has \(length) bytes"
         case .identityRefused(let reason): "libssl refuses the certificate: \(reason)"
         case .nestedRoleMismatch(let name): "settings for the server name \(name) belong to a client"
-        }
-    }
-}
-
-extension TLSError.CertificateProblem {
-    fileprivate func describe(_ certificate: CertificateSummary, anchors: [String]) -> String {
-        let name = certificate.shortName
-        switch self {
-        case .expired: return "certificate has expired: \(name), notAfter \(certificate.notAfter.utcText)"
-        case .notYetValid: return "certificate is not yet valid: \(name), notBefore \(certificate.notBefore.utcText)"
-        case .unknownIssuer:
-            let trusted = anchors.isEmpty ? "nobody" : anchors.joined(separator: "; ")
-            return "certificate of an unknown issuer: \(name), issued by \(certificate.issuer), trusted: \(trusted)"
-        case .signatureInvalid: return "certificate with an invalid signature: \(name), issued by \(certificate.issuer)"
-        case .wrongPurpose: return "certificate not meant for this side of TLS: \(name)"
-        case .notAnAuthority: return "certificate used as an authority without being one: \(name)"
-        case .chainTooLong: return "certificate chain too long at \(name)"
-        case .tooWeak: return "certificate with too weak a key or digest: \(name)"
-        case .other(let reason): return "certificate refused: \(reason): \(name)"
         }
     }
 }

@@ -1,4 +1,5 @@
 import COpenSSL
+import Certificates
 
 /// Perfect forward secrecy and authenticated encryption only. TLS 1.3 has its own list, of which all are fit.
 private let cipherListTLS12 = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -34,9 +35,9 @@ extension TLSConfiguration {
             ERR_clear_error()
             guard call() == 1 else { throw .settingInvalid(.identityRefused(reason: libraryReason())) }
         }
-        try accepted { SSL_CTX_use_certificate(context, identity.chain[0].pointer) }
+        try accepted { SSL_CTX_use_certificate(context, identity.library[0].pointer) }
         try accepted { SSL_CTX_use_PrivateKey(context, identity.key.pointer) }
-        for intermediate in identity.chain.dropFirst() {
+        for intermediate in identity.library.dropFirst() {
             try accepted { martinet_ssl_ctx_add_chain_certificate(context, intermediate.pointer) }
         }
     }
@@ -44,7 +45,7 @@ extension TLSConfiguration {
     private func trust(_ anchors: TrustAnchors?, in context: OpaquePointer) throws(TLSError) {
         SSL_CTX_set_cert_verify_callback(context, verifyPeer, nil)
         guard let anchors, let store = SSL_CTX_get_cert_store(context) else { return }
-        for anchor in anchors.certificates {
+        for anchor in anchors.library {
             try check("a trust anchor") { X509_STORE_add_cert(store, anchor.pointer) }
         }
     }
@@ -55,7 +56,7 @@ extension TLSConfiguration {
         SSL_CTX_set_alpn_select_cb(context, selectApplicationProtocol, nil)
         martinet_ssl_ctx_keep_no_sessions(context)
         if clientAuthentication != .none, let trustAnchors {
-            for anchor in trustAnchors.certificates {
+            for anchor in trustAnchors.library {
                 try check("a trust anchor's name") { SSL_CTX_add_client_CA(context, anchor.pointer) }
             }
         }

@@ -1,4 +1,5 @@
 import COpenSSL
+import Certificates
 import Synchronization
 
 /// A checked ``TLSConfiguration``, made ready once and used by any number of connections on any thread.

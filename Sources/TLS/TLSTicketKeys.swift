@@ -1,4 +1,5 @@
 import COpenSSL
+import Certificates
 import Synchronization
 
 /// The keys under which a server seals session tickets (RFC 5077, 4; RFC 8446, 4.6.1). It is one object

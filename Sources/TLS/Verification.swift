@@ -1,4 +1,5 @@
 import COpenSSL
+import Certificates
 import Glibc
 
 /// libssl asks here whether it may believe the peer's chain.
@@ -20,26 +21,26 @@ private func refusal(of store: OpaquePointer, by configuration: TLSConfiguration
     }
     guard X509_verify_cert(store) == 1 else { return chainRefusal(store, configuration) }
     guard let expected = configuration.expectedNames, let leaf = X509_STORE_CTX_get0_cert(store) else { return nil }
-    guard let summary = try? CertificateSummary(leaf) else {
+    guard let shown = try? Certificate(leaf) else {
         X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION)
         return .protocolViolation(reason: "the peer's certificate is unreadable")
     }
-    if expected.contains(where: { matches(leaf, summary.uris, $0) }) { return nil }
+    if expected.contains(where: { matches(leaf, shown.uris, $0) }) { return nil }
     X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH)
-    return .peerNameRefused(presented: summary.presentedNames, expected: expected.map { "\($0)" })
+    return .peerNameRefused(presented: shown.names.all, expected: expected.map { "\($0)" })
 }
 
 private func chainRefusal(_ store: OpaquePointer, _ configuration: TLSConfiguration) -> TLSError {
     let code = X509_STORE_CTX_get_error(store)
     if code == X509_V_OK { X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED) }
-    let problem = TLSError.CertificateProblem(verification: code)
+    let problem = CertificateProblem(verification: code)
     guard let certificate = X509_STORE_CTX_get_current_cert(store) ?? X509_STORE_CTX_get0_cert(store),
-        let summary = try? CertificateSummary(certificate)
+        let shown = try? Certificate(certificate)
     else {
         return .protocolViolation(reason: String(cString: X509_verify_cert_error_string(Int(code))))
     }
-    let anchors = (configuration.trustAnchors?.summaries ?? []).prefix(4).map(\.subject)
-    return .certificateRefused(problem, certificate: summary, anchors: anchors)
+    let anchors = (configuration.trustAnchors?.certificates ?? []).prefix(4).map(\.subject)
+    return .certificateRefused(problem, certificate: shown, anchors: anchors)
 }
 
 /// Whether `certificate`, with these URIs, carries `name`.

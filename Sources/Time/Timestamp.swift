@@ -27,4 +27,20 @@ public struct Timestamp: Hashable, Comparable, Sendable {
     public static func - (left: Timestamp, right: Timestamp) -> Duration {
         .nanoseconds(left.nanoseconds &- right.nanoseconds)
     }
+
+    public static func - (left: Timestamp, right: Duration) -> Timestamp {
+        Timestamp(nanoseconds: left.nanoseconds &- right.nanoseconds)
+    }
+}
+
+/// A single number: nanoseconds since 1970.
+extension Timestamp: Codable {
+    public init(from decoder: any Decoder) throws {
+        nanoseconds = try decoder.singleValueContainer().decode(Int64.self)
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(nanoseconds)
+    }
 }

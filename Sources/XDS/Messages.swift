@@ -9,10 +9,13 @@ public struct Node: Hashable, Sendable {
     public var userAgent: String
     /// For example `xds.config.supports-resource-in-sotw`, `envoy.lb.does_not_support_overprovisioning`.
     public var clientFeatures: [String]
+    /// What the peer has proved of itself: a SPIFFE ID, or another name that its owner gives it. Set by the owner of
+    /// the stream alone, never from the wire; nil: nothing was proved.
+    public var principal: String?
 
     public init(
         id: String, cluster: String = "", metadata: [String: MetadataValue] = [:], locality: Locality = Locality(),
-        userAgent: String = "", clientFeatures: [String] = []
+        userAgent: String = "", clientFeatures: [String] = [], principal: String? = nil
     ) {
         self.id = id
         self.cluster = cluster
@@ -20,6 +23,7 @@ public struct Node: Hashable, Sendable {
         self.locality = locality
         self.userAgent = userAgent
         self.clientFeatures = clientFeatures
+        self.principal = principal
     }
 }
 

@@ -5,6 +5,7 @@ import Glibc
 struct Bench {
     private static let usage = """
         usage: martinet-bench [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
+               martinet-bench issue    certificates per second
           --quick      fewer clients and rounds, about a minute; the bars are those of the full run
           --json FILE  write every figure there too
           --only       start, delta, sotw, clusters, tls, never-read or churn
@@ -17,6 +18,8 @@ struct Bench {
         do {
             if words.first == "role" {
                 try play(Array(words.dropFirst()))
+            } else if words == ["issue"] {
+                exit(try Issuing().run() ? 0 : 1)
             } else {
                 exit(try measure(words) ? 0 : 1)
             }

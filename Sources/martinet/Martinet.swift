@@ -30,7 +30,8 @@ struct Martinet: AsyncParsableCommand {
             """,
         version: martinetVersion,
         subcommands: [
-            Serve.self, Apply.self, Get.self, Delete.self, Status.self, Watch.self, Version.self,
+            Serve.self, AgentCommand.self, Apply.self, Get.self, Delete.self, Status.self, Watch.self,
+            AuthorityCommand.self, Token.self, Version.self,
         ])
 
     /// Runs the command; an error of ours is told with its mend.

@@ -37,9 +37,17 @@ final class Rig {
     /// How every stream stands now.
     func reports() -> [DiscoveryServer.StreamReport] {
         let found = Mutex<[DiscoveryServer.StreamReport]?>(nil)
-        server?.report { reports in found.withLock { $0 = reports } }
+        server?.report { report in found.withLock { $0 = report.streams } }
         eventually { found.withLock { $0 != nil } }
         return found.withLock { $0 } ?? []
+    }
+
+    /// How many loops do not say how their streams stand.
+    func silentLoops() -> Int? {
+        let found = Mutex<Int?>(nil)
+        server?.report { report in found.withLock { $0 = report.silentLoops } }
+        eventually { found.withLock { $0 != nil } }
+        return found.withLock { $0 }
     }
 
     /// The metric that tells how many streams are open.

@@ -128,4 +128,25 @@ struct MutualTLSTests {
         try eventually("the member to be served") { try proxy.stat("cluster_manager\\.cds\\.update_success") }
         #expect(try control.command("status").output.contains("member"))
     }
+
+    @Test func whoShowsAnExpiredCertificateIsRefusedAndTheLogNamesItsDate() throws {
+        let mesh = try Mesh()
+        defer { mesh.remove() }
+        let control = try ControlPlaneProcess(
+            mesh.flags, resources: ["clusters.yaml": RawResources.clusters(["v1"])])
+        let expired = try mesh.authority.issueExpired("late")
+        let watch = try ChildProcess(
+            Installation.martinet,
+            [
+                "watch", "--type", "CDS", "--server", "127.0.0.1:\(control.tlsPort)", "--tls-cert",
+                expired.certificate, "--tls-key", expired.key, "--tls-ca", mesh.authority.certificate,
+            ], in: control.directory)
+        defer { watch.stop() }
+        let line = try eventually("the log to name the expired certificate") {
+            control.process.log.split(separator: "\n").first { $0.contains("certificate has expired") }
+        }
+        #expect(line.contains("late.test") && line.contains("2021-02-03"), "\(line)")
+        #expect(!watch.log.contains("name: v1"))
+        #expect(try control.metric("martinet_xds_streams") == 0)
+    }
 }

@@ -9,18 +9,24 @@ struct SecretTests {
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let authority = try CertificateAuthority("shop-ca", in: directory)
         let (upstream, port) = (try freePort(), try freePort())
-        let control = try ControlPlaneProcess(resources: [
-            "listener.yaml": RawResources.tlsListener("shop", port: port, routes: "shop", secret: "shop-cert"),
-            "routes.yaml": RawResources.routes("shop", weights: [("v1", 1)]),
-            "clusters.yaml": RawResources.clusters(["v1"]),
-            "endpoints.yaml": RawResources.endpoints([("v1", [upstream])]),
-            "secret.yaml": try RawResources.secret("shop-cert", try authority.issue("first")),
-        ])
+        let mesh = try Mesh()
+        defer { mesh.remove() }
+        let control = try ControlPlaneProcess(
+            mesh.flags,
+            resources: [
+                "listener.yaml": RawResources.tlsListener("shop", port: port, routes: "shop", secret: "shop-cert"),
+                "routes.yaml": RawResources.routes("shop", weights: [("v1", 1)]),
+                "clusters.yaml": RawResources.clusters(["v1"]),
+                "endpoints.yaml": RawResources.endpoints([("v1", [upstream])]),
+                "secret.yaml": try RawResources.secret("shop-cert", try authority.issue("first")),
+            ])
         let upstreams = try ChildProcess(
             Installation.python,
             [Installation.root + "/Tests/EndToEndTests/Peers/upstream.py", "\(upstream)=v1"], in: control.directory)
         defer { upstreams.stop() }
-        let envoy = try Envoy(nodeID: "tls-proxy", xdsPort: control.xdsPort, variant: variant, in: control.directory)
+        let envoy = try Envoy(
+            nodeID: "tls-proxy", xdsPort: control.tlsPort, variant: variant, credentials: mesh.proxy,
+            in: control.directory)
         let url = "https://127.0.0.1:\(port)/"
         /// The subject of the certificate that answers, if the authority vouches for it.
         func served() throws -> String? {

@@ -83,7 +83,8 @@ import Time
         let directory = TemporaryDirectory()
         let path = directory.path + "/control.sock"
         let pair = try Pair(address: .unix(path: path))
-        let credentials = PeerCredentials(process: getpid(), user: getuid(), group: getgid())
+        let credentials = PeerCredentials(
+            process: getpid(), user: getuid(), group: getgid(), startTime: PeerCredentials.startTime(of: getpid()))
         #expect(pair.server.peer?.credentials == credentials)
         #expect(pair.client.peer?.credentials == credentials)
         #expect(pair.client.peer?.address == .unix(path: path) && pair.server.peer?.address == .unix(path: ""))

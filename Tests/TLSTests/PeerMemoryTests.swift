@@ -1,4 +1,5 @@
 import COpenSSL
+import Certificates
 import Testing
 
 @testable import TLS
@@ -23,7 +24,7 @@ import Testing
         let first = try Pair(settings.0, settings.1).connect()
         try first.expectWorks()
         #expect(heldSizes(first.server) == [66, 66])
-        let shown = try first.server.peerCertificates.map { try CertificateSummary(der: $0).subject }
+        let shown = try first.server.peerCertificates.map { try Certificate(der: $0).subject }
         #expect(shown == ["CN=memory-leaf-\(version),O=Martinet", "CN=memory-\(version),O=Martinet"])
         // The client's session holds the server's certificate for later.
         #expect(heldSizes(first.client).allSatisfy { $0 > 300 })
@@ -34,7 +35,7 @@ import Testing
         #expect(second.server.isResumed)
         #expect(heldSizes(second.server) == [66])
         #expect(
-            try second.server.peerCertificates.map { try CertificateSummary(der: $0).uris } == [
+            try second.server.peerCertificates.map { try Certificate(der: $0).uris } == [
                 ["spiffe://mesh.test/memory"]
             ])
         #expect(second.client.peerCertificates == first.client.peerCertificates)
@@ -60,6 +61,6 @@ import Testing
         let pair = try Pair(client, try Fixture.serverConfiguration()).connect()
         try pair.expectWorks()
         #expect(heldSizes(pair.client) == [66])
-        #expect(try pair.client.peerCertificates.map { try CertificateSummary(der: $0).dnsNames[0] } == ["server.test"])
+        #expect(try pair.client.peerCertificates.map { try Certificate(der: $0).dnsNames[0] } == ["server.test"])
     }
 }

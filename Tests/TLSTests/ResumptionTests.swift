@@ -1,3 +1,4 @@
+import Certificates
 import TLS
 import Testing
 import Time
@@ -33,7 +34,7 @@ import Time
         let pair = try Pair(client, server).connect()
         // What the peer proved in the first handshake still stands.
         let leaf = try #require(pair.server.peerCertificates.first)
-        #expect(try CertificateSummary(der: leaf).uris == ["spiffe://mesh.test/ns/shop/sa/web"])
+        #expect(try Certificate(der: leaf).uris == ["spiffe://mesh.test/ns/shop/sa/web"])
         #expect(pair.client.peerCertificates.count == 1)
         #expect(pair.client.alpn == "h2")
     }
@@ -158,7 +159,7 @@ import Time
         let new = try Pair(clients, source.current).connect()
         try new.expectWorks()
         let serials = try [old, halfway, new].map {
-            try CertificateSummary(der: try #require($0.client.peerCertificates.first)).serial
+            try Certificate(der: try #require($0.client.peerCertificates.first)).serial
         }
         #expect(serials[0] == serials[1])
         #expect(serials[2] == renewed.identity?.leaf.serial)

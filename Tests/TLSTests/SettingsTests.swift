@@ -1,3 +1,4 @@
+import Certificates
 import Foundation
 import TLS
 import Testing
@@ -48,7 +49,7 @@ import Time
         let client = try Fixture.client.get()
         let server = try Fixture.server.get()
         let error = tlsError { _ = try TLSIdentity(chainPEM: client.certificatePEM, keyPEM: server.keyPEM) }
-        guard case .keyDoesNotMatch(let name, matchingPosition: nil)? = error else {
+        guard case .certificate(.keyDoesNotMatch(let name, matchingPosition: nil))? = error else {
             Issue.record("\(String(describing: error))")
             return
         }
@@ -62,17 +63,17 @@ import Time
         let chain = root.issued.certificatePEM + client.certificatePEM
         let error = tlsError { _ = try TLSIdentity(chainPEM: chain, keyPEM: client.keyPEM) }
         #expect(error?.description.hasSuffix("but to certificate 2 of the chain") == true)
-        #expect(error?.hint == "put the leaf certificate first in the chain file")
+        #expect(error?.hint == "put that certificate first in the chain file")
     }
 
     @Test func bytesThatAreNoPEMAreRefused() throws {
         let client = try Fixture.client.get()
         for bytes in [[], Array("hello".utf8), client.keyPEM] {
             let error = tlsError { _ = try TrustAnchors(pem: bytes) }
-            #expect(error == .certificateMissing(source: "the trust anchors"))
+            #expect(error == .certificate(.certificateMissing(source: "the trust anchors")))
         }
         let key = tlsError { _ = try TLSIdentity(chainPEM: client.certificatePEM, keyPEM: client.certificatePEM) }
-        guard case .keyUnreadable(source: "the private key", _)? = key else {
+        guard case .certificate(.keyUnreadable(source: "the private key", _))? = key else {
             Issue.record("\(String(describing: key))")
             return
         }
@@ -84,7 +85,8 @@ import Time
         damaged[100] = UInt8(ascii: "!")
         for bytes in [damaged, whole.dropLast(60)] {
             let error = tlsError { _ = try TrustAnchors(pem: whole + bytes) }
-            guard case .certificateUnreadable("the trust anchors", position: 2, let reason)? = error else {
+            guard case .certificate(.certificateUnreadable("the trust anchors", position: 2, let reason))? = error
+            else {
                 Issue.record("\(String(describing: error))")
                 continue
             }
@@ -113,12 +115,12 @@ import Time
         try openssl(["pkcs8", "-topk8", "-in", client.keyFile, "-out", file, "-passout", "pass:swift"])
         #expect(
             tlsError { _ = try TLSIdentity(chainFile: client.certificateFile, keyFile: file) }
-                == .passphraseMissing(source: file))
+                == .certificate(.passphraseMissing(source: file)))
         for wrong in [Array("wrong".utf8), [], [UInt8](repeating: 65, count: 5000)] {
             #expect(
                 tlsError {
                     _ = try TLSIdentity(chainFile: client.certificateFile, keyFile: file, passphrase: wrong)
-                } == .passphraseWrong(source: file))
+                } == .certificate(.passphraseWrong(source: file)))
         }
         let right = try TLSIdentity(
             chainFile: client.certificateFile, keyFile: file, passphrase: Array("swift".utf8))
@@ -184,7 +186,7 @@ import Time
         let san = "URI:spiffe://mesh.test/a,DNS:a.test,DNS:b.test,IP:10.0.0.1,IP:fd00::1"
         let leaf = try Fixture.root.get().leaf(
             "summary", san: san, from: "20240229120000Z", to: "20491231235959Z")
-        let summary = try TrustAnchors(pem: leaf.certificatePEM).summaries[0]
+        let summary = try TrustAnchors(pem: leaf.certificatePEM).certificates[0]
         #expect(summary.subject == "CN=summary,O=Martinet")
         #expect(summary.issuer == "CN=root,O=Martinet")
         #expect(summary.uris == ["spiffe://mesh.test/a"])
@@ -198,7 +200,7 @@ import Time
 
     @Test func noWellDefinedExpirationIsTheLastMoment() throws {
         let leaf = try Fixture.root.get().leaf("endless", to: "99991231235959Z")
-        let summary = try TrustAnchors(pem: leaf.certificatePEM).summaries[0]
+        let summary = try TrustAnchors(pem: leaf.certificatePEM).certificates[0]
         #expect(summary.notAfter == Timestamp(nanoseconds: .max))
         #expect(summary.uris.isEmpty && summary.dnsNames.isEmpty && summary.ipAddresses.isEmpty)
     }
@@ -207,15 +209,15 @@ import Time
         let file = "\(newDirectory())/leaf.der"
         try openssl(["x509", "-in", try Fixture.server.get().certificateFile, "-outform", "DER", "-out", file])
         let der = bytes(of: file)
-        #expect(try CertificateSummary(der: der).dnsNames == ["server.test", "*.pods.test"])
-        for length in 0..<der.count { #expect((try? CertificateSummary(der: der.prefix(length))) == nil) }
-        #expect((try? CertificateSummary(der: der + [0])) == nil)
+        #expect(try Certificate(der: der).dnsNames == ["server.test", "*.pods.test"])
+        for length in 0..<der.count { #expect((try? Certificate(der: der.prefix(length))) == nil) }
+        #expect((try? Certificate(der: der + [0])) == nil)
         var generator = SeededGenerator(state: 7)
         var refused = 0
         for _ in 0..<2000 {
             var damaged = der
             damaged[Int.random(in: 0..<der.count, using: &generator)] ^= UInt8.random(in: 1...255, using: &generator)
-            if (try? CertificateSummary(der: damaged)) == nil { refused += 1 }
+            if (try? Certificate(der: damaged)) == nil { refused += 1 }
         }
         #expect(refused > 100 && refused < 2000)
     }

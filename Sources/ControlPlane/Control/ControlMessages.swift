@@ -214,7 +214,7 @@ extension ListedResource {
     init(_ held: HeldResource, warnings: [Finding]) {
         self.init(
             scope: held.scope.text, name: held.resource.name, version: held.resource.version,
-            resource: RawResource(typeURL: held.resource.type.typeURL, body: held.resource.body),
+            resource: RawResource(typeURL: held.resource.type.typeURL, body: held.resource.body).redacted,
             file: held.origin == .applied ? "" : "\(held.origin)", warnings: warnings.map(\.description))
     }
 

@@ -77,23 +77,36 @@ struct ControlService: Service {
         }
         perform(call) { source in
             let problems = source.problems.map(\.description)
-            server.report { reports in
-                let chosen = reports.filter { order.nodeID.isEmpty || $0.node.id == order.nodeID }
+            thread.report(of: server, to: call) { report in
+                let chosen = report.streams.filter { order.nodeID.isEmpty || $0.node.id == order.nodeID }
                 let proxies = chosen.prefix(MeshStatus.proxyLimit).map { ProxyStatus($0) }
                 var words = problems
                 if chosen.count > proxies.count {
                     words.append("\(chosen.count - proxies.count) more streams are connected than are shown")
                 }
+                if report.silentLoops > 0 {
+                    words.append(
+                        "\(report.silentLoops) event loops are too busy to say which proxies they have; ask again")
+                }
+                if let problem = Self.unprovedProblem(chosen) { words.append(problem) }
                 call.reply(MeshStatus(proxies: Array(proxies), problems: words).encoded())
             }
         }
     }
 
+    /// Proxies that ask for secrets where nobody gets any.
+    private static func unprovedProblem(_ reports: [DiscoveryServer.StreamReport]) -> String? {
+        let nodes = reports.filter { report in
+            report.node.principal == nil && report.status.types.contains { $0.type == .secret }
+        }.map(\.node.id)
+        guard let first = nodes.first else { return nil }
+        return "\(nodes.count) streams ask for secrets and have proved nothing, so that they get none (\(first)"
+            + "\(nodes.count > 1 ? ", …" : "")); connect them to the TLS port with a join token or a client certificate"
+    }
+
     private func perform(_ call: ServiceCall, _ work: @escaping @Sendable (ResourceSource) -> Void) {
         let isTaken = thread.submit(work)
-        if !isTaken {
-            call.finish(GRPCStatus(.unavailable, "the control plane is stopping, or too many calls wait; try again"))
-        }
+        if !isTaken { call.finish(ControlThread.busy) }
     }
 
     private func log(_ request: ApplyRequest, _ report: ApplyReport, _ call: ServiceCall) {

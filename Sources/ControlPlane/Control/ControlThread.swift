@@ -1,4 +1,5 @@
 import Discovery
+import GRPC
 import Reactor
 import Synchronization
 
@@ -12,6 +13,21 @@ struct ControlThread: Sendable {
         let source = source
         return mailbox.submit { _ in work(source.value) }
     }
+
+    /// Asks all loops how their streams stand, and has the answer to a call made here: encoding it takes long, and
+    /// loops have proxies to serve.
+    func report(
+        of server: DiscoveryServer, to call: ServiceCall,
+        _ answer: @escaping @Sendable (DiscoveryServer.Report) -> Void
+    ) {
+        server.report { report in
+            let isTaken = mailbox.submit { _ in answer(report) }
+            if !isTaken { call.finish(Self.busy) }
+        }
+    }
+
+    static let busy = GRPCStatus(
+        .unavailable, "the control plane is stopping, or too many calls wait; try again")
 }
 
 /// Carries what belongs to the control thread through closures that run there.

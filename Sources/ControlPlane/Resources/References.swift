@@ -81,9 +81,10 @@ private let referenceRules: [MessageDescriptor: ReferenceRule] = {
         }
     }
     rule("envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig") { message, path, found in
-        // Without a source it is a static secret of the proxy's own bootstrap.
-        found.add(
-            .secret, message.string("name") ?? "", strength(message.message("sds_config")), join(path, "name"))
+        // Without a source it is a static secret of the proxy's own bootstrap; some names are for the authority to give.
+        let name = message.string("name") ?? ""
+        guard !SecretDirectory.isReserved(name) else { return }
+        found.add(.secret, name, strength(message.message("sds_config")), join(path, "name"))
     }
     for name in [
         hcm + "HttpFilter", "envoy.config.listener.v3.Filter", "envoy.config.listener.v3.ListenerFilter",

@@ -93,6 +93,30 @@ struct ResourceReader {
         }
     }
 
+    /// Reads a document that is an object of Kubernetes.
+    /// - Returns: nothing after noting what is wrong with it.
+    mutating func readKubernetes(_ node: DocumentNode) -> [HeldResource] {
+        do throws(KubernetesSecret.Fault) {
+            let arena = Arena()
+            return try KubernetesSecret(node).resources.compactMap { made in
+                guard let message = try? arena.decode(Self.secretDescriptor, from: made.resource.body) else {
+                    return nil
+                }
+                return finish(message, Wrapping(), bytes: made.resource.body, node: node, at: made.path)
+            }
+        } catch {
+            note(problem(error.position, error.path, error.problem, mend: error.mend))
+            return []
+        }
+    }
+
+    private static let secretDescriptor: MessageDescriptor = {
+        guard let descriptor = envoyTypes.descriptor(typeURL: ResourceType.secret.typeURL) else {
+            preconditionFailure("no message for secrets")
+        }
+        return descriptor
+    }()
+
     // MARK: From messages
 
     /// Reads one resource as a client sends it.
@@ -178,6 +202,11 @@ struct ResourceReader {
             let place = join(path, violation.path)
             note(problem(node?.position(of: violation.path), place, violation.problem, mend: violation.mend))
         }
+        let body = bytes ?? encode(message)
+        if type == .secret, let fault = secretProblem(in: body) {
+            let position = node?.position(of: fault.path)
+            note(problem(position, join(path, fault.path), fault.problem, mend: fault.mend))
+        }
         guard problems.count == before else { return nil }
         if type == .virtualHost, let slash = name.lastIndex(of: "/") {
             // On demand, a virtual host is asked for as ROUTE-CONFIGURATION/HOST. Source: Envoy, VHDS.
@@ -193,7 +222,7 @@ struct ResourceReader {
         let origin: ResourceOrigin = file.map { .file(path: $0, line: node?.position.line ?? 1) } ?? .applied
         let label = wrapping.label ?? givenLabel
         let resource = Resource(
-            type, name: name, body: bytes ?? encode(message), version: label,
+            type, name: name, body: body, version: label,
             timeToLive: wrapping.timeToLive, aliases: wrapping.aliases, dependencies: endpoints,
             origin: origin.description)
         return HeldResource(

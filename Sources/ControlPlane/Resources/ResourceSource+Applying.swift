@@ -56,8 +56,11 @@ extension ResourceSource {
         let scopesRemoved = change.removedScopes.filter { $0 != .all }
         if !(scopesAdded.isEmpty && scopesRemoved.isEmpty) {
             views.change(adding: scopesAdded, removing: scopesRemoved)
+            secrets?.assignAgain()
             scopesChanged?()
-            for name in older.names where snapshots.snapshot(of: name) == nil { cache.remove(name) }
+            for name in older.names where snapshots.snapshot(of: name) == nil {
+                if let secrets { secrets.remove(name) } else { cache.remove(name) }
+            }
         }
         logger.info(
             "published",
@@ -70,7 +73,7 @@ extension ResourceSource {
 
     func show(_ name: ViewName) {
         guard let snapshot = snapshots.snapshot(of: name) else { preconditionFailure("no view \(name)") }
-        cache.adopt(snapshot, as: name)
+        if let secrets { secrets.show(snapshot, as: name) } else { cache.adopt(snapshot, as: name) }
     }
 
     /// Makes the views of two scopes that streams have asked for.

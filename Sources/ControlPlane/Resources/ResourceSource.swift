@@ -54,6 +54,8 @@ public final class ResourceSource {
     /// each; views that are gone are taken from the cache after this call.
     public var scopesChanged: (() -> Void)?
 
+    /// Shows what is published to who may see it; nil: everybody sees everything.
+    let secrets: SecretDirectory?
     let store: Store
     let configuration: Configuration
     let logger: Logger
@@ -86,11 +88,15 @@ public final class ResourceSource {
         var timer: TimerID?
     }
 
-    public init(store: Store, configuration: Configuration, views: ViewDirectory = ViewDirectory()) {
+    /// - Parameter secrets: shows what is published, secrets to those alone who may see them; nil: everybody sees
+    ///   everything.
+    public init(store: Store, configuration: Configuration, secrets: SecretDirectory? = nil) {
         self.store = store
         self.configuration = configuration
+        self.secrets = secrets
+        let views = secrets?.classes ?? ViewDirectory()
         self.views = views
-        cache = SnapshotCache { views.view(of: $0) }
+        cache = secrets?.cache ?? SnapshotCache { views.view(of: $0) }
         logger = configuration.logger
         catalog = ResourceCatalog(limits: configuration.limits)
         debounce = Debounce(quiet: configuration.quiet, longest: configuration.longestWait)

@@ -39,7 +39,8 @@ public struct ParsedFile: Sendable {
     }
 
     /// Reads a file's content: YAML or, where the path ends in `.json`, JSON. A document is a discovery response as
-    /// Envoy reads it from a file, or a single resource with `@type`; a YAML text may have several.
+    /// Envoy reads it from a file, a single resource with `@type`, or a TLS `Secret` of Kubernetes; a YAML text may have
+    /// several.
     ///
     /// `version_info` is the version that state-of-the-world clients see of the types in the file, where nothing else
     /// has a say in them; each resource's own version is a hash of its bytes all the same.
@@ -96,6 +97,10 @@ extension ResourceReader {
         fileLabel = nil
         if document["@type"] != nil {
             if let resource = read(document, at: "") { resources.append(resource) }
+            return
+        }
+        if KubernetesSecret.isMeant(by: document) {
+            resources += readKubernetes(document)
             return
         }
         var elements: [DocumentNode] = []

@@ -1,3 +1,4 @@
+import Certificates
 import Discovery
 import GRPC
 import TLS
@@ -12,7 +13,7 @@ enum Access {
         case .unix: return nil
         case .mtls:
             let names =
-                origin.certificates.first.flatMap { try? CertificateSummary(der: $0) }
+                origin.certificates.first.flatMap { try? Certificate(der: $0) }
                 .map { $0.uris + $0.dnsNames } ?? []
             if !operators.isDisjoint(with: names) { return nil }
             return GRPCStatus(

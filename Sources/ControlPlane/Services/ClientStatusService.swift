@@ -8,11 +8,15 @@ import XDS
 /// CSDS: what every connected proxy was sent, has acknowledged and has refused, for standard tools.
 /// Source: envoy.service.status.v3.ClientStatusDiscoveryService; gRPC A40.
 struct ClientStatusService: Service {
+    let thread: ControlThread
     let server: ServerReference
     /// Resources of one type of one stream that are told one by one.
     private let entryLimit = 10_000
 
-    init(server: ServerReference) { self.server = server }
+    init(thread: ControlThread, server: ServerReference) {
+        self.thread = thread
+        self.server = server
+    }
 
     var methods: [GRPCMethod] {
         [
@@ -107,7 +111,11 @@ struct ClientStatusService: Service {
         guard let server = server.current else {
             return call.finish(GRPCStatus(.unavailable, "the control plane is starting or stopping; try again"))
         }
-        server.report { reports in send(response(to: reports.filter { filter.matches($0.node.id) })) }
+        thread.report(of: server, to: call) { report in
+            // The answer has no words for what is missing.
+            guard report.silentLoops == 0 else { return call.finish(ControlThread.busy) }
+            send(response(to: report.streams.filter { filter.matches($0.node.id) }))
+        }
     }
 
     private func response(to reports: [DiscoveryServer.StreamReport]) -> [UInt8] {

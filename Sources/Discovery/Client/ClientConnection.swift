@@ -9,10 +9,13 @@ public struct ServerAddress: Sendable {
     public var address: SocketAddress
     /// nil for plaintext.
     public var tls: TLSSettings?
+    /// Sent with every call, for example `authorization`.
+    public var metadata: GRPCMetadata
 
-    public init(_ address: SocketAddress, tls: TLSSettings? = nil) {
+    public init(_ address: SocketAddress, tls: TLSSettings? = nil, metadata: GRPCMetadata = GRPCMetadata()) {
         self.address = address
         self.tls = tls
+        self.metadata = metadata
     }
 }
 

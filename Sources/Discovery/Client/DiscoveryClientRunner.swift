@@ -8,17 +8,20 @@ import XDS
 /// Runs an xDS client on an event loop of its own: connections, streams and timers for the decisions of
 /// ``XDS/DiscoveryClient``.
 ///
-/// To be used on one thread: `run` serves it until `stop`. Other threads give it orders through ``submit(_:)``.
+/// To be used on one thread: `run` serves it until `stop`. Other threads wake it through ``doorbell(_:)``.
 public final class DiscoveryClientRunner {
     /// Hears what the client decides, in order, on the loop's thread.
     public typealias Listener = (DiscoveryClient.Action) -> Void
 
     private let loop: EventLoop<ClientConnection>
-    private let servers: [ServerAddress]
+    private var servers: [ServerAddress]
     private let listener: Listener
     private var client: DiscoveryClient
     private var streams: [StreamID: Stream] = [:]
     private var timer: (id: TimerID, deadline: Instant)?
+    /// Beside xDS, by number.
+    private var calls: [Int: UnaryClientCall] = [:]
+    private var lastCall = 0
 
     /// A large mesh's state of the world comes in one message.
     private static let limits = {
@@ -82,6 +85,47 @@ public final class DiscoveryClientRunner {
         loop.schedule(after: delay) { _ in work() }
     }
 
+    /// The clock of the loop's turns.
+    public var now: Instant { loop.now }
+
+    /// From now on each of these signals calls `received` on the loop's thread, instead of ending the process.
+    public func onSignals(_ signals: [Int32], received: @escaping (Int32) -> Void) throws(ReactorError) {
+        try loop.onSignals(signals, received: received)
+    }
+
+    /// What another thread rings when it has left something for `action`, which runs on the loop's thread.
+    /// - Returns: to be called from any thread; however often, `action` runs once, and after the last ring.
+    public func doorbell(_ action: @escaping @Sendable () -> Void) -> @Sendable () -> Void {
+        let bell = loop.mailbox.doorbell { _ in action() }
+        return { bell.ring() }
+    }
+
+    // MARK: Servers
+
+    /// Reaches a server otherwise from now on: with another certificate, other anchors, or other metadata. A stream
+    /// that is open stays.
+    public func replaceServer(at position: Int, with server: ServerAddress) { servers[position] = server }
+
+    /// Calls a unary method of a server, on a connection of its own.
+    /// - Parameters:
+    ///   - path: `/package.Service/Method`.
+    ///   - request: the packed message.
+    ///   - timeout: for all of it, connecting included.
+    ///   - completion: called once, on the loop's thread, unless the runner stops before.
+    public func call(
+        _ path: String, _ request: [UInt8], at server: ServerAddress, timeout: Duration = .seconds(10),
+        completion: @escaping (Result<[UInt8], GRPCStatus>) -> Void
+    ) {
+        lastCall += 1
+        let number = lastCall
+        calls[number] = UnaryClientCall(
+            path, request, at: server, timeout: timeout, answerSize: 1 << 20, on: loop
+        ) { [weak self] result in
+            self?.calls[number] = nil
+            completion(result)
+        }
+    }
+
     /// Stops it from another thread.
     public var stopper: @Sendable () -> Void {
         let mailbox = loop.mailbox
@@ -94,7 +138,9 @@ public final class DiscoveryClientRunner {
         let path =
             client.configuration.variant == .delta
             ? AggregatedDiscoveryService.deltaAggregatedResources : AggregatedDiscoveryService.streamAggregatedResources
-        guard let connection = stream.connection, let call = connection.grpc.start(path, now: loop.now) else {
+        guard let connection = stream.connection,
+            let call = connection.grpc.start(path, metadata: servers[stream.id.server].metadata, now: loop.now)
+        else {
             return ended(stream, "the server takes no calls")
         }
         stream.call = call

@@ -22,60 +22,95 @@ public enum UnaryCallClient {
         } catch {
             throw GRPCStatus(.internalError, "\(error)")
         }
-        let call = Call(path, request, timeout, loop)
-        var limits = GRPCLimits()
-        limits.messageSize = answerSize
-        let connection = ClientConnection.open(server, owner: call, loop: loop, limits: limits)
-        loop.schedule(after: timeout) { _ in
-            call.finish(.failure(GRPCStatus(.deadlineExceeded, "no answer within \(timeout)")))
-        }
-        loop.run()
-        withExtendedLifetime(connection) {}
-        guard let result = call.result else { throw GRPCStatus(.unavailable, "the connection was closed") }
-        return try result.get()
-    }
-
-    private final class Call: ClientConnectionOwner {
-        private(set) var result: Result<[UInt8], GRPCStatus>?
-        private let path: String
-        private let request: [UInt8]
-        private let timeout: Duration
-        private let loop: EventLoop<ClientConnection>
-        private var answer: [UInt8]?
-
-        init(_ path: String, _ request: [UInt8], _ timeout: Duration, _ loop: EventLoop<ClientConnection>) {
-            self.path = path
-            self.request = request
-            self.timeout = timeout
-            self.loop = loop
-        }
-
-        func finish(_ result: Result<[UInt8], GRPCStatus>) {
-            if self.result == nil { self.result = result }
+        var result: Result<[UInt8], GRPCStatus>?
+        let call = UnaryClientCall(path, request, at: server, timeout: timeout, answerSize: answerSize, on: loop) {
+            result = $0
             loop.stop()
         }
+        loop.run()
+        withExtendedLifetime(call) {}
+        guard let result else { throw GRPCStatus(.unavailable, "the connection was closed") }
+        return try result.get()
+    }
+}
 
-        func connected(_ connection: ClientConnection) {
-            guard let call = connection.grpc.start(path, timeout: timeout, now: loop.now) else {
-                return finish(.failure(GRPCStatus(.unavailable, "the server takes no calls")))
-            }
-            _ = connection.grpc.send(GRPC.frame(request), on: call, last: true)
-        }
+/// One unary call on a connection of its own.
+final class UnaryClientCall: ClientConnectionOwner {
+    private let path: String
+    private let request: [UInt8]
+    private let server: ServerAddress
+    private let timeout: Duration
+    private let loop: EventLoop<ClientConnection>
+    private var completion: ((Result<[UInt8], GRPCStatus>) -> Void)?
+    private var connection: ClientConnection?
+    private var timer: TimerID?
+    private var answer: [UInt8]?
 
-        func received(_ event: GRPCClientEvent, on connection: ClientConnection) {
-            switch event {
-            case .message(_, let message): answer = message.bytes
-            case .ended(_, let status, _):
-                guard status.code == .ok else { return finish(.failure(status)) }
-                guard let answer else { return finish(.failure(GRPCStatus(.internalError, "an empty answer"))) }
-                finish(.success(answer))
-            case .metadata, .writable, .serverDrains: break
-            case .connectionFailed(let reason): finish(.failure(GRPCStatus(.unavailable, "\(reason)")))
-            }
+    /// - Parameter completion: called once, on the loop's thread, after this returns.
+    init(
+        _ path: String, _ request: [UInt8], at server: ServerAddress, timeout: Duration, answerSize: Int,
+        on loop: EventLoop<ClientConnection>, _ completion: @escaping (Result<[UInt8], GRPCStatus>) -> Void
+    ) {
+        self.path = path
+        self.request = request
+        self.server = server
+        self.timeout = timeout
+        self.loop = loop
+        self.completion = completion
+        var limits = GRPCLimits()
+        limits.messageSize = answerSize
+        timer = loop.schedule(after: timeout) { [weak self] _ in
+            self?.timer = nil
+            self?.finish(.failure(GRPCStatus(.deadlineExceeded, "no answer within \(timeout)")))
         }
+        connection = ClientConnection.open(server, owner: self, loop: loop, limits: limits)
+    }
 
-        func disconnected(_ connection: ClientConnection, reason: String) {
-            finish(.failure(GRPCStatus(.unavailable, reason)))
+    /// Ends the call; nobody hears of it.
+    func cancel() {
+        completion = nil
+        close()
+    }
+
+    private func close() {
+        if let timer { loop.cancelTimer(timer) }
+        timer = nil
+        // Out of the connection's own callback.
+        guard let open = connection else { return }
+        connection = nil
+        loop.later { _ in open.close() }
+    }
+
+    private func finish(_ result: Result<[UInt8], GRPCStatus>) {
+        guard let completion else { return }
+        self.completion = nil
+        close()
+        completion(result)
+    }
+
+    func connected(_ connection: ClientConnection) {
+        guard
+            let call = connection.grpc.start(path, metadata: server.metadata, timeout: timeout, now: loop.now)
+        else {
+            return finish(.failure(GRPCStatus(.unavailable, "the server takes no calls")))
         }
+        _ = connection.grpc.send(GRPC.frame(request), on: call, last: true)
+    }
+
+    func received(_ event: GRPCClientEvent, on connection: ClientConnection) {
+        switch event {
+        case .message(_, let message): answer = message.bytes
+        case .ended(_, let status, _):
+            guard status.code == .ok else { return finish(.failure(status)) }
+            guard let answer else { return finish(.failure(GRPCStatus(.internalError, "an empty answer"))) }
+            finish(.success(answer))
+        case .metadata, .writable, .serverDrains: break
+        case .connectionFailed(let reason): finish(.failure(GRPCStatus(.unavailable, "\(reason)")))
+        }
+    }
+
+    func disconnected(_ connection: ClientConnection, reason: String) {
+        self.connection = nil
+        finish(.failure(GRPCStatus(.unavailable, reason)))
     }
 }

@@ -2,6 +2,27 @@ import Glibc
 import Protobuf
 import XDS
 
+/// A request of either variant.
+enum DecodedRequest {
+    case delta(DeltaDiscoveryRequest)
+    case stateOfTheWorld(DiscoveryRequest)
+
+    var typeURL: String {
+        switch self {
+        case .delta(let request): request.typeURL
+        case .stateOfTheWorld(let request): request.typeURL
+        }
+    }
+
+    /// The names that it asks for, sound or not.
+    var names: [String] {
+        switch self {
+        case .delta(let request): request.resourceNamesSubscribe
+        case .stateOfTheWorld(let request): request.resourceNames
+        }
+    }
+}
+
 /// The requests that one loop decoded last. A response has the same bytes for all streams, nonce included, and so have
 /// their answers: 10,000 acknowledgements are decoded once.
 final class DecodedRequests {

@@ -15,6 +15,26 @@ public struct CallOrigin: Sendable {
     public var certificates: [[UInt8]]
     /// The user at the other end of a Unix socket.
     public var userID: UInt32?
+    /// The process at the other end of a Unix socket.
+    public var credentials: PeerCredentials?
+
+    public init(
+        transport: Transport, peer: String, isLoopback: Bool = false, certificates: [[UInt8]] = [],
+        userID: UInt32? = nil, credentials: PeerCredentials? = nil
+    ) {
+        self.transport = transport
+        self.peer = peer
+        self.isLoopback = isLoopback
+        self.certificates = certificates
+        self.userID = userID
+        self.credentials = credentials
+    }
+
+    /// ``peer`` without the port: connections of one machine have it in common.
+    public var host: String {
+        guard transport != .unix, let colon = peer.lastIndex(of: ":") else { return peer }
+        return String(peer[..<colon])
+    }
 }
 
 extension CallOrigin {
@@ -22,7 +42,7 @@ extension CallOrigin {
         self.init(
             transport: peer.address.isUnix ? .unix : isSecure ? .tls : .plaintext,
             peer: peer.address.isUnix ? "unix" : "\(peer.address)", isLoopback: peer.address.isLoopback,
-            certificates: [], userID: peer.credentials?.user)
+            certificates: [], userID: peer.credentials?.user, credentials: peer.credentials)
     }
 
     /// What the TLS handshake has proved.

@@ -6,6 +6,19 @@ import XDS
 /// One xDS stream on one connection: a protocol machine, and where it stands among the streams of its loop.
 class DiscoveryCall {
     let id: GRPCCallID
+    let token = StreamToken()
+    let service: DiscoveryService
+    /// Of the call, until it is decided whether the stream may be.
+    var metadata: GRPCMetadata?
+    /// Holds requests back while something is decided.
+    var gate = StreamGate()
+    /// Whether ``Admission`` was asked about the stream, and wants to know of its end.
+    var isKnownToAdmission = false
+    /// The names of secrets of the first request, until they are prepared.
+    var firstNames: [String]?
+    /// The names of secrets that ``Admission`` was asked to prepare.
+    private var preparedNames: Set<String> = []
+    private var isEverythingPrepared = false
     /// nil once the connection has ended.
     weak var connection: ServerConnection?
     /// What the first request said; before it, an empty node.
@@ -22,8 +35,11 @@ class DiscoveryCall {
     var countedTypes = TypeMask()
     let kind: DiscoveryMetrics.StreamKind
 
-    fileprivate init(_ id: GRPCCallID, _ connection: ServerConnection, isDelta: Bool, now: Instant) {
+    fileprivate init(
+        _ id: GRPCCallID, _ connection: ServerConnection, _ service: DiscoveryService, isDelta: Bool, now: Instant
+    ) {
         self.id = id
+        self.service = service
         self.connection = connection
         openedAt = now
         kind = DiscoveryMetrics.StreamKind(isDelta: isDelta, transport: connection.origin.transport)
@@ -34,16 +50,19 @@ class DiscoveryCall {
         _ method: DiscoveryMethod, id: GRPCCallID, on connection: ServerConnection, limits: StreamLimits, now: Instant
     ) -> DiscoveryCall {
         method.isDelta
-            ? DeltaCall(DeltaStream(service: method.service, limits: limits), id, connection, now: now)
+            ? DeltaCall(DeltaStream(service: method.service, limits: limits), id, connection, method.service, now: now)
             : StateOfTheWorldCall(
-                StateOfTheWorldStream(service: method.service, limits: limits), id, connection, now: now)
+                StateOfTheWorldStream(service: method.service, limits: limits), id, connection, method.service, now: now
+            )
     }
 
-    /// Takes one packed request.
+    /// - Parameter message: one packed request.
     /// - Throws: what is malformed in it.
-    func receive(
-        _ message: UnsafeRawBufferPointer, _ decoded: DecodedRequests, now: Instant
-    ) throws(ProtobufError) -> [StreamAction] { [] }
+    func decode(
+        _ message: UnsafeRawBufferPointer, _ decoded: DecodedRequests
+    ) throws(ProtobufError) -> DecodedRequest { preconditionFailure("a variant says what it reads") }
+    /// Takes a request that the stream has decoded itself.
+    func receive(_ request: DecodedRequest, now: Instant) -> [StreamAction] { [] }
     func publish(_ snapshot: Snapshot, now: Instant) -> [StreamAction] { [] }
     func tick(now: Instant) -> [StreamAction] { [] }
     var nextDeadline: Instant? { nil }
@@ -51,6 +70,38 @@ class DiscoveryCall {
 
     fileprivate var subscribedTypes: [ResourceType] { [] }
     fileprivate var holdings: [TypeHoldings] { [] }
+
+    /// What the client holds of a type; nil: it has not subscribed to it.
+    func holdings(of type: ResourceType) -> TypeHoldings? { holdings.first { $0.type == type } }
+
+    /// The names of secrets that a request asks for; nil: it asks for another type.
+    func secretNames(in request: DecodedRequest) -> [String]? {
+        switch service {
+        case .single(.secret): request.names
+        case .aggregated where request.typeURL == ResourceType.secret.typeURL: request.names
+        case .aggregated, .single: nil
+        }
+    }
+
+    /// Notes the secrets that a request asks for.
+    /// - Returns: those that no request of the stream asked for before, in order; nil: there is nothing to prepare.
+    func namesToPrepare(_ request: DecodedRequest) -> [String]? {
+        guard let names = secretNames(in: request) else { return nil }
+        if names.isEmpty {
+            // An ACK of the incremental variant says no names.
+            guard preparedNames.isEmpty, !isEverythingPrepared else { return nil }
+            isEverythingPrepared = true
+            return []
+        }
+        let new = Set(names).subtracting(preparedNames)
+        switch request {
+        case .delta(let request):
+            preparedNames.formUnion(names)
+            preparedNames.subtract(Set(request.resourceNamesUnsubscribe).subtracting(names))
+        case .stateOfTheWorld: preparedNames = Set(names)
+        }
+        return new.isEmpty ? nil : new.sorted()
+    }
 
     /// The types that the stream is subscribed to now.
     var typeMask: TypeMask { subscribedTypes.reduce(into: TypeMask()) { $0.insert($1) } }
@@ -75,15 +126,21 @@ class DiscoveryCall {
 private final class DeltaCall: DiscoveryCall {
     private var stream: DeltaStream
 
-    init(_ stream: DeltaStream, _ id: GRPCCallID, _ connection: ServerConnection, now: Instant) {
+    init(
+        _ stream: DeltaStream, _ id: GRPCCallID, _ connection: ServerConnection, _ service: DiscoveryService,
+        now: Instant
+    ) {
         self.stream = stream
-        super.init(id, connection, isDelta: true, now: now)
+        super.init(id, connection, service, isDelta: true, now: now)
     }
 
-    override func receive(
-        _ message: UnsafeRawBufferPointer, _ decoded: DecodedRequests, now: Instant
-    ) throws(ProtobufError) -> [StreamAction] {
-        stream.receive(try decoded.delta(message), now: now)
+    override func decode(
+        _ message: UnsafeRawBufferPointer, _ decoded: DecodedRequests
+    ) throws(ProtobufError) -> DecodedRequest { .delta(try decoded.delta(message)) }
+
+    override func receive(_ request: DecodedRequest, now: Instant) -> [StreamAction] {
+        guard case .delta(let request) = request else { preconditionFailure("a request of the other variant") }
+        return stream.receive(request, now: now)
     }
 
     override func publish(_ snapshot: Snapshot, now: Instant) -> [StreamAction] { stream.publish(snapshot, now: now) }
@@ -97,15 +154,23 @@ private final class DeltaCall: DiscoveryCall {
 private final class StateOfTheWorldCall: DiscoveryCall {
     private var stream: StateOfTheWorldStream
 
-    init(_ stream: StateOfTheWorldStream, _ id: GRPCCallID, _ connection: ServerConnection, now: Instant) {
+    init(
+        _ stream: StateOfTheWorldStream, _ id: GRPCCallID, _ connection: ServerConnection, _ service: DiscoveryService,
+        now: Instant
+    ) {
         self.stream = stream
-        super.init(id, connection, isDelta: false, now: now)
+        super.init(id, connection, service, isDelta: false, now: now)
     }
 
-    override func receive(
-        _ message: UnsafeRawBufferPointer, _ decoded: DecodedRequests, now: Instant
-    ) throws(ProtobufError) -> [StreamAction] {
-        stream.receive(try decoded.stateOfTheWorld(message), now: now)
+    override func decode(
+        _ message: UnsafeRawBufferPointer, _ decoded: DecodedRequests
+    ) throws(ProtobufError) -> DecodedRequest { .stateOfTheWorld(try decoded.stateOfTheWorld(message)) }
+
+    override func receive(_ request: DecodedRequest, now: Instant) -> [StreamAction] {
+        guard case .stateOfTheWorld(let request) = request else {
+            preconditionFailure("a request of the other variant")
+        }
+        return stream.receive(request, now: now)
     }
 
     override func publish(_ snapshot: Snapshot, now: Instant) -> [StreamAction] { stream.publish(snapshot, now: now) }

@@ -13,6 +13,10 @@ final class DiscoveryLoop {
     let methods: GRPCMethods
     let metrics: DiscoveryMetrics
     let answers: CallAnswers
+    let verdicts: StreamVerdicts
+    /// Streams whose refusal is held back.
+    var delayedRefusals = 0
+    var logLimit = LogLimit()
     let logger: Logger
     /// Where output is put together, one connection after the other.
     let output = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
@@ -31,9 +35,10 @@ final class DiscoveryLoop {
         self.configuration = configuration
         let pairs = services.flatMap { service in service.methods.map { ($0.path, service) } }
         self.services = Dictionary(pairs) { first, _ in first }
-        methods = GRPCMethods(DiscoveryMethod.all + services.flatMap(\.methods))
+        methods = GRPCMethods((configuration.servesDiscovery ? DiscoveryMethod.all : []) + services.flatMap(\.methods))
         self.metrics = metrics
         answers = CallAnswers(mailbox)
+        verdicts = StreamVerdicts(mailbox)
         logger = configuration.logger
     }
 
@@ -58,12 +63,18 @@ final class DiscoveryLoop {
         if streams[view]?.isEmpty == true { streams[view] = nil }
     }
 
-    /// Shows every stream of the view what is published now.
-    /// - Parameter since: when the view was published.
-    func publish(_ view: ViewName, since: Instant, loop: EventLoop<ServerConnection>) {
-        guard let snapshot = cache.snapshot(of: view), let calls = streams[view] else { return }
-        for call in calls { call.connection?.publish(snapshot, to: call, loop: loop) }
-        metrics.pushLatency.recordNanoseconds(since.duration(to: Loop.readClock()).nanoseconds)
+    /// Shows every stream of the views what is published now.
+    /// - Parameter changed: the views, and when each was first published since the loop looked before.
+    func publish(_ changed: [ViewName: Instant], loop: EventLoop<ServerConnection>) {
+        var first: Instant?
+        for (view, since) in changed.sorted(by: { $0.key < $1.key }) {
+            guard let snapshot = cache.snapshot(of: view), let calls = streams[view] else { continue }
+            for call in calls { call.connection?.publish(snapshot, to: call, loop: loop) }
+            first = min(first ?? since, since)
+        }
+        // Once for all of them: with a view for each proxy it would be as many records as there are proxies.
+        guard let first else { return }
+        metrics.pushLatency.recordNanoseconds(first.duration(to: Loop.readClock()).nanoseconds)
     }
 
     /// Asks again which view each node belongs to, and shows those that moved what they see now.

@@ -1,17 +1,22 @@
 import HTTP2
 import Metrics
 import Reactor
+import Synchronization
 import XDS
 
 /// What the server counts, through swift-metrics: whatever backend the program has bootstrapped gets it.
 final class DiscoveryMetrics: Sendable {
     /// Per type, in the order of ``XDS/ResourceType/all``.
     private let types: [TypeMetrics]
+    /// From a publication until every stream of a loop was shown it; one record per loop for publications that it
+    /// took together, counted from the first of them.
     let pushLatency = Metrics.Timer(label: "martinet_xds_push_latency_seconds")
     let acknowledgeLatency = Metrics.Timer(label: "martinet_xds_ack_latency_seconds")
     let streamsOpened = Counter(label: "martinet_xds_streams_opened_total")
     let streamsRefused = Counter(label: "martinet_xds_streams_refused_total")
     let bytesSent = Counter(label: "martinet_xds_bytes_sent_total")
+    private let factory = MetricsSystem.factory
+    private let admissionsRefused = Mutex<[String: Counter]>([:])
     let snapshots = Counter(label: "martinet_xds_snapshots_total")
     private let streams: [StreamKind: Meter]
     let connections = Meter(label: "martinet_connections")
@@ -32,7 +37,8 @@ final class DiscoveryMetrics: Sendable {
         var transport: CallOrigin.Transport
     }
 
-    struct TypeMetrics: Sendable {
+    /// A class: each push looks it up, and a copy of a struct would retain every one of its counters.
+    final class TypeMetrics: Sendable {
         let pushes: Counter
         let resourcesSent: Counter
         let resourcesRemoved: Counter
@@ -116,6 +122,24 @@ final class DiscoveryMetrics: Sendable {
         type.resourcesRemoved.increment(by: response.removedNames.count)
         bytesSent.increment(by: bytes)
     }
+
+    /// - Parameter reason: one of a few words.
+    func admissionRefused(_ reason: String) {
+        streamsRefused.increment()
+        let counter = admissionsRefused.withLock { counters in
+            // Whatever a policy calls its reasons, series are for ever.
+            let reason = counters[reason] != nil || counters.count < Self.mostReasons ? reason : "other"
+            let counter =
+                counters[reason]
+                ?? Counter(
+                    label: "martinet_xds_admission_refused_total", dimensions: [("reason", reason)], factory: factory)
+            counters[reason] = counter
+            return counter
+        }
+        counter.increment()
+    }
+
+    private static let mostReasons = 64
 
     subscript(type: ResourceType) -> TypeMetrics { types[type.order] }
 }

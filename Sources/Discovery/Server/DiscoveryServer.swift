@@ -20,7 +20,15 @@ public final class DiscoveryServer: Sendable {
         public var grpc = GRPCLimits()
         /// Connections of one listener and loop that are open at the same time.
         public var connectionsPerLoop = 100_000
+        /// Who may open xDS streams; nil: everyone, as nobody.
+        public var admission: (any Admission)?
+        /// How long a stream waits for a decision of ``admission``.
+        public var decisionDeadline = Duration.seconds(10)
+        /// Streams of one loop whose refusal is held back at the same time; those beyond are told at once.
+        public var delayedRefusalsPerLoop = 1024
         public var logger = Logger(label: "martinet.xds")
+        /// Whether xDS is served, or the given services alone.
+        public var servesDiscovery = true
 
         public init() {}
     }
@@ -32,11 +40,16 @@ public final class DiscoveryServer: Sendable {
         public var tls: TLSSource?
         /// Bytes of one request; nil for ``GRPCLimits/messageSize`` of the configuration.
         public var messageSize: Int?
+        /// The permissions of a Unix socket's file.
+        public var unixMode: UInt32
 
-        public init(_ address: SocketAddress, tls: TLSSource? = nil, messageSize: Int? = nil) {
+        public init(
+            _ address: SocketAddress, tls: TLSSource? = nil, messageSize: Int? = nil, unixMode: UInt32 = 0o600
+        ) {
             self.address = address
             self.tls = tls
             self.messageSize = messageSize
+            self.unixMode = unixMode
         }
     }
 
@@ -52,6 +65,14 @@ public final class DiscoveryServer: Sendable {
         public var age: Duration
         /// When the report was made, on the clock of the instants in it.
         public var now: Instant
+    }
+
+    /// How the streams stand, as far as the loops said.
+    public struct Report: Sendable {
+        /// Ordered by node.
+        public var streams: [StreamReport] = []
+        /// Loops that were too busy to be asked, or have stopped: their streams are missing.
+        public var silentLoops = 0
     }
 
     /// When one type of a stream had its last response and its last answer.
@@ -126,15 +147,15 @@ public final class DiscoveryServer: Sendable {
     }
 
     /// Collects how every xDS stream stands.
-    /// - Parameter completion: called once, on a loop's thread, ordered by node.
-    public func report(_ completion: @escaping @Sendable ([StreamReport]) -> Void) {
+    /// - Parameter completion: called once, on a loop's thread: what takes long belongs on another.
+    public func report(_ completion: @escaping @Sendable (Report) -> Void) {
         let collector = ReportCollector(loops: loops.count)
         for loop in loops {
             let home = loop.home
             let isTaken = loop.mailbox.submit { loop in
                 collector.add(home.value.report(now: loop.now), completion)
             }
-            if !isTaken { collector.add([], completion) }
+            if !isTaken { collector.add(nil, completion) }
         }
     }
 
@@ -178,9 +199,7 @@ private final class LoopHandle: Sendable {
                 defer { views = [:] }
                 return views
             }
-            for (view, since) in views.sorted(by: { $0.key < $1.key }) {
-                home.value.publish(view, since: since, loop: loop)
-            }
+            home.value.publish(views, loop: loop)
         }
     }
 
@@ -205,21 +224,23 @@ private struct OnLoop<Value>: @unchecked Sendable {
 
 /// Reports of the loops on their way together.
 private final class ReportCollector: Sendable {
-    private let state: Mutex<(reports: [DiscoveryServer.StreamReport], waiting: Int)>
+    private let state: Mutex<(report: DiscoveryServer.Report, waiting: Int)>
 
-    init(loops: Int) { state = Mutex(([], loops)) }
+    init(loops: Int) { state = Mutex((DiscoveryServer.Report(), loops)) }
 
+    /// - Parameter streams: nil: the loop cannot be asked.
     func add(
-        _ reports: [DiscoveryServer.StreamReport],
-        _ completion: @Sendable ([DiscoveryServer.StreamReport]) -> Void
+        _ streams: [DiscoveryServer.StreamReport]?, _ completion: @Sendable (DiscoveryServer.Report) -> Void
     ) {
-        let finished = state.withLock { state -> [DiscoveryServer.StreamReport]? in
-            state.reports += reports
+        let finished = state.withLock { state -> DiscoveryServer.Report? in
+            state.report.streams += streams ?? []
+            if streams == nil { state.report.silentLoops += 1 }
             state.waiting -= 1
-            return state.waiting == 0 ? state.reports : nil
+            return state.waiting == 0 ? state.report : nil
         }
-        guard let finished else { return }
-        completion(finished.sorted { ($0.node.id, $0.age) < ($1.node.id, $1.age) })
+        guard var finished else { return }
+        finished.streams.sort { ($0.node.id, $0.age) < ($1.node.id, $1.age) }
+        completion(finished)
     }
 }
 
@@ -237,6 +258,7 @@ extension EventLoop<ServerConnection> {
         var options = ListenOptions()
         options.mostConnections = configuration.connectionsPerLoop
         options.reusePort = configuration.loops > 1 && !listener.address.isUnix
+        options.unixMode = listener.unixMode
         var limits = configuration.grpc
         limits.messageSize = listener.messageSize ?? limits.messageSize
         try listen(listener.address, options: options, tls: listener.tls) { [limits] loop, id, peer in

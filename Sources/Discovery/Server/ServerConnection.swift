@@ -12,9 +12,9 @@ final class ServerConnection: ConnectionHandler {
 
     let home: DiscoveryLoop
     private(set) var origin: CallOrigin
-    private var id: ConnectionID
-    private let grpc: GRPCServerConnection
-    private var discoveryCalls: [DiscoveryCall] = []
+    var id: ConnectionID
+    let grpc: GRPCServerConnection
+    var discoveryCalls: [DiscoveryCall] = []
     private var serviceCalls: [GRPCCallID: any ServiceCallHandler] = [:]
     /// Those of ``serviceCalls`` that go on until someone ends them.
     private var streamingCalls: Set<GRPCCallID> = []
@@ -59,6 +59,7 @@ final class ServerConnection: ConnectionHandler {
         for call in discoveryCalls where (call.nextDeadline ?? .distantFuture) <= loop.now {
             perform(call.tick(now: loop.now), of: call, loop)
         }
+        for call in discoveryCalls where (call.gate.deadline ?? .distantFuture) <= loop.now { stopWaiting(call) }
         flush(loop)
     }
 
@@ -124,13 +125,13 @@ final class ServerConnection: ConnectionHandler {
         case .halfClosed(let call):
             if let handler = serviceCalls[call] {
                 handler.halfClosed()
-            } else if discoveryCalls.contains(where: { $0.id == call }) {
+            } else if discoveryCalls.contains(where: { $0.id == call && !$0.gate.isRefusing }) {
                 grpc.finish(call, GRPCStatus(.ok))
             }
         case .writable(let call): discoveryCalls.first { $0.id == call }.map { sendWaiting($0) }
         case .refused(_, let words):
             home.metrics.streamsRefused.increment()
-            home.logger.info("call refused", metadata: ["peer": "\(origin.peer)", "reason": "\(words)"])
+            logRefusal(.info, "call refused", ["reason": "\(words)"], loop)
         case .peerDrains: break
         case .ended(let call, _):
             serviceCalls.removeValue(forKey: call)?.ended()
@@ -147,6 +148,7 @@ final class ServerConnection: ConnectionHandler {
         if let method = DiscoveryMethod(path: request.method.path) {
             let stream = DiscoveryCall.make(
                 method, id: call, on: self, limits: home.configuration.streams, now: loop.now)
+            if home.configuration.admission != nil { stream.metadata = request.metadata }
             discoveryCalls.append(stream)
             home.metrics.streamOpened(stream.kind)
             // It was on its way when the server said goodbye: it would hold the server up to the last.
@@ -166,12 +168,30 @@ final class ServerConnection: ConnectionHandler {
             serviceCalls[id]?.received(message)
             return
         }
-        do throws(ProtobufError) {
-            perform(try call.receive(message, home.decoded, now: loop.now), of: call, loop)
-            countTypes(of: call, call.typeMask)
-        } catch {
-            fail(call, GRPCStatus(error))
+        guard call.gate.isOpen else {
+            if !call.gate.hold(message) { fail(call, Self.tooMuchWaits, loop) }
+            return
         }
+        receive(message, on: call, loop)
+    }
+
+    func receive(_ message: UnsafeRawBufferPointer, on call: DiscoveryCall, _ loop: Loop) {
+        do throws(ProtobufError) {
+            let request = try call.decode(message, home.decoded)
+            if let admission = home.configuration.admission, call.isKnownToAdmission,
+                let names = call.namesToPrepare(request)
+            {
+                return prepare(names, for: call, then: request, admission, loop)
+            }
+            receive(request, on: call, loop)
+        } catch {
+            fail(call, GRPCStatus(error), loop)
+        }
+    }
+
+    func receive(_ request: DecodedRequest, on call: DiscoveryCall, _ loop: Loop) {
+        perform(call.receive(request, now: loop.now), of: call, loop, upon: request)
+        countTypes(of: call, call.typeMask)
     }
 
     private func end(_ id: GRPCCallID) {
@@ -183,6 +203,12 @@ final class ServerConnection: ConnectionHandler {
         home.leave(call)
         countTypes(of: call, TypeMask())
         home.metrics.streamEnded(call.kind)
+        if call.gate.isRefusing { home.delayedRefusals -= 1 }
+        call.gate.close(.closed, until: nil)
+        if call.isKnownToAdmission {
+            call.isKnownToAdmission = false
+            home.configuration.admission?.ended(call.token)
+        }
     }
 
     private func countTypes(of call: DiscoveryCall, _ types: TypeMask) {
@@ -192,100 +218,32 @@ final class ServerConnection: ConnectionHandler {
         call.countedTypes = types
     }
 
-    private func fail(_ call: DiscoveryCall, _ status: GRPCStatus) {
+    func fail(_ call: DiscoveryCall, _ status: GRPCStatus, _ loop: Loop) {
         home.metrics.streamsRefused.increment()
-        home.logger.warning(
-            "xDS stream ended with an error",
-            metadata: ["peer": "\(origin.peer)", "node": "\(call.node.id)", "reason": "\(status.message)"])
+        logRefusal(
+            .warning, "xDS stream ended with an error",
+            ["node": "\(call.node.id)", "reason": "\(status.message)"], loop)
+        finish(call, status)
+    }
+
+    func finish(_ call: DiscoveryCall, _ status: GRPCStatus) {
         grpc.finish(call.id, status)
         end(call.id)
     }
 
-    // MARK: What the protocol decides
-
-    private func perform(_ actions: [StreamAction], of call: DiscoveryCall, _ loop: Loop) {
-        for action in actions {
-            switch action {
-            case .send(let response): send(response, on: call, loop)
-            case .opened(let node): assign(call, node, loop)
-            case .acknowledged(let type, _, _):
-                if let latency = call.noteAnswered(type, at: loop.now) {
-                    home.metrics.acknowledgeLatency.recordNanoseconds(latency.nanoseconds)
-                }
-            case .rejected(let type, let version, _, let detail):
-                _ = call.noteAnswered(type, at: loop.now)
-                home.metrics[type].nacks.increment()
-                log(
-                    .error, "rejected", call,
-                    ["type": "\(type)", "version": "\(version)", "detail": "\(detail.message)"])
-            case .ignoredStale(let type, let nonce, let detail):
-                // A client's error is for the operator, whichever response it was for.
-                log(
-                    detail == nil ? .debug : .warning, detail == nil ? "stale answer" : "rejected something else", call,
-                    [
-                        "type": "\(type)", "nonce": "\(nonce.prefix(Self.longestWords))",
-                        "detail": "\(detail?.message.prefix(Self.longestWords) ?? "")",
-                    ])
-            case .removalForced(let type, let count, let waited):
-                home.metrics[type].forced.increment()
-                log(
-                    .warning, "removed before everything that may refer to it was acknowledged", call,
-                    ["type": "\(type)", "count": "\(count)", "waited": "\(waited)"])
-            case .additionForced(let type, let waited):
-                home.metrics[type].forced.increment()
-                log(
-                    .warning, "sent before the clusters that it may refer to", call,
-                    ["type": "\(type)", "waited": "\(waited)"])
-            case .fail(let error):
-                fail(call, GRPCStatus(error))
-            }
-        }
-    }
-
-    private func assign(_ call: DiscoveryCall, _ node: Node, _ loop: Loop) {
-        call.node = node
-        let view = home.cache.view(of: node)
-        home.join(call, view)
-        log(.info, "proxy connected", call, ["view": "\(view)", "agent": "\(node.userAgent)"])
-        guard let snapshot = home.cache.snapshot(of: view) else { return }
-        perform(call.publish(snapshot, now: loop.now), of: call, loop)
-    }
-
-    private func send(_ response: PreparedResponse, on call: DiscoveryCall, _ loop: Loop) {
-        call.waiting.append(response)
-        call.noteSent(response.type, at: loop.now)
-        sendWaiting(call)
-    }
-
-    /// Queues what the protocol has decided to send. At most one response per type waits, so this is bounded.
-    private func sendWaiting(_ call: DiscoveryCall) {
-        while let response = call.waiting.first {
-            let bytes = response.encoded(by: frame)
-            switch grpc.send(bytes, on: call.id) {
-            case .queued:
-                call.waiting.removeFirst()
-                home.metrics.sent(response, bytes: bytes.count)
-            case .full: return
-            case .closed:
-                call.waiting = []
-                return
-            }
-        }
-    }
-
-    /// Characters of a client's words that are logged where nothing has cut them yet.
-    private static let longestWords = 1000
-
-    private func log(_ level: Logger.Level, _ text: String, _ call: DiscoveryCall, _ metadata: Logger.Metadata) {
-        home.logger.log(
-            level: level, "\(text)",
-            metadata: metadata.merging(["peer": "\(origin.peer)", "node": "\(call.node.id)"]) { first, _ in first })
+    /// A line about something that a peer can bring about as often as it likes.
+    func logRefusal(_ level: Logger.Level, _ text: String, _ metadata: Logger.Metadata, _ loop: Loop) {
+        guard let withheld = home.logLimit.line(of: origin.host, now: loop.now) else { return }
+        var metadata = metadata
+        metadata["peer"] = "\(origin.peer)"
+        if withheld > 0 { metadata["lines withheld"] = "\(withheld)" }
+        home.logger.log(level: level, "\(text)", metadata: metadata)
     }
 
     // MARK: Output and time
 
     /// Moves what is to be sent to the loop, as far as the socket takes it, and sets the timer anew.
-    private func flush(_ loop: Loop) {
+    func flush(_ loop: Loop) {
         while loop.isWritable(id) {
             let count = grpc.produceOutput(into: home.output, now: loop.now, events: &home.events)
             if count > 0 { loop.write(UnsafeRawBufferPointer(rebasing: home.output[..<count]), to: id) }
@@ -302,7 +260,9 @@ final class ServerConnection: ConnectionHandler {
 
     private func setTimer(_ loop: Loop) {
         var next = grpc.nextDeadline ?? .distantFuture
-        for call in discoveryCalls { next = min(next, call.nextDeadline ?? .distantFuture) }
+        for call in discoveryCalls {
+            next = min(next, call.nextDeadline ?? .distantFuture, call.gate.deadline ?? .distantFuture)
+        }
         if let timer {
             // An early timer finds nothing due and sets itself anew: cheaper than moving it at every message.
             if timer.deadline <= next { return }
@@ -311,15 +271,6 @@ final class ServerConnection: ConnectionHandler {
         }
         guard next < .distantFuture else { return }
         timer = (loop.setTimer(at: next, for: id, token: 0), next)
-    }
-}
-
-extension GRPCStatus {
-    fileprivate init(_ error: StreamError) {
-        switch error.code {
-        case .invalidArgument: self.init(.invalidArgument, error.message)
-        case .resourceExhausted: self.init(.resourceExhausted, error.message)
-        }
     }
 }
 

@@ -48,6 +48,7 @@ extension ControlAuthorityStatusResponse: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__authority_status_response) }
     public var authorities_list: Repeated<ControlAuthorityCertificate> { Repeated<ControlAuthorityCertificate>(self.n_authorities, self.authorities) }
     public var timeline_list: Repeated<ControlTimelineEvent> { Repeated<ControlTimelineEvent>(self.n_timeline, self.timeline) }
+    public var rotations_list: Repeated<ControlRotationStatus> { Repeated<ControlRotationStatus>(self.n_rotations, self.rotations) }
     public var problems_list: RepeatedStrings { RepeatedStrings(self.n_problems, self.problems) }
     public var federated_bundles_list: Repeated<ControlFederatedBundle> { Repeated<ControlFederatedBundle>(self.n_federated_bundles, self.federated_bundles) }
     public var clock_skews_list: RepeatedStrings { RepeatedStrings(self.n_clock_skews, self.clock_skews) }
@@ -209,13 +210,14 @@ extension ControlRotateRequest: ProtobufMessage {
     public mutating func set(root value: Bool) { self.root = value ? 1 : 0 }
 }
 
-/// The rotation after the order.
+/// What is under way after the order.
 public typealias ControlRotateResponse = Martinet__Control__V1__RotateResponse
 extension ControlRotateResponse: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rotate_response) }
+    public var rotations_list: Repeated<ControlRotationStatus> { Repeated<ControlRotationStatus>(self.n_rotations, self.rotations) }
 }
 
-/// A rotation that is under way; `phase` is empty when none is.
+/// A rotation that is under way.
 public typealias ControlRotationStatus = Martinet__Control__V1__RotationStatus
 extension ControlRotationStatus: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rotation_status) }

@@ -10,9 +10,10 @@ struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run the control plane: serve configuration to proxies until told to end.",
         discussion: """
-            Proxies connect to the plaintext port or, with a client certificate, to the TLS port, and get the \
+            Proxies connect to the plaintext port or, with proof of who they are, to the TLS port, and get the \
             resources that are for them: those in files below --resources, and those that `martinet apply` has set. \
-            Both are followed: a change reaches every proxy that it concerns as one new snapshot.
+            Both are followed: a change reaches every proxy that it concerns as one new snapshot. Over TLS they get \
+            certificates of their identity too, from the authority in the data directory.
 
             RESOURCES
               Files end in .yaml, .yml or .json and are in Envoy's own form: a list `resources:` whose elements have \
@@ -21,8 +22,11 @@ struct Serve: AsyncParsableCommand {
 
             PORTS
               Each takes HOST:PORT or `off`. Plaintext has no authentication: anything but a loopback address needs \
-            --allow-plaintext. The TLS port is on if --tls-cert, --tls-key and --tls-client-ca are given, and wants a \
-            client certificate from everyone; the three files are read again when they change.
+            --allow-plaintext, and there are no secrets over it. Over TLS everyone shows a client certificate of the \
+            mesh or a token of `martinet token create`.
+              The TLS port shows a certificate of the authority in the data directory; clients find its root in \
+            ca/root-cert.pem there. With --tls-cert, --tls-key and --tls-client-ca an authority elsewhere makes all \
+            certificates, and everyone must show one; the three files are read again when they change.
               The commands `apply`, `get`, `delete` and `status` come through the Unix socket control.sock in the \
             data directory, which only its owner can open, or through the TLS port from those whom --operator names.
 
@@ -33,7 +37,9 @@ struct Serve: AsyncParsableCommand {
             EXAMPLES
               On one machine, beside Envoy:
                 martinet serve --resources ./resources
-              For proxies on other machines:
+              For proxies on other machines, with a name of this one that they know:
+                martinet serve --resources /etc/martinet/resources --tls-name control.example.org
+              With certificates from elsewhere:
                 martinet serve --resources /etc/martinet/resources --tls-cert server.pem --tls-key server.key \\
                   --tls-client-ca mesh-ca.pem
 
@@ -57,9 +63,8 @@ struct Serve: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where to serve xDS and control over mutual TLS. (default: 0.0.0.0:15012 with the three files, else off)",
-            valueName: "host:port|off"))
-    var xdsTls: String?
+            "Where to serve xDS, certificates and control over TLS.", valueName: "host:port|off"))
+    var xdsTls = "0.0.0.0:15012"
 
     @Option(help: ArgumentHelp("PEM file of the server's certificate, with its intermediates.", valueName: "file"))
     var tlsCert: String?
@@ -76,6 +81,8 @@ struct Serve: AsyncParsableCommand {
             "A URI or DNS name in a client certificate that may use apply, get, delete and status over TLS; "
                 + "repeatable. (default: nobody)", valueName: "name"))
     var operators: [String] = []
+
+    @OptionGroup(title: "Certificate authority") var authorityOptions: AuthorityOptions
 
     @Option(help: ArgumentHelp("Where to serve /metrics, /healthz and /readyz over HTTP.", valueName: "host:port|off"))
     var http = "127.0.0.1:15014"
@@ -115,7 +122,8 @@ struct Serve: AsyncParsableCommand {
         registry.install()
         let logger = Logger(label: "martinet")
 
-        var configuration = ControlPlaneServer.Configuration(dataDirectory: dataOptions.directory, logger: logger)
+        var configuration = ControlPlaneServer.Configuration(
+            dataDirectory: dataOptions.directory, authority: try authorityOptions.configuration(), logger: logger)
         configuration.resourcesDirectory = resources
         configuration.plaintext = ports.plaintext
         configuration.tls = ports.tls
@@ -192,10 +200,9 @@ struct Serve: AsyncParsableCommand {
             logger.info("xDS in plaintext is off")
         }
         if let tls = ports.tls {
-            logger.info("serving xDS and control over mutual TLS", metadata: ["address": "\(tls.address)"])
+            logger.info("serving xDS, certificates and control over TLS", metadata: ["address": "\(tls.address)"])
         } else {
-            logger.info(
-                "xDS over TLS is off", metadata: ["hint": "--tls-cert, --tls-key and --tls-client-ca turn it on"])
+            logger.info("xDS over TLS is off")
         }
     }
 
@@ -243,17 +250,18 @@ extension Serve {
         let files = [("--tls-cert", tlsCert), ("--tls-key", tlsKey), ("--tls-client-ca", tlsClientCa)]
         let missing = files.filter { $0.1 == nil }.map(\.0)
         let given = files.filter { $0.1 != nil }.map(\.0)
-        if let xdsTls, xdsTls == "off" {
+        guard let address = try Self.address(xdsTls, of: "--xds-tls") else {
             guard given.isEmpty else { throw ValidationError("\(given[0]) has no use with --xds-tls off") }
             return nil
         }
+        guard !given.isEmpty else { return ControlPlaneServer.TLSPort(address, operators: Set(operators)) }
         guard let certificate = tlsCert, let key = tlsKey, let authorities = tlsClientCa else {
-            if given.isEmpty && xdsTls == nil { return nil }
-            throw ValidationError("the TLS port needs \(missing.joined(separator: " and ")) too")
+            throw ValidationError("an authority elsewhere needs \(missing.joined(separator: " and ")) too")
         }
-        guard let address = try Self.address(xdsTls ?? "0.0.0.0:15012", of: "--xds-tls") else { return nil }
         return ControlPlaneServer.TLSPort(
-            address, certificateFile: certificate, keyFile: key, clientAuthoritiesFile: authorities,
+            address,
+            files: ControlPlaneServer.TLSPortFiles(
+                certificate: certificate, key: key, clientAuthorities: authorities),
             operators: Set(operators))
     }
 

@@ -180,7 +180,7 @@ const ProtobufCMessageDescriptor martinet__control__v1__authority_status_request
   (ProtobufCMessageInit) martinet__control__v1__authority_status_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor martinet__control__v1__authority_status_response__field_descriptors[9] =
+static const ProtobufCFieldDescriptor martinet__control__v1__authority_status_response__field_descriptors[11] =
 {
   {
     "trust_domain",
@@ -219,12 +219,12 @@ static const ProtobufCFieldDescriptor martinet__control__v1__authority_status_re
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
-    "rotation",
+    "rotations",
     4,
-    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_MESSAGE,
-    0,   /* quantifier_offset */
-    offsetof(Martinet__Control__V1__AuthorityStatusResponse, rotation),
+    offsetof(Martinet__Control__V1__AuthorityStatusResponse, n_rotations),
+    offsetof(Martinet__Control__V1__AuthorityStatusResponse, rotations),
     &martinet__control__v1__rotation_status__descriptor,
     NULL,
     0,             /* flags */
@@ -290,22 +290,48 @@ static const ProtobufCFieldDescriptor martinet__control__v1__authority_status_re
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "now",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__AuthorityStatusResponse, now),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "server_expiry",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__AuthorityStatusResponse, server_expiry),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned martinet__control__v1__authority_status_response__field_indices_by_name[] = {
   1,   /* field[1] = authorities */
   8,   /* field[8] = clock_skews */
   6,   /* field[6] = earliest_leaf_expiry */
   7,   /* field[7] = federated_bundles */
+  9,   /* field[9] = now */
   5,   /* field[5] = outstanding_leaves */
   4,   /* field[4] = problems */
-  3,   /* field[3] = rotation */
+  3,   /* field[3] = rotations */
+  10,   /* field[10] = server_expiry */
   2,   /* field[2] = timeline */
   0,   /* field[0] = trust_domain */
 };
 static const ProtobufCIntRange martinet__control__v1__authority_status_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor martinet__control__v1__authority_status_response__descriptor =
 {
@@ -315,7 +341,7 @@ const ProtobufCMessageDescriptor martinet__control__v1__authority_status_respons
   "Martinet__Control__V1__AuthorityStatusResponse",
   "martinet.control.v1",
   sizeof(Martinet__Control__V1__AuthorityStatusResponse),
-  9,
+  11,
   martinet__control__v1__authority_status_response__field_descriptors,
   martinet__control__v1__authority_status_response__field_indices_by_name,
   1,  martinet__control__v1__authority_status_response__number_ranges,
@@ -891,12 +917,12 @@ const ProtobufCMessageDescriptor martinet__control__v1__rotate_request__descript
 static const ProtobufCFieldDescriptor martinet__control__v1__rotate_response__field_descriptors[1] =
 {
   {
-    "rotation",
+    "rotations",
     1,
-    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_LABEL_REPEATED,
     PROTOBUF_C_TYPE_MESSAGE,
-    0,   /* quantifier_offset */
-    offsetof(Martinet__Control__V1__RotateResponse, rotation),
+    offsetof(Martinet__Control__V1__RotateResponse, n_rotations),
+    offsetof(Martinet__Control__V1__RotateResponse, rotations),
     &martinet__control__v1__rotation_status__descriptor,
     NULL,
     0,             /* flags */
@@ -904,7 +930,7 @@ static const ProtobufCFieldDescriptor martinet__control__v1__rotate_response__fi
   },
 };
 static const unsigned martinet__control__v1__rotate_response__field_indices_by_name[] = {
-  0,   /* field[0] = rotation */
+  0,   /* field[0] = rotations */
 };
 static const ProtobufCIntRange martinet__control__v1__rotate_response__number_ranges[1 + 1] =
 {

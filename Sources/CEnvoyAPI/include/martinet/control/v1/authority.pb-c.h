@@ -72,9 +72,13 @@ struct  Martinet__Control__V1__AuthorityStatusResponse
    */
   size_t n_timeline;
   Martinet__Control__V1__TimelineEvent **timeline;
-  Martinet__Control__V1__RotationStatus *rotation;
   /*
-   * Leaf certificates that are in use and will not be renewed in time, and renewals that failed.
+   * Those that are under way: of the root, of the intermediate, or both.
+   */
+  size_t n_rotations;
+  Martinet__Control__V1__RotationStatus **rotations;
+  /*
+   * In words: what has expired, or will unrenewed, and renewals that failed.
    */
   size_t n_problems;
   char **problems;
@@ -90,10 +94,18 @@ struct  Martinet__Control__V1__AuthorityStatusResponse
    */
   size_t n_clock_skews;
   char **clock_skews;
+  /*
+   * When this was said, by the control plane's clock: what expiry is counted from.
+   */
+  int64_t now;
+  /*
+   * When the certificate of the control plane's own TLS port expires.
+   */
+  int64_t server_expiry;
 };
 #define MARTINET__CONTROL__V1__AUTHORITY_STATUS_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__authority_status_response__descriptor) \
-    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, NULL, 0,NULL, 0, 0, 0,NULL, 0,NULL }
+    , (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0, 0, 0,NULL, 0,NULL, 0, 0 }
 
 /*
  * A root or an intermediate.
@@ -147,7 +159,7 @@ struct  Martinet__Control__V1__TimelineEvent
     , 0, (char *)protobuf_c_empty_string }
 
 /*
- * A rotation that is under way; `phase` is empty when none is.
+ * A rotation that is under way.
  */
 struct  Martinet__Control__V1__RotationStatus
 {
@@ -240,16 +252,17 @@ struct  Martinet__Control__V1__RotateRequest
     , 0, 0 }
 
 /*
- * The rotation after the order.
+ * What is under way after the order.
  */
 struct  Martinet__Control__V1__RotateResponse
 {
   ProtobufCMessage base;
-  Martinet__Control__V1__RotationStatus *rotation;
+  size_t n_rotations;
+  Martinet__Control__V1__RotationStatus **rotations;
 };
 #define MARTINET__CONTROL__V1__ROTATE_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__rotate_response__descriptor) \
-    , NULL }
+    , 0,NULL }
 
 /*
  * The rotation that is under way is meant.

@@ -1,0 +1,28 @@
+import Certificates
+import Identity
+import Time
+
+/// A certificate with its key.
+struct HeldCertificate: Sendable {
+    let spiffeID: SPIFFEID
+    /// The leaf first, then what leads to the root, which itself is not there.
+    let chain: [Certificate]
+    let key: PrivateKey
+
+    var leaf: Certificate { chain[0] }
+}
+
+/// What the agent has for its workloads.
+struct Holdings: Sendable {
+    /// nil: none was issued yet.
+    var certificate: HeldCertificate?
+    /// The anchors of the own trust domain; empty: none were pushed yet.
+    var anchors: [Certificate] = []
+    /// Those of other trust domains.
+    var federated: [TrustDomain: [Certificate]] = [:]
+    /// The keys that sign JWT-SVIDs of the own trust domain.
+    var tokenKeys: SPIFFEBundle?
+
+    /// Whether workloads can make handshakes with it.
+    var isComplete: Bool { certificate != nil && !anchors.isEmpty }
+}

@@ -1,0 +1,270 @@
+import Discovery
+import GRPC
+import Identity
+import Logging
+import Metrics
+import Reactor
+import Synchronization
+import Time
+import XDS
+
+/// Redeems join tokens: durably, on another thread than the caller's.
+public protocol TokenRedeeming: Sendable {
+    /// - Parameters:
+    ///   - node: `node.id` of who joins; one that joined with the token before does not use it up again.
+    ///   - completion: called once, from any thread, with the identity that the token stands for.
+    func redeem(
+        _ token: String, node: String, completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void)
+}
+
+/// Finds out who calls. Streams of xDS and calls of other services prove themselves alike.
+public struct MeshAuthenticator: Sendable {
+    public let trustDomain: TrustDomain
+    /// nil: there are no join tokens.
+    public let tokens: (any TokenRedeeming)?
+
+    public init(trustDomain: TrustDomain, tokens: (any TokenRedeeming)? = nil) {
+        self.trustDomain = trustDomain
+        self.tokens = tokens
+    }
+
+    /// - Parameters:
+    ///   - node: the id that the peer gives itself, for the use of a token; empty for who is no node.
+    ///   - completion: called once, from any thread, with the identity that was proved.
+    public func authenticate(
+        _ origin: CallOrigin, _ metadata: GRPCMetadata, node: String,
+        completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
+    ) {
+        do throws(StreamRefusal) {
+            authenticate(try PeerProof(origin, metadata), origin, node: node, completion: completion)
+        } catch {
+            completion(.failure(error))
+        }
+    }
+
+    func authenticate(
+        _ proof: PeerProof, _ origin: CallOrigin, node: String,
+        completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
+    ) {
+        switch proof {
+        case .none: completion(.failure(.noProof(over: origin.transport)))
+        case .namedCertificate(let name): completion(.failure(.noIdentity(in: name)))
+        case .certificate(let identity):
+            guard identity.trustDomain == trustDomain else {
+                return completion(.failure(StreamRefusal(.otherTrustDomain(identity, ours: trustDomain))))
+            }
+            completion(.success(identity))
+        case .token(let token):
+            guard let tokens else { return completion(.failure(.noTokens)) }
+            tokens.redeem(token, node: node, completion: completion)
+        }
+    }
+}
+
+/// Who may open xDS streams in a mesh, and what each stream may know.
+///
+/// - Over plaintext and the Unix socket nobody proves anything: a stream gets the configuration of its class and no
+///   secrets.
+/// - Over TLS every peer proves who it is, by a join token or a certificate of the mesh, and what the node says of
+///   itself must agree with it.
+public final class MeshAdmission: Admission {
+    public struct Configuration: Sendable {
+        /// Whether a certificate that names no identity is enough, as it is where the operator gave an authority for
+        /// client certificates of its own: such a proxy gets what users made, and no identity.
+        public var admitsNamedCertificates = false
+        /// Tells the time by which repeated refusals are slowed.
+        public var clock: @Sendable () -> Instant = { EventLoop<NoConnections>.readClock() }
+        public var logger: Logger
+
+        public init(logger: Logger) { self.logger = logger }
+    }
+
+    public let authenticator: MeshAuthenticator
+    private let directory: SecretDirectory
+    private let configuration: Configuration
+    private let state = Mutex(State())
+
+    private struct State: Sendable {
+        /// The streams that were asked about, and the services that they called.
+        var streams: [StreamToken: DiscoveryService] = [:]
+        var delays = RefusalDelays()
+        var logLimit = LogLimit()
+    }
+
+    private let secretsRefused = Counter(label: "martinet_secrets_refused_total")
+
+    public init(_ authenticator: MeshAuthenticator, directory: SecretDirectory, configuration: Configuration) {
+        self.authenticator = authenticator
+        self.directory = directory
+        self.configuration = configuration
+    }
+
+    public func admit(_ applicant: Applicant, decide: @escaping @Sendable (AdmissionDecision) -> Void) {
+        let (host, clock) = (applicant.origin.host, configuration.clock)
+        consider(applicant) { [self] decision in
+            guard case .refused(var refusal) = decision else {
+                if applicant.origin.transport == .tls { state.withLock { $0.delays.admit(host) } }
+                return decide(decision)
+            }
+            refusal.delay = state.withLock { $0.delays.refuse(host, now: clock()) }
+            decide(.refused(refusal))
+        }
+    }
+
+    private func consider(_ applicant: Applicant, decide: @escaping @Sendable (AdmissionDecision) -> Void) {
+        state.withLock { $0.streams[applicant.stream] = applicant.service }
+        directory.expect(applicant.stream)
+        let origin = applicant.origin
+        let proof: PeerProof
+        do throws(StreamRefusal) {
+            proof = try PeerProof(origin, applicant.metadata)
+        } catch {
+            return decide(.refused(error))
+        }
+        switch (proof, origin.transport) {
+        case (.none, .unix), (.none, .plaintext):
+            guard applicant.service != .single(.secret) else {
+                return decide(.refused(.secretsOver(origin.transport)))
+            }
+            decide(.admitted(principal: nil))
+        case (.namedCertificate(let name), _) where configuration.admitsNamedCertificates:
+            letIn(applicant, as: "certificate:\(name)", decide)
+        case (.token, _) where isThrottled(origin.host): decide(.refused(.throttled))
+        default:
+            authenticator.authenticate(proof, origin, node: applicant.node.id) { [self] result in
+                do throws(StreamRefusal) {
+                    let identity = try result.get()
+                    try checkClaims(of: applicant.node, against: identity)
+                    letIn(applicant, as: "\(identity)", decide)
+                } catch {
+                    decide(.refused(error))
+                }
+            }
+        }
+    }
+
+    private func isThrottled(_ host: String) -> Bool {
+        let now = configuration.clock()
+        return state.withLock { $0.delays.isThrottled(host, now: now) }
+    }
+
+    private func letIn(
+        _ applicant: Applicant, as principal: String, _ decide: @Sendable (AdmissionDecision) -> Void
+    ) {
+        var node = applicant.node
+        node.principal = principal
+        directory.enter(applicant.stream, node)
+        decide(.admitted(principal: principal))
+    }
+
+    public func prepare(
+        _ names: [String], of type: ResourceType, for stream: StreamToken, node: Node,
+        ready: @escaping @Sendable (GRPCStatus?) -> Void
+    ) {
+        let isOnlySecrets = state.withLock { $0.streams[stream] } == .single(.secret)
+        let foreign = names.filter { directory.isForeign($0, to: node) }
+        if !foreign.isEmpty || node.principal == nil { noteRefused(foreign, node) }
+        if isOnlySecrets, let name = foreign.first {
+            return ready(
+                GRPCStatus(
+                    .permissionDenied,
+                    "\(name.prefix(200)) is not the identity of this proxy (\(node.principal ?? "none")); ask for "
+                        + "`\(SecretDirectory.certificateName)`"))
+        }
+        guard let holder = node.holder else { return ready(nil) }
+        let own = [SecretDirectory.certificateName, "\(holder.identity)", "*"]
+        guard names.isEmpty || names.contains(where: own.contains) else { return ready(nil) }
+        directory.prepareIdentity(of: holder, ready)
+    }
+
+    /// On an aggregated stream such secrets are missing: all else that it asks for is served.
+    private func noteRefused(_ foreign: [String], _ node: Node) {
+        secretsRefused.increment()
+        let (who, now) = (node.principal ?? "nobody", configuration.clock())
+        guard let withheld = state.withLock({ $0.logLimit.line(of: who, now: now) }) else { return }
+        configuration.logger.warning(
+            "secrets were asked for and are not given",
+            metadata: [
+                "node": "\(node.id)", "proved": "\(who)", "lines withheld": "\(withheld)",
+                "names":
+                    "\(foreign.isEmpty ? "all" : foreign.prefix(5).map { String($0.prefix(200)) }.joined(separator: ", "))",
+            ])
+    }
+
+    public func answered(_ stream: StreamToken, node: Node, holdings: TypeHoldings) {
+        guard let holder = node.holder else { return }
+        directory.answered(
+            holder, SecretAnswer(entries: holdings.entries(limit: 100), refusal: holdings.refusal?.detail))
+    }
+
+    public func ended(_ stream: StreamToken) {
+        state.withLock { _ = $0.streams.removeValue(forKey: stream) }
+        directory.leave(stream)
+    }
+}
+
+extension MeshAdmission {
+    /// What a node says of itself must be what was proved; what it does not say is no contradiction.
+    private func checkClaims(of node: Node, against identity: SPIFFEID) throws(StreamRefusal) {
+        func claim(_ key: String) -> String? {
+            guard case .string(let text)? = node.metadata[key], !text.isEmpty else { return nil }
+            return text
+        }
+        let claims = NodeClaims(
+            id: node.id, namespace: claim("NAMESPACE"), serviceAccount: claim("SERVICE_ACCOUNT"))
+        do throws(AdmissionRefusal) {
+            _ = try claims.admitted(.certificate(identity), in: authenticator.trustDomain)
+        } catch {
+            throw StreamRefusal(error)
+        }
+    }
+}
+
+extension StreamRefusal {
+    /// A refusal as the peer hears of it.
+    public init(_ refusal: AdmissionRefusal) {
+        self.init(
+            GRPCStatus(
+                refusal.isUnauthenticated ? .unauthenticated : .permissionDenied, "\(refusal); \(refusal.hint)"),
+            reason: refusal.reason)
+    }
+}
+
+extension StreamRefusal {
+    static func noProof(over transport: CallOrigin.Transport) -> StreamRefusal {
+        StreamRefusal(
+            GRPCStatus(
+                .unauthenticated,
+                "this call came over \(transport.rawValue) and proves nothing; show a client certificate of the mesh, or "
+                    + "send `authorization: Bearer TOKEN` over TLS with a token of `martinet token create`"),
+            reason: "no_proof")
+    }
+
+    static func noIdentity(in name: String) -> StreamRefusal {
+        StreamRefusal(
+            GRPCStatus(
+                .unauthenticated,
+                "the client certificate of \(name.prefix(200)) names no SPIFFE ID; show one of the mesh"),
+            reason: "certificate")
+    }
+
+    static let throttled = StreamRefusal(
+        GRPCStatus(
+            .resourceExhausted,
+            "too many proxies of this address were refused and wait for their answer: the token was not looked at; "
+                + "mend what is refused, and connect again later"),
+        reason: "throttled")
+
+    static let noTokens = StreamRefusal(
+        GRPCStatus(.unauthenticated, "this server takes no join tokens; show a client certificate of the mesh"),
+        reason: "token")
+
+    static func secretsOver(_ transport: CallOrigin.Transport) -> StreamRefusal {
+        StreamRefusal(
+            GRPCStatus(
+                .permissionDenied,
+                "secrets are not served over \(transport.rawValue); use the TLS port with a join token or a client "
+                    + "certificate"),
+            reason: "plaintext")
+    }
+}
