@@ -200,7 +200,7 @@ import Testing
         ["watch", "--type", "CDS", "--count", "0"], ["status", "--tls-cert", "x"],
         ["status", "--server", "127.0.0.1:1"], ["delete", "CDS", "a", "-f", "b"],
         ["serve", "--xds-plaintext", "0.0.0.0:15010"], ["serve", "--xds-plaintext", "nonsense"],
-        ["serve", "--tls-cert", "x"], ["serve", "--xds-tls", "127.0.0.1:1"], ["serve", "--loops", "0"],
+        ["serve", "--tls-cert", "x"], ["serve", "--ca-leaf-ttl", "1s"], ["serve", "--loops", "0"],
         ["serve", "--log-format", "xml"], ["serve", "--log-level", "loud"],
     ])
     func aWrongCommandLineEndsWith64(arguments: [String]) throws {

@@ -60,7 +60,8 @@ struct MutualTLSTests {
         let mesh = try Mesh()
         defer { mesh.remove() }
         let shop = try Shop(variant, version: version, credentials: mesh.proxy, serving: mesh.flags)
-        let client = CertificateAuthority.Issued(certificate: mesh.proxy.certificate, key: mesh.proxy.key)
+        let client = CertificateAuthority.Issued(
+            certificate: try #require(mesh.proxy.certificate), key: try #require(mesh.proxy.key))
         let port = shop.control.tlsPort
         #expect(try mesh.connect(to: port, as: client).output.contains("subject=CN = first"))
         let remote = [

@@ -28,7 +28,7 @@ final class AuthorityRig {
     /// - Parameter data: of an earlier rig, for a restart.
     init(
         data: TemporaryDirectory? = nil, clock: MovableClock = MovableClock(),
-        prepare: (Store) throws -> Void = { _ in }, _ change: (inout AuthorityConfiguration) -> Void = { _ in }
+        prepare: (Store) throws -> Void = { _ in }, change: (inout AuthorityConfiguration) -> Void = { _ in }
     ) throws {
         self.data = try data ?? TemporaryDirectory("data")
         self.clock = clock
