@@ -49,7 +49,7 @@ bench: setup ## Push latency, CPU and memory against a raw send floor, and the b
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
 	.build-release/release/martinet-bench $(ARGUMENTS)
 
-FUZZ_TARGETS = http2 http2Client grpc protobuf json yaml deltaStream stateOfTheWorldStream
+FUZZ_TARGETS = http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
 
 fuzz: setup ## Each fuzz target under libFuzzer for SECONDS (60); findings in .build-fuzz/findings
 	FUZZ=1 swift build -j 2 -Xswiftc -sanitize=fuzzer --scratch-path .build-fuzz --product martinet-fuzz
