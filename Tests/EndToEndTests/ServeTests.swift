@@ -5,7 +5,9 @@ import Testing
 @Suite(.serialized) struct ServeTests {
     /// Runs it where it must fail.
     private func failure(_ arguments: [String], in directory: String) throws -> String {
-        let all = ["serve", "--data", directory + "/data", "--http", "off", "--xds-plaintext", "off", "--xds-tls", "off"]
+        let all = [
+            "serve", "--data", directory + "/data", "--http", "off", "--xds-plaintext", "off", "--xds-tls", "off",
+        ]
         let (status, output, errors) = try ChildProcess.run(Installation.martinet, all + arguments, timeout: 15)
         #expect(status == 1, "\(output)\(errors)")
         // The log's lines come before it.
@@ -19,7 +21,8 @@ import Testing
         defer { try? FileManager.default.removeItem(atPath: other) }
 
         let held = try ChildProcess.run(
-            Installation.martinet, ["serve", "--data", control.data, "--http", "off", "--xds-plaintext", "off", "--xds-tls", "off"])
+            Installation.martinet,
+            ["serve", "--data", control.data, "--http", "off", "--xds-plaintext", "off", "--xds-tls", "off"])
         #expect(held.status == 1)
         #expect(
             held.errors == """

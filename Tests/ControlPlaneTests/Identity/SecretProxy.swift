@@ -65,10 +65,12 @@ final class SecretProxy: Sendable {
 
     /// Goes away, as if it slept.
     func stop() {
-        guard let stop = stopper.withLock({ stopper in
-            defer { stopper = nil }
-            return stopper
-        }) else { return }
+        guard
+            let stop = stopper.withLock({ stopper in
+                defer { stopper = nil }
+                return stopper
+            })
+        else { return }
         stop()
         ended.wait()
     }
