@@ -87,7 +87,7 @@ extension CertificateAuthority {
     /// Renews what is due, some at a time.
     func renewDue(now: Timestamp) {
         for id in calendar.take(now: now, limit: Self.renewalsPerTurn) {
-            guard let holder = served[id] else { continue }
+            guard let holder = served[id], !holder.isBeingServed else { continue }
             if let patience = holder.waitsUntil {
                 guard machine.mayReceiveLeaf(id) || now >= patience else { continue }
                 if now >= patience, !machine.mayReceiveLeaf(id) {
@@ -121,6 +121,7 @@ extension CertificateAuthority {
             let made = try sign(
                 for: id.identity, holder: id, key: key.publicKey, wanted: nil, reason: reason, roots: nil, now: now)
             let keyPEM = try key.pem()
+            served[id]?.isBeingServed = true
             deliveries.append(
                 Delivery(
                     deliver: { [self] in
@@ -146,6 +147,7 @@ extension CertificateAuthority {
         holder.issuer = made.issuer
         holder.notAfter = made.certificate.notAfter
         holder.waitsUntil = nil
+        holder.isBeingServed = false
         holder.isForRotation = false
         holder.failure = nil
         let schedule = LeafSchedule(
@@ -160,6 +162,7 @@ extension CertificateAuthority {
         metrics.failures.increment()
         guard var holder = served[id] else { return }
         holder.failure = reason
+        holder.isBeingServed = false
         if var schedule = holder.schedule {
             schedule.failed(now: now, chance: .random(in: 0...1))
             holder.schedule = schedule

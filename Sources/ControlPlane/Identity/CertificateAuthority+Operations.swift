@@ -137,7 +137,8 @@ extension CertificateAuthority: AuthorityOperations {
             sequence: machine.revision, refreshHint: Federation.usualPause)
         do throws(CertificateError) {
             return PublishedBundle(
-                pem: String(decoding: bundle, as: UTF8.self), spiffe: String(decoding: try document.json(), as: UTF8.self))
+                pem: String(decoding: bundle, as: UTF8.self),
+                spiffe: String(decoding: try document.json(), as: UTF8.self))
         } catch {
             throw AuthorityRefusal(.failedPrecondition, "\(error)", hint: error.hint)
         }

@@ -61,7 +61,8 @@ struct CertificateService: Service {
     static func problem(with request: SigningRequest, of identity: SPIFFEID) -> GRPCStatus? {
         func no(_ code: GRPCStatusCode, _ words: String) -> GRPCStatus { GRPCStatus(code, "the CSR \(words)") }
         guard !request.wantsAuthority else {
-            return no(.permissionDenied, "asks for an authority (CA:TRUE or keyCertSign); ask for a workload's certificate")
+            return no(
+                .permissionDenied, "asks for an authority (CA:TRUE or keyCertSign); ask for a workload's certificate")
         }
         if let other = request.uris.first(where: { $0 != "\(identity)" }) {
             return no(
@@ -154,7 +155,8 @@ struct IdentityService: Service {
             else {
                 return call.finish(
                     GRPCStatus(
-                        .invalidArgument, "a token is for 1 to \(Self.mostAudiences) audiences of 1 to 2048 bytes each"))
+                        .invalidArgument, "a token is for 1 to \(Self.mostAudiences) audiences of 1 to 2048 bytes each")
+                )
             }
             authenticator.authenticate(call.origin, call.request.metadata, node: "") { result in
                 switch result {
@@ -169,7 +171,8 @@ struct IdentityService: Service {
                         wanted: seconds > 0 ? .seconds(min(seconds, 1 << 32)) : nil)
                     guard desk.submit(order) else {
                         return call.finish(
-                            GRPCStatus(.resourceExhausted, "too many calls wait for the authority; try again in a moment")
+                            GRPCStatus(
+                                .resourceExhausted, "too many calls wait for the authority; try again in a moment")
                         )
                     }
                 }

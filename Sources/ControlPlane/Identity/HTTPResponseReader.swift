@@ -60,7 +60,9 @@ struct HTTPResponseReader {
         case .chunkSize:
             guard let line = try takeLine() else { return false }
             let digits = line.prefix { $0 != ";" && $0 != " " }
-            guard digits.count <= 8, let size = Int(digits, radix: 16), size >= 0 else { throw .malformed("chunk size") }
+            guard digits.count <= 8, let size = Int(digits, radix: 16), size >= 0 else {
+                throw .malformed("chunk size")
+            }
             state = size == 0 ? .trailers : .chunk(left: size)
         case .chunk(let left):
             let taken = try take(left)
@@ -123,9 +125,18 @@ struct HTTPResponseReader {
             default: break
             }
         }
-        if (100..<200).contains(code) { return state = .head }
-        if isChunked { return state = .chunkSize }
-        guard let length else { return state = .untilClose }
+        if (100..<200).contains(code) {
+            state = .head
+            return
+        }
+        if isChunked {
+            state = .chunkSize
+            return
+        }
+        guard let length else {
+            state = .untilClose
+            return
+        }
         guard length <= largestBody else { throw .tooLarge("body", limit: largestBody) }
         state = length == 0 ? .finished : .body(left: length)
     }

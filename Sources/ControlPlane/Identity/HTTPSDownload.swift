@@ -83,7 +83,8 @@ enum HTTPSDownload {
                 found.pointee.ai_addr, found.pointee.ai_addrlen, &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST)
                 == 0
         else {
-            throw .notReached("\(address.host): " + (result == 0 ? "no address" : String(cString: gai_strerror(result))))
+            throw .notReached(
+                "\(address.host): " + (result == 0 ? "no address" : String(cString: gai_strerror(result))))
         }
         let number = String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
         do {

@@ -19,6 +19,8 @@ struct ServedHolder {
     var acknowledgedBundle: String?
     /// It asked, and gets its certificate once it knows the root in force; or then, if that never comes.
     var waitsUntil: Timestamp?
+    /// A certificate is signed, and not on disk yet: it stands in the calendar more than once.
+    var isBeingServed = false
     /// The next renewal is for the sake of a rotation.
     var isForRotation = false
     /// Why the last renewal failed.

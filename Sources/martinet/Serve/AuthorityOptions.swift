@@ -1,6 +1,5 @@
 import ArgumentParser
 import ControlPlane
-import Foundation
 import Identity
 
 /// How `martinet serve` sets up its certificate authority.
@@ -38,10 +37,14 @@ struct AuthorityOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Another trust domain whose bundle proxies get, and where it is: a file or an https address; repeatable. "
-                + "Who vouches for https servers is in $SSL_CERT_FILE, else /etc/ssl/certs/ca-certificates.crt.",
+            "Another trust domain whose bundle proxies get, and where it is: a file or an https address; repeatable.",
             valueName: "domain=place"))
     var federate: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "PEM file of those who vouch for the https servers of --federate.", valueName: "file"))
+    var federateCa = "/etc/ssl/certs/ca-certificates.crt"
 
     func validate() throws { _ = try configuration() }
 
@@ -66,9 +69,7 @@ struct AuthorityOptions: ParsableArguments {
         var configuration = AuthorityConfiguration(trustDomain: domain, policy: policy)
         configuration.passphraseFile = caPassphraseFile
         configuration.serverNames = tlsNames.map { $0.lowercased() }
-        if let file = ProcessInfo.processInfo.environment["SSL_CERT_FILE"], !file.isEmpty {
-            configuration.webAnchorsFile = file
-        }
+        configuration.webAnchorsFile = federateCa
         configuration.federation = try sources()
         return configuration
     }

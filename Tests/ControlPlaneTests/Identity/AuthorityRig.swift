@@ -76,7 +76,9 @@ final class AuthorityRig {
 
     /// Runs on the control thread, and waits for it.
     @discardableResult
-    func onControl<Result: Sendable>(_ body: @escaping @Sendable (CertificateAuthority) throws -> Result) throws -> Result {
+    func onControl<Result: Sendable>(_ body: @escaping @Sendable (CertificateAuthority) throws -> Result) throws
+        -> Result
+    {
         let done = DispatchSemaphore(value: 0)
         let result = Mutex<Swift.Result<Result, any Error>?>(nil)
         guard let authority = parts.authority else { preconditionFailure("the rig has an authority") }
@@ -114,7 +116,9 @@ final class AuthorityRig {
     }
 
     /// How to reach the server, with a token or a certificate.
-    func address(token: String? = nil, identity: TLSIdentity? = nil, trusting anchors: [UInt8]? = nil) throws -> ServerAddress {
+    func address(token: String? = nil, identity: TLSIdentity? = nil, trusting anchors: [UInt8]? = nil) throws
+        -> ServerAddress
+    {
         let pem = try anchors ?? Array(Data(contentsOf: URL(fileURLWithPath: data["ca/root-cert.pem"])))
         var metadata = GRPCMetadata()
         if let token { metadata.append("authorization", "Bearer \(token)") }

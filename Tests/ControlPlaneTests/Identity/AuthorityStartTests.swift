@@ -168,6 +168,34 @@ import Time
         #expect(comesTrue { proxy.now.anchors.count == 2 && proxy.now.chain.count == 3 })
     }
 
+    @Test func whileAnotherProcessHoldsTheDatabaseOrdersAreRefusedWithTheMend() throws {
+        let rig = try AuthorityRig()
+        let holder = Process()
+        holder.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        holder.arguments = [
+            "python3", "-c",
+            """
+            import sqlite3, sys, time
+            database = sqlite3.connect(sys.argv[1], isolation_level=None)
+            database.execute("BEGIN EXCLUSIVE")
+            open(sys.argv[2], "w").close()
+            time.sleep(60)
+            """, rig.store.path, rig.data["held"],
+        ]
+        try holder.run()
+        defer { if holder.isRunning { holder.terminate() } }
+        #expect(comesTrue { FileManager.default.fileExists(atPath: rig.data["held"]) })
+        let refusal = #expect(throws: AuthorityRefusal.self) {
+            try rig.onControl { [clock = rig.clock] in _ = try $0.rotate(RotationOrder(), now: clock.now) }
+        }
+        #expect(refusal?.kind == .storage && refusal?.hint.contains("stop the other") == true)
+        holder.terminate()
+        holder.waitUntilExit()
+        // The order stands.
+        #expect(try comesTrue { try rig.report().problems.isEmpty && rig.report().rotations.isEmpty })
+        #expect(rig.log.has("rotation of the intermediate is finished"))
+    }
+
     // MARK: -
 
     private func made() throws -> TemporaryDirectory {

@@ -68,7 +68,8 @@ import Time
         let rig = try AuthorityRig()
         let csr = SigningRequest.pem(der: try SigningRequest.make(key: try .generate(.ecdsaP256)))
         #expect(try status { try call(csr, at: rig.address()) }?.code == .unauthenticated)
-        #expect(try status { try call(csr, at: rig.address(token: "martinet-join-v1.nonsense")) }?.code == .unauthenticated)
+        #expect(
+            try status { try call(csr, at: rig.address(token: "martinet-join-v1.nonsense")) }?.code == .unauthenticated)
         // Self-made, under the right name.
         let key = try PrivateKey.generate(.ecdsaP256)
         let now = rig.clock.now
@@ -106,7 +107,8 @@ import Time
                 verifying: token, audience: "other", bundles: [bundle.trustDomain: bundle], now: rig.clock.now)
         }
         let empty = encode(arena.make(WorkloadSignJWTRequest.self) { _ in })
-        #expect(status { try UnaryCallClient.call(WorkloadIdentity.signJWT, empty, at: address) }?.code == .invalidArgument)
+        #expect(
+            status { try UnaryCallClient.call(WorkloadIdentity.signJWT, empty, at: address) }?.code == .invalidArgument)
         // The same keys come as a secret, with the current authority.
         let proxy = try SecretProxy("web", at: address, names: ["JWKS", "AUTHORITY", "ROOTCA"])
         defer { proxy.stop() }

@@ -16,6 +16,8 @@ final class SecretProxy: Sendable {
         var chain: [Certificate] = []
         var key: [UInt8] = []
         var anchors: [Certificate] = []
+        /// Other validation contexts, by name.
+        var federated: [String: [Certificate]] = [:]
         /// Of generic secrets.
         var words: [String: String] = [:]
         /// How often `ROOTCA` and `default` came.
@@ -65,10 +67,12 @@ final class SecretProxy: Sendable {
 
     /// Goes away, as if it slept.
     func stop() {
-        guard let stop = stopper.withLock({ stopper in
-            defer { stopper = nil }
-            return stopper
-        }) else { return }
+        guard
+            let stop = stopper.withLock({ stopper in
+                defer { stopper = nil }
+                return stopper
+            })
+        else { return }
         stop()
         ended.wait()
     }
@@ -95,7 +99,7 @@ final class SecretProxy: Sendable {
             }
         case .validation_context(let context):
             let anchors = (try? Certificate.list(pem: Self.bytes(context.pointee.trusted_ca))) ?? []
-            guard name == "ROOTCA" else { return }
+            guard name == "ROOTCA" else { return held.withLock { $0.federated[name] = anchors } }
             held.withLock {
                 $0.anchors = anchors
                 $0.bundles += 1
