@@ -91,9 +91,8 @@ let package = Package(
         .executableTarget(
             name: "martinet",
             dependencies: [
-                "Agent", "ControlPlane", "Console", "Certificates", "Discovery", "Documents", "Identity", "XDS",
-                "EnvoyAPI",
-                "Protobuf", "GRPC", "TLS", "Reactor", "Time",
+                "Agent", "ControlPlane", "Console", "Certificates", "Discovery", "Documents", "Identity", "Mesh", "XDS",
+                "EnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Time",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),

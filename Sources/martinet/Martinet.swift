@@ -31,7 +31,7 @@ struct Martinet: AsyncParsableCommand {
         version: martinetVersion,
         subcommands: [
             Serve.self, AgentCommand.self, Apply.self, Get.self, Delete.self, Status.self, Watch.self,
-            AuthorityCommand.self, Token.self, Version.self,
+            AuthorityCommand.self, Token.self, Analyze.self, Version.self,
         ])
 
     /// Runs the command; an error of ours is told with its mend.

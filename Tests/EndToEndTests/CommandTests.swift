@@ -87,20 +87,20 @@ import Testing
     @Test func aLargeApplyIsOneStepAndItsWarningsAreCut() throws {
         let control = try ControlPlaneProcess()
         // More than the 4 MiB that proxies may send in one message.
-        let secret = """
+        let runtime = """
 
-              - "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+              - "@type": type.googleapis.com/envoy.service.runtime.v3.Runtime
                 name: large
-                generic_secret: { secret: { inline_string: "\(String(repeating: "x", count: 5 << 20))" } }
+                layer: { text: "\(String(repeating: "x", count: 5 << 20))" }
             """
         let text = RawResources.endpoints((0..<30).map { ("c\($0)", [80]) })
-        let applied = try control.command("apply", "-f", "-", input: text + secret)
+        let applied = try control.command("apply", "-f", "-", input: text + runtime)
         #expect(applied.status == 0, "\(applied.errors.prefix(1_000))")
         #expect(applied.output.hasSuffix("31 changed\n"))
         let warnings = applied.errors.split(separator: "\n")
         #expect(warnings.count == 21)
         #expect(warnings.last == "warning: 10 more of these; `martinet status` lists all that are in force")
-        #expect(try control.command("get", "SDS", "large", "-o", "json").output.utf8.count > 5 << 20)
+        #expect(try control.command("get", "RTDS", "large", "-o", "json").output.utf8.count > 5 << 20)
     }
 
     @Test func aScopeIsForItsProxiesOnly() throws {

@@ -40,32 +40,11 @@ struct ResourceArguments {
     }
 
     /// The files of one argument, each with its scope.
-    private static func files(at path: String, _ scope: Scope) throws -> [(String, Scope)] {
-        if path == "-" { return [("-", scope)] }
-        var isDirectory: ObjCBool = false
-        guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-            throw CommandProblem("\(path): no such file or directory", hint: "check the path that follows -f")
-        }
-        guard isDirectory.boolValue else { return [(path, scope)] }
-        guard let entries = FileManager.default.enumerator(atPath: path) else {
-            throw CommandProblem("\(path): cannot be read", hint: "give this user read permission on it")
-        }
-        var found: [(String, Scope)] = []
-        for case let entry as String in entries {
-            guard ["yaml", "yml", "json"].contains((entry as NSString).pathExtension) else { continue }
-            let parts = entry.split(separator: "/")
-            // As editors and version control leave them.
-            if parts.contains(where: { $0.hasPrefix(".") }) { continue }
-            found.append((path + "/" + entry, try folderScope(parts.dropLast(), entry, scope)))
-        }
-        guard !found.isEmpty else {
-            throw CommandProblem(
-                "\(path): no files that end in .yaml, .yml or .json", hint: "name a file, or another directory")
-        }
-        return found.sorted { $0.0 < $1.0 }
+    private static func files(at argument: String, _ scope: Scope) throws -> [(String, Scope)] {
+        try InputFiles(at: argument).entries.map { ($0.path, try folderScope($0.folders, $0.path, scope)) }
     }
 
-    private static func folderScope(_ folders: ArraySlice<Substring>, _ entry: String, _ scope: Scope) throws -> Scope {
+    private static func folderScope(_ folders: [String], _ entry: String, _ scope: Scope) throws -> Scope {
         let meant = folders.filter { $0.hasPrefix("node-cluster=") || $0.hasPrefix("node-id=") }
         guard let first = meant.first else { return scope }
         guard scope == .all else {
@@ -73,7 +52,7 @@ struct ResourceArguments {
                 "\(entry) is in a folder for \(first), and --scope says \(scope)",
                 hint: "leave out --scope, or name the folder itself after -f")
         }
-        guard meant.count == 1, let found = Scope(text: String(first)) else {
+        guard meant.count == 1, let found = Scope(text: first) else {
             throw CommandProblem("\(entry): its folders are no scope", hint: Scope.mend)
         }
         return found
@@ -81,8 +60,7 @@ struct ResourceArguments {
 
     private static func bytes(of path: String) throws(ResourceProblems) -> [UInt8] {
         do {
-            guard path != "-" else { return Array(try FileHandle.standardInput.readToEnd() ?? Data()) }
-            return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+            return try InputFiles.bytes(of: path)
         } catch {
             throw ResourceProblems([
                 ResourceProblem(file: path, "cannot be read", mend: "give this user read permission on it")
