@@ -212,7 +212,7 @@ extension AuthorityMachine {
     func wait(of rotation: Rotation) -> Wait {
         var wait = Wait()
         guard rotation.tier == .root else {
-            if let old = rotation.old { wait.outdated = [old] }
+            wait.outdated = rotation.old
             return wait
         }
         let isCrossSigned =
@@ -225,8 +225,8 @@ extension AuthorityMachine {
         case .activating:
             wait.mustKnow = rotation.new
             wait.includesRootsOfLeaves = !isCrossSigned
-            wait.outdated = Set(
-                state.authorities.lazy.filter { $0.tier == .intermediate && $0.issuer == rotation.old }.map(\.id))
+            wait.current = Set(
+                state.authorities.lazy.filter { $0.tier == .intermediate && $0.issuer == rotation.new }.map(\.id))
         case .retiring:
             wait.mustKnow = rotation.new
             wait.includesRootsOfLeaves = true

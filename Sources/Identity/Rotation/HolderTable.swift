@@ -58,7 +58,7 @@ extension Wait {
     /// What `record` lacks for this step, if it is to be waited for.
     func want(of record: HolderRecord, now: Timestamp, allowance: Duration) -> AwaitedHolder.Want? {
         let live = record.leaves.filter { $0.notAfter + allowance > now }
-        if let old = live.last(where: { outdated.contains($0.issuer) }) {
+        if let old = live.last(where: { isOutdated($0.issuer) }) {
             return .replaces(issuer: old.issuer, notAfter: old.notAfter)
         }
         if let root = mustKnow {
@@ -77,7 +77,8 @@ extension Wait {
 
     /// When `record` is waited for no longer though nothing more is heard of it; `nil`: never while it is connected.
     func end(for record: HolderRecord, allowance: Duration) -> Timestamp? {
-        let relevant = outdated.isEmpty ? record.leaves : record.leaves.filter { outdated.contains($0.issuer) }
+        let waitsForLeaves = outdated != nil || current != nil
+        let relevant = waitsForLeaves ? record.leaves.filter { isOutdated($0.issuer) } : record.leaves
         if record.isConnected, relevant.isEmpty || mustForget != nil { return nil }
         return (relevant.isEmpty ? record.leaves : relevant).map { $0.notAfter + allowance }.max()
     }

@@ -42,8 +42,15 @@ struct Wait: Hashable, Sendable {
     var includesRootsOfLeaves = false
     /// Bundles of connected holders must be without this root.
     var mustForget: AuthorityID?
-    /// No leaf of these may be in use anywhere.
-    var outdated: Set<AuthorityID> = []
+    /// No leaf of this intermediate may be in use anywhere.
+    var outdated: AuthorityID?
+    /// No leaf of others than these may be in use anywhere. Not a list of the old ones: one that was given up by force
+    /// is on no list any more, and what it signed is valid all the same.
+    var current: Set<AuthorityID>?
+
+    func isOutdated(_ issuer: AuthorityID) -> Bool {
+        issuer == outdated || current.map { !$0.contains(issuer) } ?? false
+    }
 }
 
 /// One of those a step waits for.

@@ -156,6 +156,22 @@ import Time
         #expect(bench.notes.contains(.forced(.root, .preparing, without: 2)))
     }
 
+    /// Seed 213 of the simulation: the holder was forgotten together with the intermediate.
+    @Test func whoAForcedIntermediateLeftBehindIsWaitedForBeforeTheRootGoes() throws {
+        var bench = Bench()
+        bench.join(1)
+        bench.leave(1)
+        bench.perform(try bench.machine.rotate(.intermediate, forceAfter: .zero, now: bench.now))
+        #expect(bench.phase == nil)
+        bench.perform(try bench.machine.rotate(.root, now: bench.now))
+        bench.tell(.connected(Bench.holder(1)))
+        bench.tell(.bundleRequested(Bench.holder(1)))
+        bench.acknowledgeBundle(1)
+        #expect(bench.phase == .activating)
+        bench.renew(1)
+        #expect(bench.phase == .retiring)
+    }
+
     @Test func nothingIsForcedUnlessItIsOrdered() throws {
         var bench = Bench()
         bench.join(1)

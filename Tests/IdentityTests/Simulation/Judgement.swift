@@ -134,7 +134,10 @@ extension RotationSimulation {
         let since = now - policy.leafValidity / 4
         guard isUp, canSign, lastTrouble < since, workload.slowness < policy.leafValidity / 64 else { return }
         guard workload.connectedSince < since, workload.isConnected || workload.kind != .stream else { return }
-        if isExternal, machine.leafValidity(now: now).map(\.isShortened) ?? true { return }
+        // An operator who came too late, for all the warnings: the issuer ended, and the certificate with it.
+        if isExternal, let leaf = workload.leaf, leaf.validity.upperBound < leaf.issuedAt + policy.leafValidity {
+            return
+        }
         violate("\(workload.id.node)'s certificate ends without a successor")
     }
 }
