@@ -29,6 +29,10 @@ let package = Package(
 
         // Words.
         .target(name: "Time"),
+        .target(name: "Documents", dependencies: [.product(name: "Yams", package: "Yams")]),
+        .target(
+            name: "Mesh",
+            dependencies: ["Documents", .product(name: "HashTreeCollections", package: "swift-collections")]),
 
         // Decisions: no sockets, clocks, threads or async.
         .target(
@@ -37,7 +41,7 @@ let package = Package(
         .target(name: "Identity", dependencies: ["Time"]),
 
         // Wire: bytes in, bytes and events out.
-        .target(name: "Protobuf", dependencies: ["CProtobufC", .product(name: "Yams", package: "Yams")]),
+        .target(name: "Protobuf", dependencies: ["CProtobufC", "Documents"]),
         .target(name: "EnvoyAPI", dependencies: ["CEnvoyAPI", "CProtobufC", "Protobuf"]),
         .target(name: "Certificates", dependencies: ["COpenSSL", "Identity", "Time"]),
         .target(name: "TLS", dependencies: ["Certificates", "COpenSSL", "Time"]),
@@ -61,8 +65,8 @@ let package = Package(
         .target(
             name: "ControlPlane",
             dependencies: [
-                "Discovery", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Certificates", "Identity",
-                "Reactor", "Store", "Time",
+                "Discovery", "Documents", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Certificates",
+                "Identity", "Reactor", "Store", "Time",
                 .product(name: "HashTreeCollections", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -87,7 +91,8 @@ let package = Package(
         .executableTarget(
             name: "martinet",
             dependencies: [
-                "Agent", "ControlPlane", "Console", "Certificates", "Discovery", "Identity", "XDS", "EnvoyAPI",
+                "Agent", "ControlPlane", "Console", "Certificates", "Discovery", "Documents", "Identity", "XDS",
+                "EnvoyAPI",
                 "Protobuf", "GRPC", "TLS", "Reactor", "Time",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -105,10 +110,12 @@ let package = Package(
             name: "CProtobufTestMessages", dependencies: ["CProtobufC"], path: "Tests/CProtobufTestMessages",
             exclude: ["Protos", "generate"]),
         .testTarget(
-            name: "ProtobufTests", dependencies: ["Protobuf", "EnvoyAPI", "CProtobufTestMessages", "CProtobufC"]),
+            name: "ProtobufTests",
+            dependencies: ["Documents", "Protobuf", "EnvoyAPI", "CProtobufTestMessages", "CProtobufC"]),
         .testTarget(
             name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"],
             exclude: ["compare_descriptors.py", "refused_definitions.py"]),
+        .testTarget(name: "MeshTests", dependencies: ["Documents", "Mesh"]),
         .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
         .testTarget(name: "CertificatesTests", dependencies: ["Certificates", "Identity", "Time"]),
         .testTarget(name: "TLSTests", dependencies: ["Certificates", "TLS", "Time", "COpenSSL"]),
@@ -127,7 +134,8 @@ let package = Package(
         .testTarget(
             name: "ControlPlaneTests",
             dependencies: [
-                "Certificates", "ControlPlane", "Discovery", "GRPC", "Identity", "XDS", "EnvoyAPI", "Protobuf",
+                "Certificates", "ControlPlane", "Discovery", "Documents", "GRPC", "Identity", "XDS", "EnvoyAPI",
+                "Protobuf",
                 "Reactor", "Store", "TLS", "Time",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
@@ -141,7 +149,8 @@ let package = Package(
             ],
             exclude: ["Peers"]),
         .target(
-            name: "FuzzTargets", dependencies: ["EnvoyAPI", "GRPC", "HTTP2", "Protobuf", "Time", "XDS"],
+            name: "FuzzTargets",
+            dependencies: ["Documents", "EnvoyAPI", "GRPC", "HTTP2", "Mesh", "Protobuf", "Time", "XDS"],
             path: "Tests/FuzzTargets"),
         .testTarget(name: "TidyTests"),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["Corpus"]),

@@ -1,3 +1,5 @@
+import Documents
+
 // What a fuzzer calls: each takes any bytes and stops the program where a promise of this module is broken. The
 // property tests call the same.
 

@@ -1,3 +1,5 @@
+import Documents
+
 extension Arena {
     /// Decodes a message from its proto3 JSON form.
     /// - Parameters:

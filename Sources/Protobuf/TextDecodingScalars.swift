@@ -1,3 +1,5 @@
+import Documents
+
 extension TextDecoder {
     /// Stores a scalar that is not null (or is one for NullValue) as the field's kind wants it.
     func store(

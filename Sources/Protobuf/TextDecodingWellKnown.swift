@@ -1,3 +1,5 @@
+import Documents
+
 // The types with a JSON form of their own. Source: proto3 JSON mapping. They are found by name, and their fields by
 // number, so that this works for every generated copy of them.
 

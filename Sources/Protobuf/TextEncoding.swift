@@ -1,3 +1,5 @@
+import Documents
+
 /// How a message is written as text.
 public struct TextStyle: Hashable, Sendable {
     public enum Format: Hashable, Sendable {

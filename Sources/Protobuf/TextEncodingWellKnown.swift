@@ -1,3 +1,5 @@
+import Documents
+
 // The types with a JSON form of their own. Source: proto3 JSON mapping.
 
 extension TextEncoder {
@@ -83,7 +85,7 @@ extension TextEncoder {
         do {
             content = try arena.decode(descriptor, from: UnsafeRawBufferPointer(bytes), limits: limits, types: types)
         } catch {
-            throw self.error(.malformedAny(error))
+            throw self.error(.malformedAny("\(error)", mend: error.hint))
         }
         if WellKnownType(descriptor) != nil {
             path.push(.field("value"))

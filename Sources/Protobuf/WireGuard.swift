@@ -1,4 +1,5 @@
 import CProtobufC
+import Documents
 
 // The walk over outside bytes before protobuf-c sees them. protobuf-c 1.4.1 recurses without limit, does not check
 // UTF-8, cuts strings at NUL, reads a bool from any wire type, and loses fields when it merges a message that is given
@@ -152,7 +153,12 @@ private struct WireGuard {
         case PROTOBUF_C_TYPE_STRING:
             try charge(value.count + 16, at: tag, field, tag)
             if let bad = firstUnacceptableByte(in: bytes + value.lowerBound, count: value.count) {
-                throw Failure(problem: bad.problem, offset: value.lowerBound + bad.offset, field: field, tag: tag)
+                let problem: ProtobufError.Problem =
+                    switch bad.fault {
+                    case .notUTF8: .notUTF8
+                    case .embeddedNUL: .embeddedNUL
+                    }
+                throw Failure(problem: problem, offset: value.lowerBound + bad.offset, field: field, tag: tag)
             }
             if frame.pointee.isAny && field.pointee.id == 1 { frame.pointee.typeURL = value }
         case PROTOBUF_C_TYPE_BYTES:

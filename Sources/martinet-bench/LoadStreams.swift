@@ -31,8 +31,9 @@ final class LoadStreams {
     private var unsent: [Int: [UInt8]] = [:]
     private var outgoing: [UInt8] = []
     private var ciphertext: [UInt8] = []
-    /// The acknowledgement sent last, which fits all streams that got the same response.
-    private var acknowledgement: (kind: RequestBytes.Kind, nonce: ShortText, bytes: [UInt8])?
+    /// The acknowledgement of each kind that was sent last: it fits all streams that got the same response. One for
+    /// each kind, because responses of both kinds come in turns where a push brings both.
+    private var acknowledgements: [(nonce: ShortText, bytes: [UInt8])?] = RequestBytes.Kind.allCases.map { _ in nil }
     /// What clients say that are being opened; nil for new ones.
     private var prepared: RequestBytes.Return?
     private var nodes = 0
@@ -269,12 +270,12 @@ final class LoadStreams {
         resources += streams[index].scanner.resources
         guard let kind = streams[index].scanner.kind else { return }
         let nonce = streams[index].scanner.nonce
-        if acknowledgement?.kind != kind || acknowledgement?.nonce != nonce {
+        if acknowledgements[kind.rawValue]?.nonce != nonce {
             let bytes = requests.acknowledgement(
                 kind, nonce: nonce.bytes, version: streams[index].scanner.version.bytes)
-            acknowledgement = (kind, nonce, bytes)
+            acknowledgements[kind.rawValue] = (nonce, bytes)
         }
-        outgoing += acknowledgement!.bytes
+        outgoing += acknowledgements[kind.rawValue]!.bytes
         let isFirst = streams[index].kindsSeen & 1 << kind.rawValue == 0 && !streams[index].isSynced
         streams[index].kindsSeen |= 1 << kind.rawValue
         switch kind {

@@ -37,6 +37,42 @@ struct CertificateAuthority {
             signedBy: root)
     }
 
+    /// A leaf whose time has passed.
+    func issueExpired(_ name: String) throws -> Issued {
+        let base = directory + "/" + name
+        let issued = Issued(certificate: base + ".pem", key: base + ".key")
+        try "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\nsubjectAltName=DNS:\(name).test\n".write(
+            toFile: base + ".ext", atomically: true, encoding: .utf8)
+        try "".write(toFile: base + ".index", atomically: true, encoding: .utf8)
+        try """
+        [ca]
+        default_ca=this
+        [this]
+        database=\(base).index
+        new_certs_dir=\(directory)
+        default_md=sha256
+        rand_serial=yes
+        policy=any
+        [any]
+        commonName=supplied
+        """.write(toFile: base + ".cnf", atomically: true, encoding: .utf8)
+        for arguments in [
+            [
+                "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                "/CN=\(name)", "-keyout", issued.key, "-out", base + ".csr",
+            ],
+            [
+                "ca", "-batch", "-notext", "-config", base + ".cnf", "-cert", root.certificate, "-keyfile", root.key,
+                "-in", base + ".csr", "-out", issued.certificate, "-extfile", base + ".ext", "-startdate",
+                "20200101000000Z", "-enddate", "20210203040506Z",
+            ],
+        ] {
+            let (status, _, errors) = try ChildProcess.run("/usr/bin/openssl", arguments)
+            try #require(status == 0, "\(errors)")
+        }
+        return issued
+    }
+
     private static func make(
         _ name: String, in directory: String, extensions: String, signedBy issuer: Issued?
     ) throws -> Issued {

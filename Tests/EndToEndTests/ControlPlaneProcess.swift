@@ -77,7 +77,7 @@ final class ControlPlaneProcess {
     private static func arguments(directory: String, xds: Int, tls: Int, http: Int, extra: [String]) -> [String] {
         [
             "serve", "--data", directory + "/data", "--resources", directory + "/resources", "--xds-plaintext",
-            "127.0.0.1:\(xds)", "--xds-tls", extra.contains("--tls-cert") ? "127.0.0.1:\(tls)" : "off", "--http",
+            "127.0.0.1:\(xds)", "--xds-tls", "127.0.0.1:\(tls)", "--http",
             "127.0.0.1:\(http)",
         ] + extra
     }

@@ -10,11 +10,18 @@ final class Envoy {
         var testDescription: String { rawValue }
     }
 
-    /// PEM files for mutual TLS to the control plane.
+    /// How it reaches the control plane over TLS, and proves who it is: by PEM files or by a token.
     struct Credentials {
-        var certificate: String
-        var key: String
+        var certificate: String?
+        var key: String?
         var trusted: String
+        var token: String?
+    }
+
+    /// What it claims to be in its node's metadata.
+    struct Workload {
+        var namespace: String
+        var serviceAccount: String
     }
 
     let process: ChildProcess
@@ -22,13 +29,14 @@ final class Envoy {
 
     init(
         nodeID: String, cluster: String = "test", xdsPort: Int, variant: Variant = .delta,
-        version: Installation.EnvoyVersion = .newest, credentials: Credentials? = nil, in directory: String
+        version: Installation.EnvoyVersion = .newest, credentials: Credentials? = nil,
+        workload: Workload? = nil, in directory: String
     ) throws {
         adminPort = try freePort()
         let path = directory + "/\(nodeID)-\(shortID()).yaml"
         try Self.bootstrap(
             nodeID: nodeID, cluster: cluster, adminPort: adminPort, xdsPort: xdsPort, variant: variant,
-            credentials: credentials
+            credentials: credentials, workload: workload
         ).write(toFile: path, atomically: true, encoding: .utf8)
         process = try ChildProcess(
             try version.binary(),
@@ -55,26 +63,20 @@ final class Envoy {
     }
 
     private static func bootstrap(
-        nodeID: String, cluster: String, adminPort: Int, xdsPort: Int, variant: Variant, credentials: Credentials?
+        nodeID: String, cluster: String, adminPort: Int, xdsPort: Int, variant: Variant, credentials: Credentials?,
+        workload: Workload?
     ) -> String {
-        let transport =
-            credentials.map {
-                """
-                      transport_socket:
-                        name: envoy.transport_sockets.tls
-                        typed_config:
-                          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-                          sni: localhost
-                          common_tls_context:
-                            alpn_protocols: [h2]
-                            tls_certificates:
-                              - certificate_chain: { filename: \($0.certificate) }
-                                private_key: { filename: \($0.key) }
-                            validation_context: { trusted_ca: { filename: \($0.trusted) } }
-                """
+        let metadata =
+            workload.map {
+                ", metadata: { NAMESPACE: \($0.namespace), SERVICE_ACCOUNT: \($0.serviceAccount) }"
             } ?? ""
+        let proof =
+            credentials?.token.map {
+                "\n        initial_metadata: [{ key: authorization, value: Bearer \($0) }]"
+            } ?? ""
+        let transport = credentials.map { "      transport_socket: " + socket($0) } ?? ""
         return """
-            node: { id: \(nodeID), cluster: \(cluster) }
+            node: { id: \(nodeID), cluster: \(cluster)\(metadata) }
             admin: { address: { socket_address: { address: 127.0.0.1, port_value: \(adminPort) } } }
             dynamic_resources:
               ads_config:
@@ -83,7 +85,7 @@ final class Envoy {
                 grpc_services:
                   - envoy_grpc:
                       cluster_name: martinet
-                      retry_policy: { retry_back_off: { base_interval: 0.1s, max_interval: 1s } }
+                      retry_policy: { retry_back_off: { base_interval: 0.1s, max_interval: 1s } }\(proof)
               cds_config: { resource_api_version: V3, ads: {} }
               lds_config: { resource_api_version: V3, ads: {} }
             static_resources:
@@ -103,5 +105,15 @@ final class Envoy {
                               address: { socket_address: { address: 127.0.0.1, port_value: \(xdsPort) } }
             \(transport)
             """
+    }
+    private static func socket(_ credentials: Credentials) -> String {
+        let certificate = credentials.certificate.map {
+            "tls_certificates: [{ certificate_chain: { filename: \($0) }, "
+                + "private_key: { filename: \(credentials.key ?? "") } }], "
+        }
+        return "{ name: envoy.transport_sockets.tls, typed_config: { "
+            + "\"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, "
+            + "sni: localhost, common_tls_context: { alpn_protocols: [h2], \(certificate ?? "")"
+            + "validation_context: { trusted_ca: { filename: \(credentials.trusted) } } } } }"
     }
 }

@@ -60,7 +60,8 @@ struct MutualTLSTests {
         let mesh = try Mesh()
         defer { mesh.remove() }
         let shop = try Shop(variant, version: version, credentials: mesh.proxy, serving: mesh.flags)
-        let client = CertificateAuthority.Issued(certificate: mesh.proxy.certificate, key: mesh.proxy.key)
+        let client = CertificateAuthority.Issued(
+            certificate: try #require(mesh.proxy.certificate), key: try #require(mesh.proxy.key))
         let port = shop.control.tlsPort
         #expect(try mesh.connect(to: port, as: client).output.contains("subject=CN = first"))
         let remote = [
@@ -127,5 +128,26 @@ struct MutualTLSTests {
             nodeID: "member", xdsPort: control.tlsPort, credentials: mesh.proxy, in: control.directory)
         try eventually("the member to be served") { try proxy.stat("cluster_manager\\.cds\\.update_success") }
         #expect(try control.command("status").output.contains("member"))
+    }
+
+    @Test func whoShowsAnExpiredCertificateIsRefusedAndTheLogNamesItsDate() throws {
+        let mesh = try Mesh()
+        defer { mesh.remove() }
+        let control = try ControlPlaneProcess(
+            mesh.flags, resources: ["clusters.yaml": RawResources.clusters(["v1"])])
+        let expired = try mesh.authority.issueExpired("late")
+        let watch = try ChildProcess(
+            Installation.martinet,
+            [
+                "watch", "--type", "CDS", "--server", "127.0.0.1:\(control.tlsPort)", "--tls-cert",
+                expired.certificate, "--tls-key", expired.key, "--tls-ca", mesh.authority.certificate,
+            ], in: control.directory)
+        defer { watch.stop() }
+        let line = try eventually("the log to name the expired certificate") {
+            control.process.log.split(separator: "\n").first { $0.contains("certificate has expired") }
+        }
+        #expect(line.contains("late.test") && line.contains("2021-02-03"), "\(line)")
+        #expect(!watch.log.contains("name: v1"))
+        #expect(try control.metric("martinet_xds_streams") == 0)
     }
 }

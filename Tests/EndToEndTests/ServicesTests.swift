@@ -54,6 +54,18 @@ import Testing
         #expect(socket["control-list"] == "True" && socket["health-server"] == "SERVING")
     }
 
+    @Test func whoAsksForClientStatusFasterThanItIsAnsweredIsToldToRead() throws {
+        let control = try ControlPlaneProcess()
+        let script = Installation.root + "/Tests/EndToEndTests/Peers/csds_flood.py"
+        let process = control.process.process.processIdentifier
+        let (status, output, errors) = try ChildProcess.run(
+            Installation.python, [script, "127.0.0.1:\(control.xdsPort)", "\(process)"])
+        #expect(status == 0, "\(errors)")
+        #expect(
+            output == "41 RESOURCE_EXHAUSTED more than 16 requests wait for their answer; read the answers first\n")
+        #expect(try control.command("status").status == 0)
+    }
+
     @Test func theTLSPortWantsACertificateAndTakesNewFilesIntoForce() throws {
         let directory = try temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }

@@ -1,6 +1,7 @@
 import EnvoyAPI
 import GRPC
 import HTTP2
+import Mesh
 import Protobuf
 import Time
 import XDS
@@ -20,6 +21,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case json
     /// YAML texts of resources.
     case yaml
+    /// Texts of Kubernetes, Istio and Gateway API objects.
+    case objects
     /// Requests in any order on an incremental stream.
     case deltaStream
     /// Requests in any order on a state-of-the-world stream.
@@ -33,6 +36,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .protobuf: fuzzMessage(bytes)
         case .json: fuzzText(bytes, .json, as: EnvoyAPI.Listener.descriptor, types: envoyTypes)
         case .yaml: fuzzText(bytes, .yaml, as: EnvoyAPI.Cluster.descriptor, types: envoyTypes)
+        case .objects: fuzzObjects(bytes)
         case .deltaStream: fuzzDeltaStream(bytes)
         case .stateOfTheWorldStream: fuzzStateOfTheWorldStream(bytes)
         }

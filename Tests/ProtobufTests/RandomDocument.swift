@@ -1,3 +1,5 @@
+import Documents
+
 @testable import Protobuf
 
 /// Documents that fit a message type, made up by reflection from a seed.

@@ -1,4 +1,5 @@
 import CProtobufTestMessages
+import Documents
 import Protobuf
 import Testing
 

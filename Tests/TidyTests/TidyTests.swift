@@ -28,7 +28,9 @@ struct TidyTests {
     }
 
     /// Time, sockets and threads belong to the world layer and above.
-    @Test(arguments: ["Time", "Identity", "XDS", "Protobuf", "HTTP2", "GRPC", "Certificates", "TLS"])
+    @Test(arguments: [
+        "Time", "Documents", "Mesh", "Identity", "XDS", "Protobuf", "HTTP2", "GRPC", "Certificates", "TLS",
+    ])
     func modulesBelowTheWorldHaveNoClocksSocketsThreadsOrAsync(module: String) throws {
         let files = try swiftFiles("Sources/" + module)
         try expectNone(

@@ -79,7 +79,19 @@ private let now = Instant(nanoseconds: 0)
             DeltaDiscoveryRequest(
                 typeURL: url, responseNonce: response.nonce, errorDetail: ErrorDetail(message: "123456789éé")),
             now: now)
-        #expect(stream.status(in: nil).types[0].rejection?.detail.message == "123456789")
+        #expect(stream.status(in: nil).types[0].rejection?.detail.message == "1234567…")
+    }
+
+    @Test func aTextIsCutBetweenScalarsWithAMarkInsideTheLimit() {
+        #expect("12345".cut(toBytes: 5) == "12345")
+        #expect("123456".cut(toBytes: 5) == "12…")
+        #expect("ééééé".cut(toBytes: 8) == "éé…")
+        #expect("123456".cut(toBytes: 3) == "…")
+        #expect("123456".cut(toBytes: 2) == "12")
+        #expect("é1".cut(toBytes: 1) == "")
+        // One character, longer than any limit.
+        let long = "e" + String(repeating: "\u{301}", count: 5000)
+        #expect(long.count == 1 && long.cut(toBytes: 4096).utf8.count == 4096)
     }
 
     @Test func aMemoForgetsTheOldestAndTheHeavy() {

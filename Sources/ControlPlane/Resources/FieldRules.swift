@@ -255,7 +255,9 @@ extension FieldRule {
         case .present:
             return message.has(field) ? nil : ("is required", "add \(field)")
         case .nonEmpty:
-            return message.has(field) ? nil : ("must not be empty", "give \(field) a value")
+            // A member of a oneof is there even if its text is empty.
+            if message.has(field), message.string(field) != "" { return nil }
+            return ("must not be empty", "give \(field) a value")
         case .oneOf(let fields):
             if fields.contains(where: { message.has($0) }) { return nil }
             return ("needs a \(field)", "add one of \(fields.joined(separator: ", "))")

@@ -63,12 +63,18 @@ final class DiscoveryLoop {
         if streams[view]?.isEmpty == true { streams[view] = nil }
     }
 
-    /// Shows every stream of the view what is published now.
-    /// - Parameter since: when the view was published.
-    func publish(_ view: ViewName, since: Instant, loop: EventLoop<ServerConnection>) {
-        guard let snapshot = cache.snapshot(of: view), let calls = streams[view] else { return }
-        for call in calls { call.connection?.publish(snapshot, to: call, loop: loop) }
-        metrics.pushLatency.recordNanoseconds(since.duration(to: Loop.readClock()).nanoseconds)
+    /// Shows every stream of the views what is published now.
+    /// - Parameter changed: the views, and when each was first published since the loop looked before.
+    func publish(_ changed: [ViewName: Instant], loop: EventLoop<ServerConnection>) {
+        var first: Instant?
+        for (view, since) in changed.sorted(by: { $0.key < $1.key }) {
+            guard let snapshot = cache.snapshot(of: view), let calls = streams[view] else { continue }
+            for call in calls { call.connection?.publish(snapshot, to: call, loop: loop) }
+            first = min(first ?? since, since)
+        }
+        // Once for all of them: with a view for each proxy it would be as many records as there are proxies.
+        guard let first else { return }
+        metrics.pushLatency.recordNanoseconds(first.duration(to: Loop.readClock()).nanoseconds)
     }
 
     /// Asks again which view each node belongs to, and shows those that moved what they see now.

@@ -8,6 +8,8 @@ import XDS
 final class DiscoveryMetrics: Sendable {
     /// Per type, in the order of ``XDS/ResourceType/all``.
     private let types: [TypeMetrics]
+    /// From a publication until every stream of a loop was shown it; one record per loop for publications that it
+    /// took together, counted from the first of them.
     let pushLatency = Metrics.Timer(label: "martinet_xds_push_latency_seconds")
     let acknowledgeLatency = Metrics.Timer(label: "martinet_xds_ack_latency_seconds")
     let streamsOpened = Counter(label: "martinet_xds_streams_opened_total")
@@ -35,7 +37,8 @@ final class DiscoveryMetrics: Sendable {
         var transport: CallOrigin.Transport
     }
 
-    struct TypeMetrics: Sendable {
+    /// A class: each push looks it up, and a copy of a struct would retain every one of its counters.
+    final class TypeMetrics: Sendable {
         let pushes: Counter
         let resourcesSent: Counter
         let resourcesRemoved: Counter

@@ -199,9 +199,7 @@ private final class LoopHandle: Sendable {
                 defer { views = [:] }
                 return views
             }
-            for (view, since) in views.sorted(by: { $0.key < $1.key }) {
-                home.value.publish(view, since: since, loop: loop)
-            }
+            home.value.publish(views, loop: loop)
         }
     }
 

@@ -112,7 +112,7 @@ struct Intake {
         var message = ""
         for (index, rejection) in rejections.enumerated() {
             let name = rejection.name ?? "a resource without a name"
-            let part = "\(name.truncated(toBytes: 512)): \(rejection.reason.truncated(toBytes: 512))"
+            let part = "\(name.cut(toBytes: 512)): \(rejection.reason.cut(toBytes: 512))"
             if !message.isEmpty, message.utf8.count + part.utf8.count > 4096 {
                 message += "; and \(rejections.count - index) more"
                 break
@@ -120,13 +120,5 @@ struct Intake {
             message += (message.isEmpty ? "" : "; ") + part
         }
         return ErrorDetail(message: message)
-    }
-}
-
-extension String {
-    /// At most so many bytes of it, and a mark where something is missing. By bytes, because one character can be
-    /// of any length.
-    func truncated(toBytes limit: Int) -> String {
-        utf8.count <= limit ? self : String(decoding: utf8.prefix(limit), as: UTF8.self) + "…"
     }
 }

@@ -12,10 +12,15 @@ extension DiscoveryClient {
             var intake = Intake(
                 response.resources, errors: response.resourceErrors, type: type, version: response.versionInfo,
                 variant: .stateOfTheWorld, validate: validate)
+            servers[id.server].noteResponse(of: type, names: intake.items.map(\.name))
             apply(&intake, from: id.server, now: now)
             error = intake.errorDetail
         }
-        if error == nil { servers[id.server].versions[type.order] = response.versionInfo }
+        if error == nil {
+            servers[id.server].versions[type.order] = response.versionInfo
+            servers[id.server].versionNames[type.order] =
+                servers[id.server].stream?.subscriptions[type.order].asked ?? []
+        }
         servers[id.server].isVersionWhole[type.order] = error == nil
         answer(type, nonce: response.nonce, version: response.versionInfo, error: error, on: id, now: now)
         return settle()
@@ -190,7 +195,7 @@ extension DiscoveryClient {
 
     private mutating func note(_ rejection: Intake.Rejection, type: ResourceType, now: Instant) {
         if let name = rejection.name {
-            let detail = ErrorDetail(message: rejection.reason.truncated(toBytes: 1024))
+            let detail = ErrorDetail(message: rejection.reason.cut(toBytes: 1024))
             fail(
                 name, of: type, state: .rejected, drops: true,
                 .init(version: rejection.version, detail: detail, failedAt: now))

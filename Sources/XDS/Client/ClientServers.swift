@@ -11,6 +11,27 @@ struct ServerLink: Sendable {
     var versions = [String](repeating: "", count: ResourceType.all.count)
     /// By ``ResourceType/order``: whether nothing of a later, rejected response was used.
     var isVersionWhole = [Bool](repeating: true, count: ResourceType.all.count)
+    /// By ``ResourceType/order``: the names that the server had been told when the version came.
+    var versionNames = [Set<String>](repeating: [], count: ResourceType.all.count)
+    /// By ``ResourceType/order``: names that were asked for so late that the version may not speak of them. The answer
+    /// to the names before may have crossed the request on its way.
+    var widenings = [Widening?](repeating: nil, count: ResourceType.all.count)
+
+    struct Widening: Sendable {
+        var names: Set<String>
+        var isAnswered = false
+    }
+
+    /// Takes note that a response came. It was made after the request if it has a name of it, or if it followed the
+    /// acknowledgement of a response that came after the request.
+    mutating func noteResponse(of type: ResourceType, names: some Sequence<String>) {
+        guard let widening = widenings[type.order] else { return }
+        if widening.isAnswered || names.contains(where: widening.names.contains) {
+            widenings[type.order] = nil
+        } else {
+            widenings[type.order]?.isAnswered = true
+        }
+    }
 
     var isIdle: Bool { stream == nil && retryAt == nil }
 
@@ -208,8 +229,16 @@ extension DiscoveryClient {
         case .stateOfTheWorld:
             // Only who lacks nothing may claim a version: the server need not send it again.
             let claimsVersion =
-                !asksForAll && servers[server].isVersionWhole[type.order] && types[type.order].isWhole(from: server)
-            if step.isFirst, !claimsVersion { servers[server].versions[type.order] = "" }
+                !asksForAll && servers[server].isVersionWhole[type.order]
+                && servers[server].widenings[type.order] == nil
+                && servers[server].versionNames[type.order].isSuperset(of: step.subscribed)
+                && types[type.order].isWhole(from: server)
+            if step.isFirst {
+                if !claimsVersion { servers[server].versions[type.order] = "" }
+                servers[server].widenings[type.order] = nil
+            } else if !step.subscribed.isEmpty {
+                servers[server].widenings[type.order] = .init(names: Set(step.subscribed))
+            }
             let names = servers[server].stream?.subscriptions[type.order].resourceNames(type: type) ?? []
             let nonce = step.reply?.nonce ?? servers[server].stream?.subscriptions[type.order].nonce ?? ""
             let request = DiscoveryRequest(

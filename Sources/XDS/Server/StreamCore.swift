@@ -204,13 +204,3 @@ struct StreamCore: Sendable {
         }
     }
 }
-
-extension String {
-    /// At most so many UTF-8 bytes, cut between characters.
-    func cut(toBytes limit: Int) -> String {
-        if utf8.count <= limit { return self }
-        var end = utf8.index(startIndex, offsetBy: limit)
-        while String.Index(end, within: self) == nil { end = utf8.index(before: end) }
-        return String(self[..<end])
-    }
-}

@@ -1,5 +1,6 @@
 import ArgumentParser
 import ControlPlane
+import Documents
 import EnvoyAPI
 import Protobuf
 import Time

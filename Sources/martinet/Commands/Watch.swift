@@ -1,6 +1,7 @@
 import ArgumentParser
 import ControlPlane
 import Discovery
+import Documents
 import EnvoyAPI
 import Foundation
 import Protobuf

@@ -1,6 +1,6 @@
 """Calls an xds:/// name through gRPC's own xDS client and prints who answered, one line a call.
 
-Usage: GRPC_XDS_BOOTSTRAP=FILE xds_caller.py NAME SECONDS
+Usage: GRPC_XDS_BOOTSTRAP=FILE xds_caller.py NAME SECONDS [secure]
 """
 import sys
 import time
@@ -8,7 +8,11 @@ import time
 import grpc
 
 name, seconds = sys.argv[1], float(sys.argv[2])
-channel = grpc.insecure_channel(f"xds:///{name}")
+if sys.argv[3:] == ["secure"]:
+    credentials = grpc.xds_channel_credentials(grpc.ssl_channel_credentials())
+    channel = grpc.secure_channel(f"xds:///{name}", credentials)
+else:
+    channel = grpc.insecure_channel(f"xds:///{name}")
 call = channel.unary_unary("/test.Greeter/Name")
 end = time.monotonic() + seconds
 while time.monotonic() < end:

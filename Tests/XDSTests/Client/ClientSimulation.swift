@@ -352,13 +352,19 @@ struct ClientSimulation {
 
 @Suite("Client, simulation")
 struct ClientSimulationTests {
-    /// `SEED=n` replays one seed and prints what happened, `SEEDS=n` runs so many.
+    /// A version was claimed that the answer to narrower names had brought, and a resource never came.
+    private static let failedOnce: [UInt64] = [1_795_436_403_001_885, 179_543_755_995_120]
+
+    /// `SEED=n` replays one seed and prints what happened, otherwise ``SimulationSeeds`` are run.
     @Test(arguments: [DiscoveryClient.Variant.delta, .stateOfTheWorld])
     func afterQuietTheClientHoldsWhatTheServerServes(variant: DiscoveryClient.Variant) {
         let environment = ProcessInfo.processInfo.environment
         let replayed = environment["SEED"].flatMap(UInt64.init)
-        let count = environment["SEEDS"].flatMap(UInt64.init) ?? 1000
-        let seeds = replayed.map { $0...$0 } ?? 1...max(count, 1)
+        let seeds =
+            replayed.map { AnySequence([$0]) }
+            ?? AnySequence(
+                [AnySequence(Self.failedOnce), AnySequence(SimulationSeeds(count: 1000).lazy.map(UInt64.init))].joined()
+            )
         var checked = 0
         var occurrences: [String: Int] = [:]
         for seed in seeds {
@@ -374,7 +380,8 @@ struct ClientSimulationTests {
                 return
             }
         }
-        #expect(checked == seeds.count)
+        print("\(variant): \(checked) seeds")
+        #expect(checked > 0)
         guard checked >= 500 else { return }
         var expected: Set<String> = [
             "fall-back", "ended after a response", "connection failed", "absent", "removed", "NACK", "unreachable",

@@ -1,4 +1,5 @@
 import ControlPlane
+import Documents
 import Protobuf
 import Time
 

@@ -1,27 +1,27 @@
 /// The way from the root of a document to a place in it; text only when it is asked for.
-struct DocumentPath {
-    enum Step {
+package struct DocumentPath: Sendable {
+    package enum Step: Hashable, Sendable {
         case field(String)
         case index(Int)
         case key(String)
     }
 
-    private(set) var steps: [Step] = []
+    package private(set) var steps: [Step] = []
 
-    init(_ start: [Step] = []) {
+    package init(_ start: [Step] = []) {
         steps = start
     }
 
-    mutating func push(_ step: Step) {
+    package mutating func push(_ step: Step) {
         steps.append(step)
     }
 
-    mutating func pop() {
+    package mutating func pop() {
         steps.removeLast()
     }
 
     /// `resources[3].metadata["key"]`
-    var description: String {
+    package var description: String {
         var text = ""
         for step in steps {
             switch step {

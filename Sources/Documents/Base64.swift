@@ -1,5 +1,5 @@
 /// Base64 with padding. Source: RFC 4648, section 4.
-func base64(_ bytes: some Sequence<UInt8>) -> String {
+package func base64(_ bytes: some Sequence<UInt8>) -> String {
     let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
     var result: [UInt8] = []
     var bits: UInt32 = 0
@@ -20,7 +20,7 @@ func base64(_ bytes: some Sequence<UInt8>) -> String {
 /// The bytes of a Base64 text in either alphabet, with or without padding, as proto3 JSON allows; white space is
 /// skipped, so that a YAML block may wrap it.
 /// - Returns: nil if it is no Base64.
-func bytes(base64 text: String) -> [UInt8]? {
+package func bytes(base64 text: String) -> [UInt8]? {
     var result: [UInt8] = []
     var bits: UInt32 = 0
     var count = 0

@@ -24,7 +24,8 @@ public struct TextFormatError: Error, Hashable, Sendable {
         case embeddedNUL
         /// The message holds a value for which the proto3 JSON mapping has no text.
         case notRepresentable(String)
-        case malformedAny(ProtobufError)
+        /// The content of an Any does not decode: why, and what to do about it.
+        case malformedAny(String, mend: String)
     }
 
     /// The name that the caller gave, if any.
@@ -48,10 +49,11 @@ extension TextFormatError: CustomStringConvertible {
     public var description: String {
         var place = [file, position.map { "\($0.line):\($0.column)" }].compactMap { $0 }.joined(separator: ":")
         if !place.isEmpty { place += ": " }
-        return place + (path.isEmpty ? "" : path + ": ") + reason
+        return place + (path.isEmpty ? "" : path + ": ") + words
     }
 
-    private var reason: String {
+    /// What is wrong, without the place.
+    public var words: String {
         switch problem {
         case .syntax(let words): words
         case .tooLong(let limit): "the text is longer than \(limit) bytes"
@@ -70,7 +72,7 @@ extension TextFormatError: CustomStringConvertible {
         case .outOfRange(let value, let range): "\(excerpt(value)) is not within \(range)"
         case .embeddedNUL: "a text with a NUL"
         case .notRepresentable(let what): "\(what) has no JSON form"
-        case .malformedAny(let error): "the content of the Any: \(error)"
+        case .malformedAny(let words, _): "the content of the Any: \(words)"
         }
     }
 
@@ -94,13 +96,13 @@ extension TextFormatError: CustomStringConvertible {
         case .outOfRange: "write a value within the range"
         case .embeddedNUL: "remove the NUL"
         case .notRepresentable: "correct the message's maker"
-        case .malformedAny(let error): error.hint
+        case .malformedAny(_, let mend): mend
         }
     }
 }
 
 /// The candidate that is nearest to what was written, or nil if none is near: at most a third of its letters differ.
-func suggestion(for written: String, among candidates: [String]) -> String? {
+package func suggestion(for written: String, among candidates: [String]) -> String? {
     let word = Array(written.lowercased().utf8)
     guard word.count <= 100 else { return nil }
     var best: (distance: Int, name: String)?

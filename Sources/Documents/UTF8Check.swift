@@ -1,9 +1,15 @@
+/// What is wrong with the bytes of a text.
+package enum ByteFault: Hashable, Sendable {
+    case notUTF8
+    case embeddedNUL
+}
+
 /// The first byte at which a protobuf string is not acceptable: not UTF-8 (overlong forms, surrogates and code points
 /// past U+10FFFF included), or a NUL, which would cut the string short in C.
 /// - Returns: nil if every byte is fine. Source: Unicode 15, table 3-7.
-func firstUnacceptableByte(
+package func firstUnacceptableByte(
     in start: UnsafePointer<UInt8>, count: Int
-) -> (offset: Int, problem: ProtobufError.Problem)? {
+) -> (offset: Int, fault: ByteFault)? {
     let raw = UnsafeRawPointer(start)
     var at = 0
     while at < count {

@@ -208,7 +208,7 @@ extension DocumentNode {
 }
 
 /// What a plain YAML scalar is where nothing else says it. Source: YAML 1.2 core schema.
-enum PlainValue: Equatable {
+package enum PlainValue: Equatable {
     case null
     case bool(Bool)
     /// A JSON number.
@@ -219,7 +219,7 @@ enum PlainValue: Equatable {
     case ambiguous
     case text
 
-    init(_ scalar: DocumentScalar) {
+    package init(_ scalar: DocumentScalar) {
         switch scalar.text {
         case _ where scalar.isNull: self = .null
         case "true", "True", "TRUE": self = .bool(true)

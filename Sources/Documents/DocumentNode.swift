@@ -96,7 +96,7 @@ public indirect enum DocumentNode: Hashable, Sendable {
     }
 
     /// For messages to people: `a list`.
-    var noun: String {
+    package var noun: String {
         switch self {
         case .sequence: "a list"
         case .mapping: "a mapping"
@@ -113,7 +113,7 @@ public indirect enum DocumentNode: Hashable, Sendable {
 }
 
 /// The start of a text, short and on one line, for messages to people.
-func excerpt(_ text: String) -> String {
+package func excerpt(_ text: String) -> String {
     let shown = String(text.unicodeScalars.prefix(40).map { $0.value < 0x20 ? " " : Character($0) })
     return shown.unicodeScalars.count < text.unicodeScalars.count ? shown + "…" : shown
 }

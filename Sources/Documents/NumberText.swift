@@ -1,7 +1,7 @@
 // Numbers as JSON and YAML write them.
 
 /// Whether the whole text is a number of JSON. Source: RFC 8259, section 6.
-func isJSONNumber(_ text: String) -> Bool {
+package func isJSONNumber(_ text: String) -> Bool {
     var rest = Substring(text)
     if rest.first == "-" { rest.removeFirst() }
     guard let whole = takeDigits(&rest), whole == "0" || whole.first != "0" else { return false }
@@ -25,7 +25,7 @@ private func takeDigits(_ rest: inout Substring) -> Substring? {
 }
 
 /// A number as it was written, in JSON's form.
-enum NumberLiteral: Equatable {
+package enum NumberLiteral: Equatable {
     case number(String)
     /// `0644`: decimal for some readers, octal for others.
     case ambiguous
@@ -33,7 +33,7 @@ enum NumberLiteral: Equatable {
 
     /// A plain YAML scalar: also `+1`, `.5`, `1.`, `0x1F`, `0o17`. Source: YAML 1.2 core schema, except that numbers
     /// with leading zeros are ambiguous here, because YAML 1.1 reads them as octal.
-    init(plain text: String) {
+    package init(plain text: String) {
         var rest = Substring(text)
         var sign = ""
         if rest.first == "+" || rest.first == "-" {
@@ -64,13 +64,13 @@ enum NumberLiteral: Equatable {
 }
 
 /// A JSON number read as an integer, without the rounding of floating point: `1.5e3` is 1500.
-enum IntegerReading: Equatable {
+package enum IntegerReading: Equatable {
     case integer(isNegative: Bool, magnitude: UInt64)
     case fraction
     case tooLarge
 
     /// - Parameter number: a JSON number; anything else is a bug of the caller.
-    init(_ number: String) {
+    package init(_ number: String) {
         precondition(isJSONNumber(number), "no JSON number")
         let isNegative = number.first == "-"
         let parts = number.drop { $0 == "-" }.split(omittingEmptySubsequences: false) { $0 == "e" || $0 == "E" }
@@ -97,7 +97,7 @@ enum IntegerReading: Equatable {
     }
 
     /// As a fixed-width integer; nil if it does not fit or has a fraction.
-    func converted<T: FixedWidthInteger>(to type: T.Type) -> T? {
+    package func converted<T: FixedWidthInteger>(to type: T.Type) -> T? {
         guard case .integer(let isNegative, let magnitude) = self else { return nil }
         if !isNegative { return T(exactly: magnitude) }
         if magnitude == 1 << 63 { return T(exactly: Int64.min) }
@@ -106,7 +106,7 @@ enum IntegerReading: Equatable {
 }
 
 /// The shortest JSON number that reads back as the same value; whole numbers without `.0`.
-func jsonText<F: BinaryFloatingPoint & LosslessStringConvertible>(_ value: F) -> String {
+package func jsonText<F: BinaryFloatingPoint & LosslessStringConvertible>(_ value: F) -> String {
     precondition(value.isFinite, "JSON has no number for it")
     let text = String(value)
     return text.hasSuffix(".0") ? String(text.dropLast(2)) : text

@@ -1,31 +1,31 @@
 // Durations and timestamps as text. Source: proto3 JSON mapping, RFC 3339.
 
 /// Seconds and nanoseconds as `google.protobuf.Duration` and `Timestamp` hold them.
-struct SecondsAndNanos: Equatable {
-    var seconds: Int64
-    var nanos: Int32
+package struct SecondsAndNanos: Equatable {
+    package var seconds: Int64
+    package var nanos: Int32
 
     /// 10,000 years.
-    static let durationRange: ClosedRange<Int64> = -315_576_000_000...315_576_000_000
+    package static let durationRange: ClosedRange<Int64> = -315_576_000_000...315_576_000_000
     /// 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z.
-    static let timestampRange: ClosedRange<Int64> = -62_135_596_800...253_402_300_799
+    package static let timestampRange: ClosedRange<Int64> = -62_135_596_800...253_402_300_799
 
-    var isDuration: Bool {
+    package var isDuration: Bool {
         Self.durationRange.contains(seconds) && abs(Int64(nanos)) < 1_000_000_000
             && (seconds == 0 || nanos == 0 || (seconds < 0) == (nanos < 0))
             && !(abs(seconds) == 315_576_000_000 && nanos != 0)
     }
 
-    var isTimestamp: Bool { Self.timestampRange.contains(seconds) && (0..<1_000_000_000).contains(nanos) }
+    package var isTimestamp: Bool { Self.timestampRange.contains(seconds) && (0..<1_000_000_000).contains(nanos) }
 
     /// `1.5s`, `-0.250s`: 0, 3, 6 or 9 digits after the point.
-    var durationText: String {
+    package var durationText: String {
         let sign = seconds < 0 || nanos < 0 ? "-" : ""
         return "\(sign)\(seconds.magnitude)\(fraction(nanos.magnitude))s"
     }
 
     /// `1972-01-01T10:00:20.021Z`
-    var timestampText: String {
+    package var timestampText: String {
         let day = seconds >= 0 ? seconds / 86400 : (seconds - 86399) / 86400
         let second = seconds - day * 86400
         let (year, month, dayOfMonth) = civil(day: day)
@@ -34,7 +34,7 @@ struct SecondsAndNanos: Equatable {
     }
 
     /// - Returns: nil if the text is no duration; values out of range are left to the caller.
-    init?(durationText text: String) {
+    package init?(durationText text: String) {
         var rest = Substring(text)
         guard rest.popLast() == "s" else { return nil }
         let isNegative = rest.first == "-"
@@ -47,7 +47,7 @@ struct SecondsAndNanos: Equatable {
     }
 
     /// - Returns: nil if the text is no RFC 3339 time of the years 1 to 9999.
-    init?(timestampText text: String) {
+    package init?(timestampText text: String) {
         let bytes = Array(text.utf8)
         guard bytes.count >= 20, bytes[4] == UInt8(ascii: "-"), bytes[7] == UInt8(ascii: "-"),
             bytes[10] | 0x20 == UInt8(ascii: "t"), bytes[13] == UInt8(ascii: ":"), bytes[16] == UInt8(ascii: ":")
@@ -73,7 +73,7 @@ struct SecondsAndNanos: Equatable {
         self.nanos = nanos
     }
 
-    init(seconds: Int64, nanos: Int32) {
+    package init(seconds: Int64, nanos: Int32) {
         self.seconds = seconds
         self.nanos = nanos
     }

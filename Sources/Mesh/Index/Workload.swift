@@ -1,0 +1,227 @@
+import HashTreeCollections
+
+/// Something that runs, or is expected to: what labels select.
+public struct Workload: Hashable, Sendable {
+    public struct ID: Hashable, Sendable, Comparable {
+        public var namespace: String
+        public var name: String
+
+        public init(namespace: String, name: String) {
+            self.namespace = namespace
+            self.name = name
+        }
+
+        public static func < (left: ID, right: ID) -> Bool {
+            (left.namespace, left.name) < (right.namespace, right.name)
+        }
+    }
+
+    public var id: ID
+    public var labels: [String: String]
+    public var serviceAccount: String
+    /// Of its containers, by name where they have one.
+    public var ports: [Kubernetes.ContainerPort]
+    public var addresses: [String]
+    /// The object that tells of it; nil for one that only its proxy tells of.
+    public var source: ObjectKey?
+
+    public init(
+        id: ID, labels: [String: String], serviceAccount: String, ports: [Kubernetes.ContainerPort] = [],
+        addresses: [String] = [], source: ObjectKey? = nil
+    ) {
+        self.id = id
+        self.labels = labels
+        self.serviceAccount = serviceAccount
+        self.ports = ports
+        self.addresses = addresses
+        self.source = source
+    }
+
+    /// What a Pod, a Deployment or a WorkloadEntry tells of.
+    public init?(_ object: MeshObject) {
+        id = ID(namespace: object.key.namespace, name: object.key.name)
+        source = object.key
+        switch object.body {
+        case .pod(let pod):
+            (labels, serviceAccount, ports) = (object.metadata.labels, pod.serviceAccount, pod.ports)
+            addresses = []
+        case .deployment(let deployment):
+            let template = deployment.template
+            (labels, serviceAccount, ports) = (template.labels, template.serviceAccount, template.ports)
+            addresses = []
+        case .workloadEntry(let entry):
+            labels = entry.labels.merging(object.metadata.labels) { own, _ in own }
+            serviceAccount = entry.serviceAccount ?? "default"
+            ports = []
+            addresses = entry.address.isEmpty ? [] : [entry.address]
+        default: return nil
+        }
+    }
+}
+
+/// Where a workload is known from.
+enum WorkloadSource: Hashable, Sendable, Comparable {
+    case object(ObjectKey)
+    case proxy(Workload.ID)
+}
+
+/// One label of a namespace.
+struct Label: Hashable, Sendable {
+    var namespace: String
+    var key: String
+    var value: String
+}
+
+extension MeshIndex {
+    mutating func remember(_ workload: Workload, _ source: WorkloadSource) {
+        let namespace = workload.id.namespace
+        workloads[namespace, default: []].insert(source)
+        for (key, value) in workload.labels {
+            labelled[Label(namespace: namespace, key: key, value: value), default: []].insert(source)
+        }
+    }
+
+    mutating func forget(_ workload: Workload, _ source: WorkloadSource) {
+        let namespace = workload.id.namespace
+        workloads.drop(source, from: namespace)
+        for (key, value) in workload.labels {
+            labelled.drop(source, from: Label(namespace: namespace, key: key, value: value))
+        }
+    }
+
+    static func firstSelectorLabel(_ object: MeshObject) -> Label? {
+        guard case .service(let service) = object.body, let key = service.selector.keys.min() else { return nil }
+        return Label(namespace: object.key.namespace, key: key, value: service.selector[key] ?? "")
+    }
+
+    private func workload(_ source: WorkloadSource) -> Workload? {
+        switch source {
+        case .object(let key): objects[key].flatMap { Workload($0) }
+        case .proxy(let id): connected[id]
+        }
+    }
+
+    /// What is expected and what is connected in a namespace, sorted: objects first.
+    public func workloads(in namespace: String) -> [Workload] {
+        (workloads[namespace] ?? []).sorted().compactMap { workload($0) }
+    }
+
+    /// The workloads with all of these labels; no labels are all workloads.
+    public func workloads(with labels: [String: String], in namespace: String) -> [Workload] {
+        let sets = labels.map { labelled[Label(namespace: namespace, key: $0.key, value: $0.value)] ?? [] }
+        guard let fewest = sets.min(by: { $0.count < $1.count }) else { return workloads(in: namespace) }
+        let selector = Istio.WorkloadSelector(labels: labels)
+        return fewest.sorted().compactMap { workload($0) }.filter { selector.selects($0.labels) }
+    }
+
+    /// The Services of a namespace that select a workload with these labels.
+    public func services(selecting labels: [String: String], in namespace: String) -> [MeshObject] {
+        var candidates = TreeSet<ObjectKey>()
+        for (key, value) in labels {
+            candidates.formUnion(selectors[Label(namespace: namespace, key: key, value: value)] ?? [])
+        }
+        return objects(candidates).filter { object in
+            guard case .service(let service) = object.body, !service.selector.isEmpty else { return false }
+            return Istio.WorkloadSelector(labels: service.selector).selects(labels)
+        }
+    }
+
+    /// The policies of a kind for a workload: those of the root namespace that are for all, then those of its namespace
+    /// that are for all, then those that select it. Policies for other objects (`targetRefs`) are not among them.
+    public func policies(
+        _ kind: ObjectKind, selecting labels: [String: String], in namespace: String
+    ) -> [MeshObject] {
+        let root = config.rootNamespace
+        var wide: [MeshObject] = []
+        var narrow: [MeshObject] = []
+        for place in root == namespace ? [namespace] : [root, namespace] {
+            for object in objects(of: kind, in: place) {
+                guard let scope = object.policyScope, scope.targets.isEmpty else { continue }
+                if scope.isWide {
+                    wide.append(object)
+                } else if scope.selector?.selects(labels) == true {
+                    narrow.append(object)
+                }
+            }
+        }
+        return wide + narrow
+    }
+
+    /// The mode of mutual TLS of a workload's port: its own, else the narrowest that is not UNSET, else the mesh's.
+    public func mutualTLS(of labels: [String: String], in namespace: String, port: Int) -> Istio.PeerAuthentication.Mode
+    {
+        let policies = policies(.peerAuthentication, selecting: labels, in: namespace)
+        for object in policies.reversed() {
+            guard case .peerAuthentication(let policy) = object.body else { continue }
+            if let mode = policy.ports[port], mode != .unset { return mode }
+            if policy.mode != .unset { return policy.mode }
+        }
+        return config.mutualTLS
+    }
+}
+
+extension MeshObject {
+    /// What a policy is for; nil for other kinds.
+    public var policyScope: Istio.PolicyScope? {
+        switch body {
+        case .peerAuthentication(let policy): Istio.PolicyScope(selector: policy.selector)
+        case .authorizationPolicy(let policy): policy.scope
+        case .requestAuthentication(let policy): policy.scope
+        case .telemetry(let telemetry): telemetry.scope
+        case .proxyConfig(let config): Istio.PolicyScope(selector: config.selector)
+        case .sidecar(let sidecar): Istio.PolicyScope(selector: sidecar.workloadSelector)
+        case .envoyFilter(let filter): Istio.PolicyScope(selector: filter.workloadSelector, targets: filter.targets)
+        default: nil
+        }
+    }
+
+    /// Other objects that this one names, whether they are there or not.
+    var namedObjects: Set<ObjectKey> {
+        var keys: Set<ObjectKey> = []
+        func refer(_ object: GatewayAPI.ObjectReference) {
+            guard let kind = ObjectKind(group: object.group, name: object.kind) else { return }
+            keys.insert(ObjectKey(kind, object.namespace ?? key.namespace, object.name))
+        }
+        func parents(_ parents: [GatewayAPI.ParentReference]) {
+            for parent in parents {
+                guard let kind = ObjectKind(group: parent.group, name: parent.kind) else { continue }
+                keys.insert(ObjectKey(kind, parent.namespace ?? key.namespace, parent.name))
+            }
+        }
+        switch body {
+        case .virtualService(let service):
+            for gateway in service.gateways where gateway != Istio.VirtualService.meshGateway {
+                let parts = gateway.split(separator: "/").map(String.init)
+                keys.insert(ObjectKey(.gateway, parts.count == 2 ? parts[0] : key.namespace, parts.last ?? ""))
+            }
+            for route in service.http {
+                guard case .delegate(let name, let namespace) = route.action else { continue }
+                keys.insert(ObjectKey(.virtualService, namespace ?? key.namespace, name))
+            }
+        case .gateway(let gateway):
+            for name in gateway.servers.flatMap({ $0.tls?.credentialNames ?? [] }) {
+                keys.insert(ObjectKey(.secret, key.namespace, name))
+            }
+        case .kubernetesGateway(let gateway):
+            for certificate in gateway.listeners.flatMap({ $0.tls?.certificates ?? [] }) { refer(certificate) }
+            keys.insert(ObjectKey(.gatewayClass, "", gateway.className))
+        case .httpRoute(let route):
+            parents(route.parents)
+            for backend in route.rules.flatMap(\.backends) { refer(backend.object) }
+        case .grpcRoute(let route):
+            parents(route.parents)
+            for backend in route.rules.flatMap(\.backends) { refer(backend.object) }
+        case .tlsRoute(let route), .tcpRoute(let route):
+            parents(route.parents)
+            for backend in route.rules.flatMap(\.backends) { refer(backend.object) }
+        case .endpointSlice:
+            if let name = metadata.labels[Kubernetes.EndpointSlice.serviceLabel] {
+                keys.insert(ObjectKey(.service, key.namespace, name))
+            }
+        case .backendTLSPolicy(let policy):
+            for target in policy.targets { keys.insert(ObjectKey(.service, key.namespace, target.name)) }
+        default: break
+        }
+        return keys
+    }
+}

@@ -1,0 +1,66 @@
+/// Which fields of each kind are understood, and which of those nothing acts on. A field is in one of four classes:
+///
+/// - **acted on**: everything that is not below;
+/// - **unsupported**: read and checked, and then nothing acts on it: its user sees a warning with the reason;
+/// - **ignored by design**: legal Kubernetes that means nothing to a mesh (``KubernetesFields``, ``ObjectMetadata``,
+///   `status`): no warning, and what is below it is not looked at;
+/// - **unknown**: an error.
+public enum FieldSupport {
+    /// A path is dotted, with `[]` for each element of a list and `*` for each key of a mapping.
+    static let table: [ObjectKind: [String: String]] = [
+        .gateway: [
+            "spec.servers.[].defaultEndpoint": "gateways route by VirtualService",
+            "spec.servers.[].port.targetPort": "it is deprecated: gateways listen on `number`",
+            "spec.servers.[].tls.verifyCertificateSpki": "gateways verify names, not keys",
+            "spec.servers.[].tls.verifyCertificateHash": "gateways verify names, not hashes",
+        ],
+        .destinationRule: [
+            "spec.trafficPolicy.tunnel": "no CONNECT tunnels are made",
+            "spec.subsets.[].trafficPolicy.tunnel": "no CONNECT tunnels are made",
+        ],
+        .sidecar: [
+            "spec.outboundTrafficPolicy.egressProxy": "write a VirtualService and a Gateway for an egress proxy",
+            "spec.ingress.[].port.targetPort": "it is deprecated: write `defaultEndpoint`",
+            "spec.egress.[].port.targetPort": "it is deprecated",
+        ],
+        .workloadGroup: [
+            "spec.probe": "the health of a workload comes from its proxy"
+        ],
+        .proxyConfig: [
+            "spec.image": "nobody injects proxies here",
+            "spec.environmentVariables": "nobody injects proxies here",
+            "spec.concurrency": "the one who starts the proxy sets its threads",
+        ],
+        .gatewayClass: ["spec.parametersRef": "this controller has no parameters"],
+        .kubernetesGateway: [
+            "spec.infrastructure.parametersRef": "this controller has no parameters",
+            "spec.allowedListeners": "there are no ListenerSets here",
+            "spec.defaultScope": "there are no default gateways here",
+        ],
+        .httpRoute: [
+            "spec.useDefaultGateways": "there are no default gateways here",
+            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions",
+            "spec.rules.[].backendRefs.[].filters.[].extensionRef": "this controller has no extensions",
+        ],
+        .grpcRoute: [
+            "spec.useDefaultGateways": "there are no default gateways here",
+            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions",
+            "spec.rules.[].backendRefs.[].filters.[].extensionRef": "this controller has no extensions",
+        ],
+        .tlsRoute: ["spec.useDefaultGateways": "there are no default gateways here"],
+        .tcpRoute: ["spec.useDefaultGateways": "there are no default gateways here"],
+        .backendTLSPolicy: ["spec.options": "this controller has no options"],
+    ]
+
+    private static let parsed = table.mapValues { paths in
+        paths.sorted { $0.key < $1.key }.map { ($0.key.split(separator: ".").map(String.init), $0.value) }
+    }
+
+    /// Paths as steps, sorted, each with the reason.
+    static func unsupported(in kind: ObjectKind) -> [(path: [String], reason: String)] { parsed[kind] ?? [] }
+
+    /// The fields of a kind that are read and that nothing acts on, as dotted paths with the reason. For the manual.
+    public static func unsupportedFields(of kind: ObjectKind) -> [(path: String, reason: String)] {
+        (table[kind] ?? [:]).sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+    }
+}

@@ -1,0 +1,64 @@
+import Foundation
+import Testing
+
+/// Certificates change under load, and no request notices.
+struct MeshRotationTests {
+    @Test(arguments: Envoy.Variant.allCases)
+    func twoEnvoysSpeakMutualTLSWhileEverythingRotates(variant: Envoy.Variant) throws {
+        let pair = try MeshPair(variant, serving: ["--ca-leaf-ttl", "10s"])
+        let first = try pair.api.certificates()
+        #expect(first.trusted.count == 1, "\(first)")
+        let answers = try pair.load(perSecond: 100)
+
+        // Workload certificates: each renewal is another serial number.
+        var seen: Set<String> = []
+        try eventually("three renewals", within: 40) {
+            seen.formUnion(try pair.api.certificates().own)
+            // A chain is a leaf and an intermediate.
+            return seen.count >= 5 ? true : nil
+        }
+
+        // The root, twice.
+        for _ in 1...2 {
+            let old = try pair.web.certificates().trusted
+            let (status, output, errors) = try pair.control.command("ca", "rotate", "--root", "--wait")
+            #expect(status == 0, "\(output)\(errors)\(pair.control.process.log.suffix(3_000))")
+            for envoy in [pair.web, pair.api] {
+                let now = try envoy.certificates().trusted
+                #expect(now.count == 1 && now.isDisjoint(with: old), "\(now) after \(old)")
+            }
+        }
+
+        let counts = try answers()
+        #expect(counts.keys.sorted() == ["200"], "\(counts)")
+        #expect(counts["200", default: 0] > 500)
+        let inbound = try pair.api.secured("listener.127.")
+        #expect(inbound["handshake", default: 0] > 500, "each request was to make a connection: \(inbound)")
+        for statistics in [inbound, try pair.web.secured("cluster.api.")] {
+            for failure in ["connection_error", "fail_verify_error", "fail_verify_san", "fail_verify_no_cert"] {
+                #expect(statistics[failure] == 0, "\(statistics)")
+            }
+        }
+        let (status, output, errors) = try pair.control.command("ca", "status")
+        #expect(status == 0, "\(output)\(errors)")
+        #expect(!pair.control.process.log.contains("PRIVATE KEY"))
+    }
+
+    @Test func aRestartInTheMiddleOfARootRotationGoesOnWhereItWas() throws {
+        let pair = try MeshPair(serving: ["--ca-leaf-ttl", "20s"])
+        let old = try pair.web.certificates().trusted
+        let answers = try pair.load(perSecond: 50)
+        let (ordered, _, errors) = try pair.control.command("ca", "rotate", "--root")
+        #expect(ordered == 0, "\(errors)")
+        for _ in 1...3 {
+            try pair.control.restart(SIGKILL)
+            usleep(300_000)
+        }
+        try eventually("the old root to be gone; \(pair.control.process.log.suffix(3_000))", within: 90) {
+            let now = [try pair.web.certificates().trusted, try pair.api.certificates().trusted]
+            return now.allSatisfy { $0.count == 1 && $0.isDisjoint(with: old) } ? true : nil
+        }
+        let counts = try answers()
+        #expect(counts.keys.sorted() == ["200"], "\(counts)")
+    }
+}
