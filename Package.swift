@@ -100,7 +100,8 @@ let package = Package(
         .executableTarget(
             name: "martinet-bench",
             dependencies: [
-                "Certificates", "CLinux", "Discovery", "EnvoyAPI", "Identity", "Protobuf", "Reactor", "TLS", "XDS",
+                "Certificates", "CLinux", "Discovery", "EnvoyAPI", "Identity", "Protobuf", "Reactor", "Store", "Time",
+                "TLS", "XDS",
             ]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"], exclude: ["Transcripts"]),

@@ -183,14 +183,13 @@ import Time
             """, rig.store.path, rig.data["held"],
         ]
         try holder.run()
-        defer { if holder.isRunning { holder.terminate() } }
+        defer { kill(holder.processIdentifier, SIGKILL) }
         #expect(comesTrue { FileManager.default.fileExists(atPath: rig.data["held"]) })
         let refusal = #expect(throws: AuthorityRefusal.self) {
             try rig.onControl { [clock = rig.clock] in _ = try $0.rotate(RotationOrder(), now: clock.now) }
         }
         #expect(refusal?.kind == .storage && refusal?.hint.contains("stop the other") == true)
-        holder.terminate()
-        holder.waitUntilExit()
+        kill(holder.processIdentifier, SIGKILL)
         // The order stands.
         #expect(try comesTrue { try rig.report().problems.isEmpty && rig.report().rotations.isEmpty })
         #expect(rig.log.has("rotation of the intermediate is finished"))

@@ -148,7 +148,6 @@ private final class WebServer {
     }
 
     func stop() {
-        process.terminate()
-        process.waitUntilExit()
+        kill(process.processIdentifier, SIGKILL)
     }
 }
