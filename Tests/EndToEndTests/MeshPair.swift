@@ -104,23 +104,25 @@ extension Envoy {
     func certificates() throws -> (own: Set<String>, trusted: Set<String>) {
         struct Dump: Decodable {
             struct Entry: Decodable {
-                var ca_cert: [Certificate]?
-                var cert_chain: [Certificate]?
+                var caCert: [Certificate]?
+                var certChain: [Certificate]?
             }
             struct Certificate: Decodable {
                 var path: String
-                var serial_number: String
+                var serialNumber: String
             }
             var certificates: [Entry]
         }
-        let dump = try JSONDecoder().decode(Dump.self, from: Data(try admin("/certs").utf8))
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        let dump = try decoder.decode(Dump.self, from: Data(try admin("/certs").utf8))
         // The connection to the control plane trusts a file.
         func serials(_ list: [Dump.Certificate]?) -> [String] {
-            (list ?? []).filter { $0.path == "<inline>" }.map(\.serial_number)
+            (list ?? []).filter { $0.path == "<inline>" }.map(\.serialNumber)
         }
         return (
-            Set(dump.certificates.flatMap { serials($0.cert_chain) }),
-            Set(dump.certificates.flatMap { serials($0.ca_cert) })
+            Set(dump.certificates.flatMap { serials($0.certChain) }),
+            Set(dump.certificates.flatMap { serials($0.caCert) })
         )
     }
 }
