@@ -11,7 +11,7 @@ struct AnalyzeTests {
         apiVersion: v1
         kind: Service
         metadata: { name: reviews, namespace: shop }
-        spec: { selector: { app: reviews }, ports: [{ name: http, port: 9080 }] }
+        spec: { ports: [{ name: http, port: 9080 }] }
         ---
         apiVersion: networking.istio.io/v1
         kind: VirtualService
