@@ -73,6 +73,7 @@ public final class Store: Sendable {
                     """)
         }
         Self.registerIdentityTables(in: &migrator)
+        Self.registerRevisionTables(in: &migrator)
         return migrator
     }
 }
