@@ -74,6 +74,7 @@ public final class Store: Sendable {
         }
         Self.registerIdentityTables(in: &migrator)
         Self.registerRevisionTables(in: &migrator)
+        Self.registerWorkloadTable(in: &migrator)
         return migrator
     }
 }
