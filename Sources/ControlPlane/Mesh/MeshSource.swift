@@ -122,15 +122,7 @@ public final class MeshSource {
         var request = request
         (request.documents, request.objects, request.removing, request.prunes) = ([], [], [], false)
         if request.message.isEmpty { request.message = "rollback to revision \(revision)" }
-        let (isKept, kept, ways): (Bool, ClosedRange<Int64>?, [StoredObjectChange])
-        do throws(StoreError) {
-            (isKept, kept, ways) = (
-                try store.revision(revision) != nil, try keptRevisions(), try store.waysBack(to: revision)
-            )
-        } catch {
-            throw .store(error)
-        }
-        guard isKept else { throw .noSuchRevision(revision, kept: kept) }
+        let ways = try self.ways(backTo: revision)
         var errors = ObjectErrors([])
         for way in ways {
             guard let key = ObjectKey(way.key) else { continue }

@@ -126,7 +126,7 @@ public struct MeshState: Sendable {
             }
         }
         objects += request.objects
-        errors.add(ObjectErrors(repeated(objects)))
+        errors.add(ObjectErrors(objects.compactMap(\.redactionFinding) + repeated(objects)))
         guard errors.findings.isEmpty else { throw .refused(errors) }
         return objects
     }
