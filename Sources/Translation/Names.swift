@@ -14,12 +14,6 @@ public enum ResourceNames {
     /// `inbound|9080||`: the application behind a sidecar. The number is the workload's port.
     public static func inbound(_ port: Int) -> String { "inbound|\(port)||" }
 
-    /// A Secret in the proxy's own namespace, as SDS names it: `kubernetes://web-credential`.
-    public static func credential(_ name: String) -> String { "kubernetes://\(name)" }
-
-    /// The roots that belong to a Secret: `kubernetes://web-credential-cacert`.
-    public static func credentialRoots(_ name: String) -> String { "kubernetes://\(name)-cacert" }
-
     /// A route configuration for all HTTP services on a port: `9080`.
     public static func routes(_ port: Int) -> String { "\(port)" }
 

@@ -88,7 +88,7 @@ extension Translator {
             if outbound.scope.kind != .proxyless { return .automatic }
             let endpoints = outbound.endpoints(self)
             let isStrict = endpoints.allSatisfy {
-                $0.isMeshed && mutualTLSMode(ofWorkloads: $0.labels, in: $0.namespace, port: $0.port) == .strict
+                $0.isMeshed && serverMode($0.labels, in: $0.namespace, port: $0.port) == .strict
             }
             return isStrict && !endpoints.isEmpty ? .mutual(sni: nil, names: []) : .plaintext
         }
@@ -135,12 +135,12 @@ extension Translator {
         if tls.skipsVerification {
             origin.roots = .unverified
         } else if let name = tls.credentialName {
-            origin.roots = .secret(ResourceNames.credentialRoots(name))
+            origin.roots = .secret(GatewayTLS.roots(GatewayTLS.secret(name)))
         } else if let file = tls.caCertificates, file != "system" {
             origin.roots = .file(file)
         }
         if tls.mode == .mutual {
-            if let name = tls.credentialName { origin.certificateSecret = ResourceNames.credential(name) }
+            if let name = tls.credentialName { origin.certificateSecret = GatewayTLS.secret(name) }
             if let chain = tls.clientCertificate, let key = tls.privateKey {
                 origin.certificate = arena.make {
                     $0.certificate_chain = file(chain)

@@ -4,7 +4,7 @@ import XDS
 
 extension Translator {
     /// Where goes what no service is: to where the client meant it to go, or nowhere.
-    public func commonClusters() -> [Resource] {
+    public func commonClusters() -> [XDS.Resource] {
         let blackHole = arena.make(Cluster.self) { cluster in
             cluster.name = arena(ResourceNames.blackHole)
             cluster.set(type: .STATIC)

@@ -9,7 +9,7 @@ extension Translator {
 
     /// The application behind a sidecar, one cluster for each port; with interception also one for ports that no
     /// service has.
-    public func inboundClusters(of proxy: ProxyClass) -> [Resource] {
+    public func inboundClusters(of proxy: ProxyClass) -> [XDS.Resource] {
         guard proxy.kind == .sidecar else { return [] }
         var made = inboundPorts(of: proxy).map { port in
             resource(.cluster, ResourceNames.inbound(port.number), message(port, proxy))

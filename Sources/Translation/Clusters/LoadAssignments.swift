@@ -5,7 +5,7 @@ import XDS
 
 extension Translator {
     /// The endpoints of every cluster of a service that is told them, named as the clusters.
-    public func endpoints(of service: MeshService, for scope: OutboundScope) -> [Resource] {
+    public func endpoints(of service: MeshService, for scope: OutboundScope) -> [XDS.Resource] {
         outbound(service, for: scope).compactMap { cluster in
             guard case .told = cluster.discovery else { return nil }
             return resource(.endpoints, cluster.name, loadAssignment(cluster))

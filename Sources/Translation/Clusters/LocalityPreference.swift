@@ -106,7 +106,9 @@ struct LocalityPreference {
         var left = groups
         var result: [LocalityGroup] = []
         // The narrower pattern first: `region/zone/*` takes its localities out of `region/*`.
-        let patterns = rule.to.sorted { ($1.key.split(separator: "/").count, $0.key) < ($0.key.split(separator: "/").count, $1.key) }
+        let patterns = rule.to.sorted {
+            ($1.key.split(separator: "/").count, $0.key) < ($0.key.split(separator: "/").count, $1.key)
+        }
         for (pattern, share) in patterns {
             let taken = left.filter { Self.matches(pattern, $0.locality) }
             left.removeAll { Self.matches(pattern, $0.locality) }

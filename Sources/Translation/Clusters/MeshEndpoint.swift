@@ -120,7 +120,9 @@ extension Translator {
         _ slice: Kubernetes.EndpointSlice, _ object: MeshObject, _ backends: ServiceBackends, _ port: MeshService.Port,
         to found: inout [MeshEndpoint], unready: inout Set<String>
     ) {
-        guard slice.addressType != .fqdn, let served = slice.ports.first(where: { $0.name == port.name }) else { return }
+        guard slice.addressType != .fqdn, let served = slice.ports.first(where: { $0.name == port.name }) else {
+            return
+        }
         let number = served.port ?? targetNumber(port)
         for listed in slice.endpoints {
             guard let address = listed.addresses.first else { continue }
@@ -156,7 +158,8 @@ extension Translator {
             serviceAccount: workload.serviceAccount, locality: Locality(text: workload.locality),
             weight: max(1, workload.weight),
             isMeshed: takesMutualTLS(
-                workload.labels, hasSidecar: workload.hasSidecar || backends.tenants[address]?.hasSidecar == true))
+                workload.labels, in: workload.id.namespace, port: port,
+                hasSidecar: workload.hasSidecar || backends.tenants[address]?.hasSidecar == true))
     }
 
     private func endpoint(
@@ -168,12 +171,27 @@ extension Translator {
             workload: tenant?.id.name ?? "", serviceAccount: entry.serviceAccount ?? tenant?.serviceAccount,
             locality: Locality(text: entry.locality), weight: max(1, entry.weight),
             isMeshed: takesMutualTLS(
-                entry.labels,
+                tenant?.labels ?? entry.labels, in: backends.service.namespace, port: port,
                 hasSidecar: entry.labels[Workload.modeLabel] == "istio" || tenant?.hasSidecar == true))
     }
 
-    private func takesMutualTLS(_ labels: [String: String], hasSidecar: Bool) -> Bool {
+    private func takesMutualTLS(
+        _ labels: [String: String], in namespace: String, port: Int, hasSidecar: Bool
+    ) -> Bool {
         hasSidecar && labels[Workload.modeLabel] != "disabled"
+            && serverMode(labels, in: namespace, port: port) != .disable
+    }
+
+    /// What a workload's sidecar takes at a port: the narrowest PeerAuthentication that is not UNSET, else the mesh's.
+    func serverMode(
+        _ labels: [String: String], in namespace: String, port: Int
+    ) -> Istio.PeerAuthentication.Mode {
+        for object in mesh.policies(.peerAuthentication, selecting: labels, in: namespace).reversed() {
+            guard case .peerAuthentication(let policy) = object.body else { continue }
+            if let mode = policy.ports[port], mode != .unset { return mode }
+            if policy.mode != .unset { return policy.mode }
+        }
+        return mesh.config.mutualTLS
     }
 
     /// The workload's number for a service's port; nil if it has no port of that name.

@@ -6,7 +6,7 @@ import Protobuf
 /// TLS among workloads of the mesh, with the certificates that the control plane gives them.
 extension Translator {
     /// What tells of mutual TLS between proxies of the mesh in the client's greeting.
-    static let meshALPN = "istio"
+    public static let meshALPN = "istio"
 
     /// A client's side.
     /// - Parameters:

@@ -96,7 +96,8 @@ extension Translator {
         case .originalDestination:
             if scope.followsDestination { return .originalDestination }
             return isPattern ? nil : .host(service.host, port: target)
-        case .dynamicDNS: return isPattern || port.statedProtocol?.isHTTP ?? false ? .forwardProxy : .host(service.host, port: target)
+        case .dynamicDNS:
+            return isPattern || port.statedProtocol?.isHTTP ?? false ? .forwardProxy : .host(service.host, port: target)
         }
     }
 }

@@ -5,7 +5,7 @@ import XDS
 
 extension Translator {
     /// The clusters of all ports and subsets of one host.
-    public func outboundClusters(of service: MeshService, for scope: OutboundScope) -> [Resource] {
+    public func outboundClusters(of service: MeshService, for scope: OutboundScope) -> [XDS.Resource] {
         outbound(service, for: scope).map { cluster in
             let dependencies =
                 cluster.discovery == .told ? [ResourceReference(.endpoints, cluster.name)] : []
