@@ -13,20 +13,18 @@ extension MeshReader {
             || (service.exportTo.contains(".") && object.key.namespace == namespace)
     }
 
-    /// Whether the target's namespace lets objects of this kind and namespace refer to it. Source: Gateway API,
-    /// ReferenceGrant.
-    func isGranted(_ from: ObjectKey, to target: ObjectKey) -> Bool {
-        from.namespace == target.namespace
-            || objects(of: .referenceGrant, in: target.namespace).contains { object in
-                guard case .referenceGrant(let grant) = object.body else { return false }
-                return grant.from.contains {
-                    $0.group == from.kind.group && $0.kind == from.kind.name && $0.namespace == from.namespace
-                }
-                    && grant.to.contains {
-                        $0.group == target.kind.group && $0.kind == target.kind.name
-                            && ($0.name == nil || $0.name == target.name)
-                    }
+    /// Whether a listener takes routes of this kind. Source: Gateway API, AllowedRoutes.
+    func takes(_ listener: GatewayAPI.Listener, _ route: ObjectKey) -> Bool {
+        let fitting: Set<ObjectKind> =
+            switch listener.transport {
+            case .http, .https: [.httpRoute, .grpcRoute]
+            case .tls: listener.tls?.mode == .passthrough ? [.tlsRoute] : [.tlsRoute, .tcpRoute]
+            case .tcp: [.tcpRoute]
+            case .udp: []
             }
+        return fitting.contains(route.kind)
+            && (listener.kinds.isEmpty
+                || listener.kinds.contains { $0.kind == route.kind.name && $0.group == route.kind.group })
     }
 
     /// Whether a listener takes routes of a namespace.

@@ -33,6 +33,10 @@ extension Translator {
             if isTLS || routes.contains(where: \.takesEverything) { return routes }
             return routes + [defaultRoute(to: service, port: port)]
         }
+        let attached = routes([isTLS ? .tlsRoute : .tcpRoute], on: service, port: port, for: scope)
+            .sorted { $0.isOlder(than: $1) }
+            .flatMap { streamRoutes(of: $0, names: isTLS ? $0.body.routedHostnames : []) }
+        if !attached.isEmpty { return StreamRoute.withoutShared(attached) }
         return [defaultRoute(to: service, port: port)]
     }
 

@@ -48,7 +48,8 @@ extension Translator {
             // Of several for one host the oldest alone counts.
             return self.rules(of: object, virtual, host: service.host, in: setting)
         }
-        return []
+        let routes = routes([.httpRoute, .grpcRoute], on: service, port: port, for: scope)
+        return self.rules(of: routes, host: service.host, in: setting)
     }
 
     private func defaultRule(to service: MeshService, port: Int, for scope: OutboundScope) -> RouteRule {
