@@ -81,6 +81,7 @@ extension [MeshRequest.Document] {
                 if error.omitted > 0 { problems.append("\(document.file ?? "stdin"): and \(error.omitted) more") }
             }
         }
+        problems += MeshState.repeated(objects).map { "\($0)".printable }
         guard problems.isEmpty else {
             throw CommandProblem(lines: problems, hint: "nothing was changed; mend what is named above")
         }
