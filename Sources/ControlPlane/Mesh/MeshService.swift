@@ -142,7 +142,10 @@ extension GRPCStatus {
         var lines: [Substring] = []
         var left = 3_400
         let all = "\(error)".split(separator: "\n")
-        for line in all.prefix(while: { left -= $0.utf8.count + 1; return left > 0 }) { lines.append(line) }
+        for line in all.prefix(while: {
+            left -= $0.utf8.count + 1
+            return left > 0
+        }) { lines.append(line) }
         // A single line that is longer than that is cut.
         if lines.isEmpty, let first = all.first { lines = [first.prefix(800)] }
         if lines.count < all.count { lines.append("and \(all.count - lines.count) more lines") }

@@ -110,7 +110,10 @@ public final class MeshSource {
     /// - Returns: what was done, and the revision in force afterwards: a new one unless nothing changed.
     public func apply(_ request: MeshRequest) throws(MeshRequestError) -> (plan: MeshPlan, revision: Int64) {
         if let directory = files?.root, !request.isDryRun { throw .ownedByDirectory(directory) }
-        return try perform(request)
+        let done = try perform(request)
+        // Nothing was asked for, so that nothing was done.
+        if done.plan.changes.isEmpty, request.removing.isEmpty, !request.prunes { throw .noObjects }
+        return done
     }
 
     /// Makes a revision in which every object is as it was in an older one.

@@ -65,7 +65,6 @@ public struct MeshState: Sendable {
             throw .wordsTooLong(field, limit: MeshRequest.longestWords)
         }
         let objects = try Self.objects(of: request)
-        guard !objects.isEmpty || !request.removing.isEmpty || request.prunes else { throw .noObjects }
         var plan = MeshPlan(
             base: revision, time: now, author: request.author, message: request.message, changes: [], findings: [],
             indexChanges: [], respelled: [], next: index)
@@ -132,7 +131,7 @@ public struct MeshState: Sendable {
     }
 
     /// Objects that an earlier one has the name of: which of them is meant?
-    static func repeated(_ objects: [MeshObject]) -> [MeshFinding] {
+    public static func repeated(_ objects: [MeshObject]) -> [MeshFinding] {
         var first: [ObjectKey: MeshObject] = [:]
         return objects.compactMap { object in
             guard let other = first.updateValue(object, forKey: object.key) else { return nil }

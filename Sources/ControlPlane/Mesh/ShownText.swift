@@ -42,7 +42,8 @@ extension DocumentNode {
             guard member.key.text == "metadata", case .mapping(let inner, let at) = member.value else { return member }
             let name = Member(
                 key: DocumentScalar("namespace", .quoted), value: .scalar(DocumentScalar(namespace, .quoted)))
-            return Member(key: member.key, value: .mapping([name] + inner.filter { $0.key.text != "namespace" }, at: at))
+            return Member(
+                key: member.key, value: .mapping([name] + inner.filter { $0.key.text != "namespace" }, at: at))
         }
         return .mapping(named, at: position)
     }
@@ -66,7 +67,9 @@ extension DocumentNode {
 extension MeshObject {
     /// What was left out of what people see, and comes back in its place.
     var redactionFinding: MeshFinding? {
-        guard case .secret(let secret) = body, secret.content.values.contains(Array(redactedKey.utf8)) else { return nil }
+        guard case .secret(let secret) = body, secret.content.values.contains(Array(redactedKey.utf8)) else {
+            return nil
+        }
         return finding(
             .error, .invalidValue, at: "stringData", "the secret values were left out of what `martinet get` shows",
             mend: "give the values themselves")
