@@ -105,25 +105,26 @@ public final class ControlPlaneServer: Sendable {
             let secrets = SecretDirectory(trustDomain: configuration.authority.trustDomain, logger: logger)
             let directory = try DataDirectory(configuration.dataDirectory)
             let store = try Store(directory: configuration.dataDirectory)
+            let events = StreamEvents()
             let made = Mutex<LoopParts?>(nil)
             let control = try EventLoopGroup<NoConnections>(count: 1, name: "control") { loop, _ in
                 var sourceConfiguration = ResourceSource.Configuration(directory: configuration.resourcesDirectory)
                 sourceConfiguration.isStrict = configuration.isStrict
                 sourceConfiguration.logger = logger
                 let source = ResourceSource(store: store, configuration: sourceConfiguration, secrets: secrets)
-                source.scopesChanged = { reference.current?.assignViewsAgain() }
                 try source.start(on: loop)
                 for problem in source.problems { logger.log(level: problem.level, "\(problem)") }
                 let files = try configuration.tls?.files.map { try TLSFiles(TLSFiles.Paths($0), logger: logger) }
                 files?.watch(on: loop)
                 let identity = try IdentityParts(configuration, store: store, secrets: secrets, loop: loop)
-                let mesh = MeshSource(store: store, configuration: Self.mesh(configuration))
-                try mesh.start(on: loop)
+                let mesh = try MeshParts(
+                    configuration, store: store, secrets: secrets, resources: source, events: events,
+                    server: reference, loop: loop)
                 try loop.onSignals([SIGTERM, SIGINT, SIGHUP]) { signal in
                     guard signal == SIGHUP else { return signalled(.end) }
                     logger.info("reading everything again", metadata: ["signal": "SIGHUP"])
                     source.rescan()
-                    mesh.rescan()
+                    mesh.source.rescan()
                     files?.reload(isForced: true)
                 }
                 let thread = ControlThread(mailbox: loop.mailbox, source: OnControlThread(source))
@@ -135,7 +136,7 @@ public final class ControlPlaneServer: Sendable {
             guard let parts = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
             do {
                 let server = try Self.serve(
-                    configuration, secrets, parts, reference: reference, health: health)
+                    configuration, secrets, parts, events: events, reference: reference, health: health)
                 return (directory, control, parts.identity, server)
             } catch {
                 control.stop()
@@ -152,19 +153,12 @@ public final class ControlPlaneServer: Sendable {
     private struct LoopParts: Sendable {
         var thread: ControlThread
         var identity: IdentityParts
-        var mesh: OnControlThread<MeshSource>
+        var mesh: OnControlThread<MeshParts>
         var tls: TLSSource?
     }
 
-    private static func mesh(_ configuration: Configuration) -> MeshSource.Configuration {
-        var mesh = MeshSource.Configuration(directory: configuration.meshDirectory)
-        mesh.clock = configuration.authority.clock
-        mesh.logger = configuration.logger
-        return mesh
-    }
-
     private static func serve(
-        _ configuration: Configuration, _ secrets: SecretDirectory, _ parts: LoopParts,
+        _ configuration: Configuration, _ secrets: SecretDirectory, _ parts: LoopParts, events: StreamEvents,
         reference: ServerReference, health: HealthService
     ) throws -> DiscoveryServer {
         let logger = configuration.logger
@@ -183,11 +177,13 @@ public final class ControlPlaneServer: Sendable {
         var rules = MeshAdmission.Configuration(logger: logger)
         // The operator's own authority for client certificates says who belongs here.
         rules.admitsNamedCertificates = configuration.tls?.files != nil
+        rules.began = { events.note(.began($0, $1)) }
+        rules.ended = { events.note(.ended($0)) }
         serving.admission = MeshAdmission(parts.identity.authenticator, directory: secrets, configuration: rules)
         let operators = configuration.tls?.operators ?? []
         let control = ControlService(thread: parts.thread, server: reference, operators: operators, logger: logger)
         let mesh = MeshService(
-            mailbox: parts.thread.mailbox, source: parts.mesh, operators: operators, logger: logger)
+            mailbox: parts.thread.mailbox, source: OnControlThread(parts.mesh.value.source), operators: operators, logger: logger)
         let clientStatus = ClientStatusService(thread: parts.thread, server: reference)
         let services: [any Service] =
             [control, mesh, clientStatus, health] + parts.identity.services(operators: operators, logger: logger)

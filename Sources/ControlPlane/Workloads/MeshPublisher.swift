@@ -45,7 +45,9 @@ final class MeshPublisher {
     /// Classes without a proxy, until when they are kept.
     private var idle: [ProxyClass: Instant] = [:]
     private var waiting: [MeshIndex.Change] = []
-    private var affected = AffectedViews()
+    private(set) var affected = AffectedViews()
+    /// What users were told of their objects, and still holds.
+    private var told: [MeshFinding] = []
     private var clock: Clock?
 
     private struct Clock {
@@ -215,9 +217,9 @@ final class MeshPublisher {
 
     private func follow(_ index: MeshIndex, _ changes: [MeshIndex.Change]) {
         let changed = translation.follow(index, changes: changes)
-        for warning in changed.warnings { logger.warning("\(warning)") }
+        tell(translation.warnings)
         var names: [ViewName] = []
-        for proxy in changed.classes {
+        for proxy in changed.views.map(\.proxy) {
             for name in viewsOfClass[proxy]?.sorted() ?? [] {
                 if let view = shown[name]?.view, show(view) { names.append(name) }
             }
@@ -228,6 +230,13 @@ final class MeshPublisher {
             assignAgain()
             viewsChanged?()
         }
+    }
+
+    /// Says once what users should know of their objects.
+    private func tell(_ warnings: [MeshFinding]) {
+        let known = Set(told)
+        for warning in warnings where !known.contains(warning) { logger.warning("\(warning)") }
+        told = warnings
     }
 
     /// Raw resources have changed in some views.
@@ -243,7 +252,8 @@ final class MeshPublisher {
         let name = view.name
         let snapshot: Snapshot
         do throws(PublishError) {
-            snapshot = try translation.snapshot(of: view.proxy).overlaid(with: raw(view.raw) ?? .empty)
+            guard let made = translation.snapshot(of: view.proxy) else { return false }
+            snapshot = try made.overlaid(with: raw(view.raw) ?? .empty)
         } catch {
             logger.error("the view \(name) keeps what it shows: \(error)")
             return false

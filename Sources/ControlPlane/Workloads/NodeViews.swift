@@ -56,7 +56,7 @@ final class NodeViews: Sendable {
     func remembered(_ node: Node) -> Node {
         var kept = Node(id: node.id, cluster: node.cluster, locality: node.locality, principal: node.principal)
         if ProxyClass(node: node) != nil {
-            kept.metadata = node.metadata.filter { ProxyClass.metadataNames.contains($0.key) }
+            kept.metadata = node.metadata.filter { NodeClaims.metadataNames.contains($0.key) }
         }
         return kept
     }
