@@ -166,7 +166,8 @@ struct ScopeTable: Sendable {
     /// - Returns: the scope's number and that of the scope that it is compared with.
     mutating func add(_ scope: OutboundScope) -> (own: ScopeNumber, plain: ScopeNumber) {
         let number = number(of: scope)
-        let other = self.number(of: OutboundScope(namespace: "", kind: scope.kind))
+        let other = self.number(
+            of: OutboundScope(namespace: "", kind: scope.kind, followsDestination: scope.followsDestination))
         plain[number] = other
         plain[other] = other
         return (ScopeNumber(number: number), ScopeNumber(number: other))

@@ -7,7 +7,8 @@ extension SectionMaker {
     /// What a proxy's outbound side depends on.
     mutating func scope(of proxy: ProxyClass, _ translator: Translator, _ sections: inout Sections) -> OutboundScope {
         var scope = OutboundScope(
-            namespace: proxy.namespace, kind: proxy.kind, sidecar: translator.sidecar(for: proxy)?.key)
+            namespace: proxy.namespace, kind: proxy.kind, sidecar: translator.sidecar(for: proxy)?.key,
+            followsDestination: proxy.isIntercepted)
         var asked = Set<String>()
         for object in sections.value(of: .partialObjects, &self).partialObjects {
             asked.formUnion(object.clientLabels)
