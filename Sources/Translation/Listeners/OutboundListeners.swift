@@ -47,7 +47,6 @@ extension Translator {
     ) -> ListenerParts {
         var parts = ListenerParts(
             name: plan.name, address: plan.address, port: plan.port, side: .outbound, bindsToPort: plan.bindsToPort)
-        parts.isTransparent = false
         if let routes = plan.routeName {
             let chain = HTTPChain(
                 side: .outbound, statPrefix: "outbound_\(plan.name);", routes: .named(routes),

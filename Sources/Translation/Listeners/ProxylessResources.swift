@@ -1,4 +1,3 @@
-import CEnvoyAPI
 import EnvoyAPI
 import Mesh
 import Protobuf
@@ -115,26 +114,16 @@ extension Translator {
         return self.resource(.cluster, resource.name, lean, dependencies: resource.dependencies)
     }
 
+    /// Mutual TLS by the program's own providers of certificates; other TLS gRPC cannot be told of.
     private func proxylessSocket(
         _ socket: UnsafeMutablePointer<TransportSocket>?
     ) -> UnsafeMutablePointer<TransportSocket>? {
         guard let socket, case .typed_config(let any)? = socket.pointee.config_type,
-            any.pointee.type_url.string.hasSuffix("UpstreamTlsContext"),
-            let context = try? arena.decode(UpstreamTlsContext.self, from: any.pointee.value_bytes)
+            any.pointee.type_url.string == UpstreamTlsContext.descriptor.typeURL,
+            let context = try? arena.decode(UpstreamTlsContext.self, from: any.pointee.value_bytes),
+            context.pointee.common_tls_context?.pointee.tls_certificate_provider_instance != nil
         else { return nil }
-        // Secrets of the mesh are what its providers have; other TLS gRPC cannot be told of.
-        guard let common = context.pointee.common_tls_context,
-            case .combined_validation_context(let combined)? = common.pointee.validation_context_type,
-            combined.pointee.validation_context_sds_secret_config?.pointee.name.string == "ROOTCA"
-        else { return nil }
-        let names = combined.pointee.default_validation_context?.pointee.match_typed_subject_alt_names_list
-        let sans = names.map { list in
-            list.compactMap { name -> String? in
-                guard case .exact(let text)? = name.pointee.matcher?.pointee.match_pattern else { return nil }
-                return text
-            }
-        }
-        return transportSocket("envoy.transport_sockets.tls", proxylessTLSContext(sans: sans ?? []))
+        return socket
     }
 
     // MARK: Servers
