@@ -24,10 +24,23 @@ public struct Workload: Hashable, Sendable {
     public var addresses: [String]
     /// The object that tells of it; nil for one that only its proxy tells of.
     public var source: ObjectKey?
+    /// `region/zone/sub-zone`, the later parts may be missing; nil is unknown.
+    public var locality: String?
+    /// Its share among the endpoints of a service.
+    public var weight: Int
+    /// Whether a proxy of the mesh takes its calls: certain of one that its proxy tells of, and of an object as far as
+    /// its labels say so.
+    public var hasSidecar: Bool
+
+    /// The label that says of a workload whether it takes mutual TLS: `istio` or `disabled`.
+    public static let modeLabel = "security.istio.io/tlsMode"
+    /// The label that says where a Pod is: `region.zone.sub-zone`.
+    public static let localityLabel = "istio-locality"
 
     public init(
         id: ID, labels: [String: String], serviceAccount: String, ports: [Kubernetes.ContainerPort] = [],
-        addresses: [String] = [], source: ObjectKey? = nil
+        addresses: [String] = [], source: ObjectKey? = nil, locality: String? = nil, weight: Int = 1,
+        hasSidecar: Bool = true
     ) {
         self.id = id
         self.labels = labels
@@ -35,12 +48,17 @@ public struct Workload: Hashable, Sendable {
         self.ports = ports
         self.addresses = addresses
         self.source = source
+        self.locality = locality
+        self.weight = weight
+        self.hasSidecar = hasSidecar
     }
 
     /// What a Pod, a Deployment or a WorkloadEntry tells of.
     public init?(_ object: MeshObject) {
         id = ID(namespace: object.key.namespace, name: object.key.name)
         source = object.key
+        weight = 1
+        var place: String?
         switch object.body {
         case .pod(let pod):
             (labels, serviceAccount, ports) = (object.metadata.labels, pod.serviceAccount, pod.ports)
@@ -54,8 +72,11 @@ public struct Workload: Hashable, Sendable {
             serviceAccount = entry.serviceAccount ?? "default"
             ports = []
             addresses = entry.address.isEmpty ? [] : [entry.address]
+            (place, weight) = (entry.locality, entry.weight)
         default: return nil
         }
+        locality = place ?? labels[Self.localityLabel].map { String($0.map { $0 == "." ? "/" : $0 }) }
+        hasSidecar = labels[Self.modeLabel] == "istio"
     }
 }
 
