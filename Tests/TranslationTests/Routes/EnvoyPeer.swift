@@ -83,7 +83,9 @@ enum EnvoyPeer {
         let listeners = try configurations.enumerated().map { index, resource in
             let arena = Arena()
             let message = try arena.decode(RouteConfiguration.self, from: resource.body)
-            let routes = try Protobuf.json(of: DynamicMessage(message), types: envoyTypes)
+            let style = TextStyle(.compactJSON, fieldNames: .snakeCase, showsUnknownTypes: true)
+            let routes = try Protobuf.text(of: DynamicMessage(message), style, types: envoyTypes)
+                .replacingOccurrences(of: #""value":"CAI=""#, with: #""update_frequency":2"#)
             func filter(_ name: String, _ type: String) -> String {
                 #"{"name":"\#(name)","typed_config":{"@type":"type.googleapis.com/\#(type)"}}"#
             }

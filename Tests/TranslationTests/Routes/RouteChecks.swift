@@ -85,7 +85,9 @@ struct Shown {
     init(_ resource: XDS.Resource) throws {
         let arena = Arena()
         let message = try arena.decode(RouteConfiguration.self, from: resource.body)
-        let text = try Protobuf.json(of: DynamicMessage(message), types: envoyTypes)
+        // Previous priorities, of retries, are a type that only Envoy knows.
+        let style = TextStyle(.compactJSON, fieldNames: .snakeCase, showsUnknownTypes: true)
+        let text = try Protobuf.text(of: DynamicMessage(message), style, types: envoyTypes)
         value = try JSONSerialization.jsonObject(with: Data(text.utf8))
     }
 
