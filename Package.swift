@@ -107,8 +107,8 @@ let package = Package(
         .executableTarget(
             name: "martinet-bench",
             dependencies: [
-                "Certificates", "CLinux", "Discovery", "EnvoyAPI", "Identity", "Protobuf", "Reactor", "Store", "Time",
-                "TLS", "XDS",
+                "Certificates", "CLinux", "Discovery", "EnvoyAPI", "Identity", "Mesh", "Protobuf", "Reactor", "Store",
+                "Time", "TLS", "Translation", "XDS",
             ]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"], exclude: ["Transcripts"]),

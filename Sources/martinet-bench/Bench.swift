@@ -6,6 +6,7 @@ struct Bench {
     private static let usage = """
         usage: martinet-bench [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
                martinet-bench issue    certificates per second
+               martinet-bench mesh     from objects to snapshots
           --quick      fewer clients and rounds, about a minute; the bars are those of the full run
           --json FILE  write every figure there too
           --only       start, delta, sotw, clusters, tls, never-read or churn
@@ -20,6 +21,9 @@ struct Bench {
                 try play(Array(words.dropFirst()))
             } else if words == ["issue"] {
                 exit(try Issuing().run() ? 0 : 1)
+            } else if words == ["mesh"] {
+                var mesh = try MeshTranslating()
+                exit(try mesh.run() ? 0 : 1)
             } else {
                 exit(try measure(words) ? 0 : 1)
             }

@@ -1,7 +1,7 @@
 /// What is made of other things: a function from keys to values that may ask for other keys and for facts.
 protocol Derivation {
     associatedtype Key: Hashable & Sendable
-    associatedtype Fact: Hashable & Sendable
+    associatedtype Observation: Hashable & Sendable
     associatedtype Value: Equatable & Sendable
 
     /// Pure: the same answers of `derivations` give the same value. Whatever else it looks at must be noted as a fact.
@@ -13,7 +13,7 @@ protocol Derivation {
 /// own. Work grows with the change; memory with what is held and what that asks for.
 struct Derivations<Maker: Derivation>: Sendable {
     typealias Key = Maker.Key
-    typealias Fact = Maker.Fact
+    typealias Fact = Maker.Observation
     typealias Value = Maker.Value
 
     private enum State {

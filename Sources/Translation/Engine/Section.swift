@@ -72,8 +72,6 @@ struct Interests: Hashable, Sendable {
     var services: [String] = []
     /// Hosts whose routes may differ.
     var routes: [String] = []
-    /// Whether the namespace has VirtualServices: their hosts have short names there.
-    var ownsVirtualServices = false
 }
 
 /// In what a scope differs from the scope of clients that nothing is about.
@@ -166,7 +164,8 @@ struct ScopeTable: Sendable {
     /// - Returns: the scope's number and that of the scope that it is compared with.
     mutating func add(_ scope: OutboundScope) -> (own: ScopeNumber, plain: ScopeNumber) {
         let number = number(of: scope)
-        let other = self.number(of: OutboundScope(namespace: "", kind: scope.kind))
+        let other = self.number(
+            of: OutboundScope(namespace: "", kind: scope.kind, followsDestination: scope.followsDestination))
         plain[number] = other
         plain[other] = other
         return (ScopeNumber(number: number), ScopeNumber(number: other))

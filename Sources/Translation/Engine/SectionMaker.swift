@@ -3,6 +3,9 @@ import XDS
 
 /// Makes sections: each by one call of a ``Translator`` that is made for it, so that what it asked the mesh is known.
 struct SectionMaker: Derivation, Sendable {
+    typealias Key = Section
+    typealias Observation = Fact
+    typealias Value = SectionValue
     typealias Sections = Derivations<SectionMaker>
 
     var index: MeshIndex
@@ -62,17 +65,32 @@ struct SectionMaker: Derivation, Sendable {
             return .resources(interned(routes(of: number, port: port, translator, &sections)))
         case .outboundListeners(let proxy, let number):
             let services = sections.value(of: .services(number), &self).services
-            return .resources(
-                interned(translator.outboundListeners(for: proxy, scope: scopes[number], services: services)))
-        case .inbound(let proxy):
-            return .resources(
-                interned(translator.inboundClusters(of: proxy) + translator.inboundListeners(of: proxy)))
-        case .gateway(let proxy):
-            return .resources(
-                interned(translator.gatewayListeners(of: proxy) + translator.gatewayRouteConfigurations(of: proxy)))
+            return .resources(interned(Self.outboundListeners(translator, proxy, scopes[number], services)))
+        case .inbound(let proxy): return .resources(interned(Self.inbound(translator, proxy)))
+        case .gateway(let proxy): return .resources(interned(Self.gateway(translator, proxy)))
         case .proxyless(let proxy, let number):
-            return .resources(interned(translator.proxylessResources(of: proxy, scope: scopes[number])))
+            return .resources(interned(Self.proxyless(translator, proxy, scopes[number])))
         }
+    }
+
+    // What a class sees beside its scope.
+
+    static func outboundListeners(
+        _ translator: Translator, _ proxy: ProxyClass, _ scope: OutboundScope, _ services: [MeshService]
+    ) -> [Resource] {
+        translator.outboundListeners(for: proxy, scope: scope, services: services)
+    }
+
+    static func inbound(_ translator: Translator, _ proxy: ProxyClass) -> [Resource] {
+        translator.inboundClusters(of: proxy) + translator.inboundListeners(of: proxy)
+    }
+
+    static func gateway(_ translator: Translator, _ proxy: ProxyClass) -> [Resource] {
+        translator.gatewayListeners(of: proxy) + translator.gatewayRouteConfigurations(of: proxy)
+    }
+
+    static func proxyless(_ translator: Translator, _ proxy: ProxyClass, _ scope: OutboundScope) -> [Resource] {
+        translator.proxylessResources(of: proxy, scope: scope)
     }
 
     private mutating func interned(_ resources: [Resource]) -> [Resource] {
