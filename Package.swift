@@ -100,8 +100,9 @@ let package = Package(
         .executableTarget(
             name: "martinet-bench",
             dependencies: [
-                "Certificates", "CLinux", "Discovery", "EnvoyAPI", "Identity", "Protobuf", "Reactor", "Store", "Time",
-                "TLS", "XDS",
+                "Certificates", "CLinux", "ControlPlane", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Protobuf",
+                "Reactor", "Store", "Time", "TLS", "XDS",
+                .product(name: "Logging", package: "swift-log"),
             ]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"], exclude: ["Transcripts"]),
