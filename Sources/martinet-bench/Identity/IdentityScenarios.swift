@@ -60,16 +60,16 @@ struct IdentityScenarios {
         title("root rotation, \(count) proxies over TLS; a control plane with authority and journal")
         let rig = try IdentityRig()
         defer { rig.stop() }
-        let before = try rig.server.processorTime(ofThread: "control")
+        let before = try rig.server.processorTime(ofThread: "control-0")
         let opened = try rig.proxies.ask("open \(count)")
-        let first = try rig.server.processorTime(ofThread: "control") - before
+        let first = try rig.server.processorTime(ofThread: "control-0") - before
         say(
             "all have certificates after \(text(Double(try opened["took"]) / 1e6)) ms; the authority's thread took "
                 + "\(text(Double(first) / 1e3 / Double(count))) us for each")
         var (times, costs, sampled, broken, uneven): ([Double], [Double], Int, Int, Int) = ([], [], 0, 0, 0)
         for _ in 0..<rounds {
             _ = try rig.proxies.ask("count \(max(1, count / 100))")
-            let control = try rig.server.processorTime(ofThread: "control")
+            let control = try rig.server.processorTime(ofThread: "control-0")
             let start = Clock.now
             try rig.rotateRoot()
             let end = Clock.now + 60_000_000_000
@@ -78,7 +78,7 @@ struct IdentityScenarios {
                 usleep(20_000)
             }
             let reported = Clock.now
-            costs.append(Double(try rig.server.processorTime(ofThread: "control") - control) / 1e3 / Double(count))
+            costs.append(Double(try rig.server.processorTime(ofThread: "control-0") - control) / 1e3 / Double(count))
             // A step more than there should be would come now.
             usleep(500_000)
             let counts = try rig.proxies.ask("counts")
@@ -89,7 +89,7 @@ struct IdentityScenarios {
             uneven += abs(try counts["certificates-least"] - 1) + abs(try counts["certificates-most"] - 1)
             uneven += try counts["failures"] + counts["refusals"] + counts["timeouts"]
         }
-        say("\(times.map { text($0) }) s; the authority's thread took \(text(median(costs))) us for each proxy")
+        say("\(list(times)) s; the authority's thread took \(text(median(costs))) us for each proxy")
         say("\(sampled) handshakes of two random proxies each, with what they had at that moment")
         ledger.note("rotation \(count): the authority's thread, each proxy", median(costs), "us")
         ledger.hold("root rotation, \(count) proxies, complete", median(times), atMost: 10, "s")
@@ -132,7 +132,7 @@ struct IdentityScenarios {
                 if kind == "connections cut" { lost += Double(try reply["failures"]) }
             }
             say(
-                "\(kind): the last has its certificate after \(times.map { text($0) }) s; \(text(median(shares))) % "
+                "\(kind): the last has its certificate after \(list(times)) s; \(text(median(shares))) % "
                     + "resumed; the control plane took \(text(median(costs))) s of processor time")
             ledger.note("\(count) come back, \(kind): the last", median(times), "s")
             ledger.note("\(count) come back, \(kind): resumed", median(shares), "%")
@@ -146,6 +146,8 @@ struct IdentityScenarios {
         ledger.note("\(count) proxies over mutual TLS: resident", memory, "MB")
         ledger.hold("\(count) come back: timeouts and refusals", lost, atMost: 0, "")
     }
+
+    private func list(_ figures: [Double]) -> String { figures.map { text($0) }.joined(separator: ", ") }
 
     private func descriptorLimit() -> Int {
         var limit = rlimit()
