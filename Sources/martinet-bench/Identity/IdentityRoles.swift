@@ -70,7 +70,7 @@ struct ProxiesRole {
     private func open(_ count: Int) throws {
         let start = Clock.now
         while proxies.inSync < count {
-            while proxies.proxies.count < count, proxies.proxies.count - proxies.inSync < 256 { proxies.add() }
+            while proxies.proxies.count < count, proxies.proxies.count - proxies.inSync < 256 { try proxies.add() }
             try turn(since: start, "\(count) have certificates")
         }
         Reply("opened", figures(since: start)).say()
@@ -79,7 +79,13 @@ struct ProxiesRole {
     private func awaitReturn() throws {
         let start = Clock.now
         while proxies.returned < proxies.proxies.count { try turn(since: start, "all are back") }
+        if let words = proxies.trouble { complain(words) }
         Reply("returned", figures(since: start)).say()
+    }
+
+    private func complain(_ words: String) {
+        let bytes = Array("  \(words)\n".utf8)
+        _ = write(2, bytes, bytes.count)
     }
 
     private func turn(since start: Int, _ words: String) throws {
@@ -90,10 +96,7 @@ struct ProxiesRole {
     }
 
     private func counts() {
-        if let words = proxies.sampler?.firstFailure ?? proxies.trouble {
-            let bytes = Array("  \(words)\n".utf8)
-            _ = write(2, bytes, bytes.count)
-        }
+        if let words = proxies.sampler?.firstFailure ?? proxies.trouble { complain(words) }
         var figures = figures(since: 0)
         func range(_ name: String, _ figure: (MeshProxy) -> Int) {
             let values = proxies.proxies.map(figure)

@@ -75,7 +75,7 @@ struct IdentityScenarios {
             let end = Clock.now + 60_000_000_000
             while try rig.isRotating() {
                 guard Clock.now < end else { throw BenchFailure("a rotation that has not ended after 60 s") }
-                usleep(20_000)
+                usleep(50_000)
             }
             let reported = Clock.now
             costs.append(Double(try rig.server.processorTime(ofThread: "control-0") - control) / 1e3 / Double(count))
@@ -100,7 +100,9 @@ struct IdentityScenarios {
     /// All proxies come back at once.
     private mutating func storm() throws {
         let count = isQuick ? 2_000 : 10_000
-        title("\(count) proxies with certificates of their own, over mutual TLS")
+        title(
+            "\(count) proxies with certificates of their own, over mutual TLS; "
+                + "\(min(count, MeshProxies.mostUnderWay)) at a time are on their way")
         let rig = try IdentityRig()
         defer { rig.stop() }
         let opened = try rig.proxies.ask("open \(count)")
@@ -142,7 +144,6 @@ struct IdentityScenarios {
         say(
             "resident \(text(memory)) MB; open files at most \(descriptorLimit()), of the control plane and of the load"
         )
-        _ = try rig.proxies.ask("counts")
         ledger.note("\(count) proxies over mutual TLS: resident", memory, "MB")
         ledger.hold("\(count) come back: timeouts and refusals", lost, atMost: 0, "")
     }

@@ -6,14 +6,15 @@ import Time
 
 /// Many proxies on one thread, with real connections to one control plane. A proxy whose connection breaks comes back as
 /// Envoy does: after a random part of half a second, which doubles with each attempt up to 30 s.
+///
+/// At most ``mostUnderWay`` are on their way at a time: this thread does for all of them what each proxy has a machine
+/// for, and takes longer for 10,000 handshakes than a handshake may take.
 final class MeshProxies {
     typealias Loop = EventLoop<ProxyConnection>
 
     let loop: Loop
     private let address: SocketAddress
     private let anchors: TrustAnchors
-    /// Sessions for resumption are kept for a part of the proxies each.
-    private var settings: [TLSSettings] = []
     private(set) var metadata = GRPCMetadata()
     private(set) var proxies: [MeshProxy] = []
     let output = UnsafeMutableRawBufferPointer.allocate(byteCount: 32 << 10, alignment: 16)
@@ -43,32 +44,35 @@ final class MeshProxies {
         address = .loopback(port: port)
         self.anchors = try TrustAnchors(file: anchors)
         metadata.append("authorization", "Bearer \(token)")
-        settings = try (0..<Self.parts).map { _ in try makeSettings(nil) }
     }
 
-    private static let parts = 64
+    static let mostUnderWay = 1000
+
+    /// Positions of proxies that wait until others have arrived.
+    private var waiting: [Int] = []
+    private var underWay = 0
 
     private func makeSettings(_ identity: TLSIdentity?) throws -> TLSSettings {
         var configuration = TLSConfiguration.client(
             trusting: anchors, serverName: "localhost", identity: identity, applicationProtocols: ["h2"])
-        configuration.storedSessions = 512
+        configuration.storedSessions = 2
         return try TLSSettings(configuration)
     }
 
-    /// From now on proxies show certificates, each what the first of its part was given, and no token.
+    /// From now on proxies show their certificates, and no token.
     func showCertificates() throws {
         metadata = GRPCMetadata()
-        settings = try settings.indices.map { part in
-            let proxy = proxies[part % proxies.count]
-            return try makeSettings(try TLSIdentity(chainPEM: proxy.chain, keyPEM: proxy.key))
+        for proxy in proxies {
+            proxy.settings = try makeSettings(try TLSIdentity(chainPEM: proxy.chain, keyPEM: proxy.key))
         }
     }
 
     // MARK: Orders
 
-    func add() {
-        proxies.append(MeshProxy("proxy-\(proxies.count)"))
-        connect(proxies.count - 1)
+    func add() throws {
+        // Settings of its own: sessions are resumed by the one who had them.
+        proxies.append(MeshProxy("proxy-\(proxies.count)", try makeSettings(nil)))
+        come(proxies.count - 1)
     }
 
     /// Closes all connections, and opens all again at once.
@@ -77,8 +81,9 @@ final class MeshProxies {
             guard let connection = proxies[index].connection, let id = connection.id else { continue }
             forget(connection)
             loop.close(id)
-            connect(index)
+            waiting.append(index)
         }
+        connectWaiting()
     }
 
     func count(sampling every: Int?) throws {
@@ -87,12 +92,26 @@ final class MeshProxies {
         sampler = every.map { HandshakeSampler(every: $0) }
     }
 
+    private func come(_ index: Int) {
+        waiting.append(index)
+        connectWaiting()
+    }
+
+    private func connectWaiting() {
+        let count = min(waiting.count, Self.mostUnderWay - underWay)
+        guard count > 0 else { return }
+        let next = waiting[..<count]
+        waiting.removeFirst(count)
+        underWay += count
+        for index in next { connect(index) }
+    }
+
     private func connect(_ index: Int) {
         let proxy = proxies[index]
         proxy.attempts += 1
         let connection = ProxyConnection(proxy, self)
         proxy.connection = connection
-        connection.id = loop.connect(to: address, tls: settings[index % settings.count], handler: connection)
+        connection.id = loop.connect(to: address, tls: proxy.settings, handler: connection)
     }
 
     // MARK: What connections tell
@@ -108,6 +127,9 @@ final class MeshProxies {
         if names.contains("default"), !proxy.isInSync {
             proxy.isInSync = true
             inSync += 1
+            underWay -= 1
+            // Not from within the callback of another connection.
+            if !waiting.isEmpty { loop.later { [unowned self] _ in connectWaiting() } }
             proxy.returns += 1
             if proxy.returns == 1 { returned += 1 }
         }
@@ -132,12 +154,12 @@ final class MeshProxies {
         forget(connection)
         guard let index = proxies.firstIndex(of: connection.proxy) else { return }
         let most = min(500 << min(max(0, connection.proxy.attempts - 1), 6), 30_000)
-        loop.schedule(after: .milliseconds(Int.random(in: 0..<most))) { [unowned self] _ in connect(index) }
+        loop.schedule(after: .milliseconds(Int.random(in: 0..<most))) { [unowned self] _ in come(index) }
     }
 
     private func forget(_ connection: ProxyConnection) {
         connection.proxy.connection = nil
-        if connection.proxy.isInSync { inSync -= 1 }
+        if connection.proxy.isInSync { inSync -= 1 } else { underWay -= 1 }
         connection.proxy.isInSync = false
     }
 

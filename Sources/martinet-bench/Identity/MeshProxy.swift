@@ -25,7 +25,9 @@ final class MeshProxy {
     var attempts = 0
     var connection: ProxyConnection?
 
-    init(_ name: String) { self.name = name }
+    var settings: TLSSettings
+
+    init(_ name: String, _ settings: TLSSettings) { (self.name, self.settings) = (name, settings) }
 
     var hasEverything: Bool { !chain.isEmpty && !anchors.isEmpty }
 
