@@ -72,8 +72,8 @@ let package = Package(
         .target(
             name: "ControlPlane",
             dependencies: [
-                "Discovery", "Documents", "Mesh", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS",
-                "Certificates", "Identity", "Reactor", "Store", "Time", "Translation",
+                "Discovery", "Documents", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Certificates",
+                "Identity", "Mesh", "Reactor", "Store", "Time", "Translation",
                 .product(name: "HashTreeCollections", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -107,8 +107,8 @@ let package = Package(
         .executableTarget(
             name: "martinet-bench",
             dependencies: [
-                "Certificates", "CLinux", "ControlPlane", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Mesh", "Protobuf",
-                "Reactor", "Store", "Time", "TLS", "Translation", "XDS",
+                "Certificates", "CLinux", "ControlPlane", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Mesh",
+                "Protobuf", "Reactor", "Store", "Time", "TLS", "Translation", "XDS",
                 .product(name: "Logging", package: "swift-log"),
             ]),
 
@@ -144,8 +144,9 @@ let package = Package(
         .testTarget(
             name: "ControlPlaneTests",
             dependencies: [
-                "Certificates", "ControlPlane", "Discovery", "Documents", "GRPC", "Identity", "Mesh", "XDS", "EnvoyAPI",
-                "Protobuf", "Reactor", "Store", "TLS", "Time",
+                "Certificates", "ControlPlane", "Discovery", "Documents", "GRPC", "Identity", "XDS", "EnvoyAPI",
+                "Protobuf",
+                "Reactor", "Store", "TLS", "Time",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ]),

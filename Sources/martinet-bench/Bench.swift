@@ -5,8 +5,8 @@ import Glibc
 struct Bench {
     private static let usage = """
         usage: martinet-bench [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
-               martinet-bench identity [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
                martinet-bench mesh     from objects to snapshots
+               martinet-bench identity [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
           --quick      fewer clients and rounds, about a minute; the bars are those of the full run
           --json FILE  write every figure there too
           --only       start, delta, sotw, clusters, tls, never-read or churn;
@@ -22,11 +22,11 @@ struct Bench {
         do {
             if words.first == "role" {
                 try play(Array(words.dropFirst()))
-            } else if words.first == "identity" {
-                exit(try measure(Array(words.dropFirst()), isIdentity: true) ? 0 : 1)
             } else if words == ["mesh"] {
                 var mesh = try MeshTranslating()
                 exit(try mesh.run() ? 0 : 1)
+            } else if words.first == "identity" {
+                exit(try measure(Array(words.dropFirst()), isIdentity: true) ? 0 : 1)
             } else {
                 exit(try measure(words, isIdentity: false) ? 0 : 1)
             }
