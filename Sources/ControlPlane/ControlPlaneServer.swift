@@ -97,7 +97,8 @@ public final class ControlPlaneServer: Sendable {
         self.reference = reference
         let health = HealthService(
             names: DiscoveryServer.servedServices + [
-                ControlControl.name, ControlMesh.name, ClientStatusDiscoveryService.name, GrpcHealth.name, ServerReflection.name,
+                ControlControl.name, ControlMesh.name, ClientStatusDiscoveryService.name, GrpcHealth.name,
+                ServerReflection.name,
                 ServerReflectionAlpha.name,
             ] + IdentityParts.serviceNames(hasAuthority: configuration.tls?.files == nil))
         self.health = health
@@ -183,7 +184,8 @@ public final class ControlPlaneServer: Sendable {
         let operators = configuration.tls?.operators ?? []
         let control = ControlService(thread: parts.thread, server: reference, operators: operators, logger: logger)
         let mesh = MeshService(
-            mailbox: parts.thread.mailbox, source: OnControlThread(parts.mesh.value.source), operators: operators, logger: logger)
+            mailbox: parts.thread.mailbox, source: OnControlThread(parts.mesh.value.source), operators: operators,
+            logger: logger)
         let clientStatus = ClientStatusService(thread: parts.thread, server: reference)
         let services: [any Service] =
             [control, mesh, clientStatus, health] + parts.identity.services(operators: operators, logger: logger)

@@ -8,7 +8,9 @@ extension KnownWorkload {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
         let id = known.workload.id
-        guard let body = try? encoder.encode(known.workload) else { preconditionFailure("a workload is text and numbers") }
+        guard let body = try? encoder.encode(known.workload) else {
+            preconditionFailure("a workload is text and numbers")
+        }
         self.init(namespace: id.namespace, name: id.name, spiffeID: "\(known.identity)", body: body)
     }
 }

@@ -84,10 +84,12 @@ final class MeshPublisher {
         guard let clock else { preconditionFailure("it was started") }
         do throws(StoreError) {
             let known = try store.knownWorkloads().compactMap { WorkloadRegistry.Known($0) }
-            source.note(workloads: registry.expect(known, until: clock.now().advanced(by: configuration.returning)).mesh)
+            source.note(
+                workloads: registry.expect(known, until: clock.now().advanced(by: configuration.returning)).mesh)
             scheduleTick()
         } catch {
-            logger.error("the workloads that were connected are not known: \(error)", metadata: ["hint": "\(error.hint)"])
+            logger.error(
+                "the workloads that were connected are not known: \(error)", metadata: ["hint": "\(error.hint)"])
         }
     }
 
