@@ -185,7 +185,7 @@ struct ObjectTests {
             (million, "nodes"), (bomb, "nodes"),
             (Self.service("b") + "---\napiVersion: v1\nkind: Service\nmetadata:\n\tname: x\n", "stdin:13"),
             (Self.service("b").replacing("port: 80", with: "port: eighty"), "stdin:7"),
-            (Self.service("b").replacing("port:", with: "prot:"), "did you mean `port`"),
+            (Self.service("b").replacing("port:", with: "targetPrt: 1\n    port:"), "did you mean `targetPort`"),
             (Self.service("b") + "---\n" + Self.service("b"), "it is also on line 1"),
             (Self.service("b") + "---\nresources: []\n", "raw Envoy resources are not changed in one step"),
             (Self.reviews.replacing("weight: 80", with: "weight: -1"), "stdin:11"),
