@@ -243,6 +243,27 @@ struct ObjectTests {
         #expect(try control.command("history").output.contains("directory"))
     }
 
+    @Test func anOperatorIsTheAuthorOfWhatTheyChangeOverMutualTLSAndNobodyElseMay() throws {
+        let mesh = try Mesh()
+        defer { mesh.remove() }
+        let control = try ControlPlaneProcess(mesh.flags)
+        func apply(_ certificate: String, _ key: String) throws -> (status: Int32, output: String, errors: String) {
+            try ChildProcess.run(
+                Installation.martinet,
+                [
+                    "apply", "-f", "-", "--server", "127.0.0.1:\(control.tlsPort)", "--tls-cert", certificate,
+                    "--tls-key", key, "--tls-ca", mesh.authority.certificate,
+                ], input: Self.service("a"))
+        }
+        let other = try mesh.authority.issue("other")
+        let refused = try apply(other.certificate, other.key)
+        #expect(refused.status == 1 && refused.errors.contains("does not name an operator"), "\(refused.errors)")
+        #expect(try control.command("history").output == "there are none\n")
+        let proxy = mesh.proxy
+        #expect(try apply(try #require(proxy.certificate), try #require(proxy.key)).status == 0)
+        #expect(try control.command("history").output.contains("  proxy.test  1 created"))
+    }
+
     /// Kill -9 at random moments under applies: every acknowledged revision is there, no other is half there.
     @Test func killedUnderAppliesItKeepsEveryAcknowledgedRevisionAndNoHalf() throws {
         let control = try ControlPlaneProcess()
