@@ -34,7 +34,8 @@ import Testing
         #expect(removed.errors.contains("warning: ") && removed.errors.contains("EDS \"web\" is not there"))
         let missing = try control.command("get", "--raw", "EDS", "web")
         #expect(missing.status == 1)
-        #expect(missing.errors == "error: there is no EDS \"web\"\nhint: `martinet get --raw EDS` lists what there is\n")
+        #expect(
+            missing.errors == "error: there is no EDS \"web\"\nhint: `martinet get --raw EDS` lists what there is\n")
     }
 
     @Test func whatGetPrintsCanBeAppliedAgain() throws {
@@ -77,7 +78,8 @@ import Testing
         #expect(deleted.status == 1)
         #expect(
             deleted.errors
-                == "error: no CDS \"nope\" was applied for all\nhint: look up names and scopes with `martinet get --raw`\n")
+                == "error: no CDS \"nope\" was applied for all\nhint: look up names and scopes with `martinet get --raw`\n"
+        )
         #expect(
             try control.command("get", "--raw", "all").output.split(separator: "\n").count(where: {
                 $0.hasPrefix("CDS") || $0.hasPrefix("EDS")
@@ -183,7 +185,9 @@ import Testing
     @Test func whereNothingRunsEveryCommandSaysSoAndHowToStart() throws {
         let empty = try temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: empty) }
-        for command in [["status"], ["get", "--raw", "all"], ["delete", "--raw", "CDS", "a"], ["get", "all"], ["history"]] {
+        for command in [
+            ["status"], ["get", "--raw", "all"], ["delete", "--raw", "CDS", "a"], ["get", "all"], ["history"],
+        ] {
             let (status, output, errors) = try ChildProcess.run(Installation.martinet, command + ["--data", empty])
             #expect(status == 1 && output.isEmpty)
             #expect(errors.hasPrefix("error: no control plane answers at \(empty)/control.sock: "), "\(errors)")
@@ -197,7 +201,8 @@ import Testing
 
     @Test(arguments: [
         ["apply"], ["get"], ["status", "--nope"], ["delete"], ["delete", "CDS"], ["watch"], ["nope"],
-        ["watch", "--type", "CDS", "--count", "0"], ["status", "--tls-cert", "x"],
+        ["watch", "--type", "CDS", "--count", "0"], ["diff"], ["show"], ["history", "--limit", "0"],
+        ["apply", "-f", "x", "--base", "-1"], ["get", "vs", "--scope", "all"], ["status", "--tls-cert", "x"],
         ["status", "--server", "127.0.0.1:1"], ["delete", "--raw", "CDS", "a", "-f", "b"],
         ["serve", "--xds-plaintext", "0.0.0.0:15010"], ["serve", "--xds-plaintext", "nonsense"],
         ["serve", "--tls-cert", "x"], ["serve", "--ca-leaf-ttl", "1s"], ["serve", "--loops", "0"],
@@ -210,7 +215,11 @@ import Testing
     }
 
     @Test func helpExplainsEveryOptionAndExitCode() throws {
-        for command in ["serve", "apply", "get", "delete", "status", "watch"] {
+        for command in [
+            "serve", "apply", "diff", "get", "describe", "edit", "delete", "history", "show", "rollback", "export",
+            "status",
+            "watch",
+        ] {
             let (status, output, _) = try ChildProcess.run(Installation.martinet, [command, "--help"])
             #expect(status == 0)
             #expect(output.contains("EXAMPLES") && output.contains("EXIT CODES") && output.contains("--data <dir>"))

@@ -13,7 +13,9 @@ import Testing
         try RawResources.clusters(["web", "two"]).write(toFile: outside, atomically: false, encoding: .utf8)
         #expect(try !control.command("get", "--raw", "CDS").output.contains("two"))
         kill(control.process.process.processIdentifier, SIGHUP)
-        try eventually("what it says now") { try control.command("get", "--raw", "CDS").output.contains("two") ? true : nil }
+        try eventually("what it says now") {
+            try control.command("get", "--raw", "CDS").output.contains("two") ? true : nil
+        }
         #expect(control.process.log.contains("reading everything again"))
         #expect(control.process.process.isRunning)
     }

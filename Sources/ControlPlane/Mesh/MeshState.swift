@@ -145,10 +145,15 @@ public struct MeshState: Sendable {
     /// - Throws: errors of the objects of the request, and those that it brings to others.
     private func findings(_ request: MeshRequest, _ plan: MeshPlan) throws(MeshRequestError) -> [MeshFinding] {
         let concerned = Set(plan.changes.map(\.key))
-        let older = Set(index.findings(after: concerned).map(FindingIdentity.init))
-        var findings = plan.next.findings(after: concerned).filter { finding in
-            finding.object.map(concerned.contains) ?? true || !older.contains(FindingIdentity(finding))
+        var affected = index.objects(affectedBy: concerned).union(plan.next.objects(affectedBy: concerned))
+        // Routes lead to hosts that they do not claim: whoever served one may be missed by any of them.
+        if plan.changes.contains(where: { $0.kind == .removed && Self.servesHosts.contains($0.key.kind) }) {
+            affected.formUnion(plan.next.objects(of: .virtualService).map(\.key))
         }
+        let older = Set(affected.flatMap { index.findings(about: $0) }.map(FindingIdentity.init))
+        var findings = affected.flatMap { plan.next.findings(about: $0) }.filter { finding in
+            finding.object.map(concerned.contains) ?? true || !older.contains(FindingIdentity(finding))
+        }.sorted()
         if request.isStrict {
             for index in findings.indices where findings[index].kind.isReference { findings[index].severity = .error }
         }
@@ -160,6 +165,8 @@ public struct MeshState: Sendable {
         }
         return findings
     }
+
+    private static let servesHosts: Set<ObjectKind> = [.service, .serviceEntry]
 
     // MARK: Following
 

@@ -126,7 +126,7 @@ struct MeshSourceTests {
             Issue.record("accepted")
         } catch {
             #expect("\(error)".hasPrefix("the state of revision 1 is not valid any more:\n"))
-            #expect("\(error)".contains("given.yaml:6") && "\(error)".contains("did you mean `ports`"))
+            #expect("\(error)".contains("given.yaml:6") && "\(error)".contains("spec: `ports` is missing"))
         }
         #expect(world.source.state.revision == 2 && world.steps.count == 2)
     }
