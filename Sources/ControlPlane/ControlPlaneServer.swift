@@ -164,7 +164,7 @@ public final class ControlPlaneServer: Sendable {
         serving.admission = MeshAdmission(identity.authenticator, directory: secrets, configuration: rules)
         let operators = configuration.tls?.operators ?? []
         let control = ControlService(thread: thread, server: reference, operators: operators, logger: logger)
-        let clientStatus = ClientStatusService(thread: thread, server: reference)
+        let clientStatus = ClientStatusService(thread: thread, server: reference, operators: operators)
         let services: [any Service] =
             [control, clientStatus, health] + identity.services(operators: operators, logger: logger)
         let reflection = ReflectionService(

@@ -22,6 +22,14 @@ struct Holdings: Sendable {
     var federated: [TrustDomain: [Certificate]] = [:]
     /// The keys that sign JWT-SVIDs of the own trust domain.
     var tokenKeys: SPIFFEBundle?
+    /// Those of other trust domains.
+    var federatedKeys: [TrustDomain: SPIFFEBundle] = [:]
+
+    /// All that sign JWT-SVIDs, by trust domain.
+    var allTokenKeys: [TrustDomain: SPIFFEBundle] {
+        guard let tokenKeys else { return federatedKeys }
+        return federatedKeys.merging([tokenKeys.trustDomain: tokenKeys]) { _, own in own }
+    }
 
     /// Whether workloads can make handshakes with it.
     var isComplete: Bool { certificate != nil && !anchors.isEmpty }

@@ -12,17 +12,21 @@ import XDS
 /// A mesh with one token for each of some service accounts: `token-of-ACCOUNT`.
 private final class Tokens: TokenRedeeming {
     let redeemed = Mutex(0)
+    let used = Mutex(0)
     let domain: TrustDomain
 
     init(_ domain: TrustDomain) { self.domain = domain }
 
     func redeem(
-        _ token: String, node: String, completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
+        _ token: String, node: String, objection: @escaping Objection,
+        completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
     ) {
         redeemed.withLock { $0 += 1 }
         guard token.hasPrefix("token-of-"),
             let identity = try? SPIFFEID(domain, namespace: "shop", serviceAccount: String(token.dropFirst(9)))
         else { return completion(.failure(StreamRefusal(.token(.unknown)))) }
+        if let refusal = objection(identity) { return completion(.failure(refusal)) }
+        used.withLock { $0 += 1 }
         completion(.success(identity))
     }
 }
@@ -77,7 +81,7 @@ extension AdmissionDecision {
     /// `as PRINCIPAL`, or `CODE reason`.
     fileprivate var text: String {
         switch self {
-        case .admitted(let principal): "as \(principal ?? "nobody")"
+        case .admitted(let principal, _): "as \(principal ?? "nobody")"
         case .refused(let refusal): "\(refusal.status.code) \(refusal.reason)"
         }
     }

@@ -51,24 +51,38 @@ import Time
             id: "t1", hash: [1, 2, 3], namespace: "shop", serviceAccount: "web", life: life, uses: uses, now: now)
     }
 
+    @Test func anIDOfIstiosFormNamesItsNamespaceAndOthersNameNone() throws {
+        func check(_ id: String) throws {
+            try NodeClaims(id: id, namespace: nil, serviceAccount: nil).agree(with: web)
+        }
+        for id in ["", "web-1", "a~b", "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local", "a~b~c~d"] { try check(id) }
+        let foreign = "sidecar~10.0.0.1~web-1.bank~bank.svc.cluster.local"
+        #expect(throws: AdmissionRefusal.otherNodeID(claimed: foreign, proved: web)) { try check(foreign) }
+        #expect(throws: AdmissionRefusal.claimTooLong(bytes: 1025)) { try check(String(repeating: "a", count: 1025)) }
+    }
+
     @Test func aTokenIsForSoManyNodesAndANodeMayComeAgain() throws {
         var token = try token(uses: 2)
-        #expect(try token.redeem(by: "a", now: now))
-        #expect(try !token.redeem(by: "a", now: now))
-        #expect(try token.redeem(by: "b", now: now))
-        #expect(throws: TokenRefusal.usedUp(id: "t1", uses: 2)) { try token.redeem(by: "c", now: now) }
-        #expect(try !token.redeem(by: "b", now: now))
+        #expect(try token.admits("a", now: now))
+        #expect(try token.admits("b", beside: ["a"], now: now))
+        #expect(throws: TokenRefusal.usedUp(id: "t1", uses: 2)) { try token.admits("c", beside: ["a", "b"], now: now) }
+        token.join("a")
+        #expect(try !token.admits("a", now: now))
+        token.join("b")
+        #expect(throws: TokenRefusal.usedUp(id: "t1", uses: 2)) { try token.admits("c", now: now) }
+        #expect(try !token.admits("b", now: now))
+        #expect(token.used == 2)
         #expect(try decoded(token) == token)
     }
 
     @Test func aTokenExpiresAndCanBeRevoked() throws {
         var token = try token(uses: nil)
-        #expect(try !token.redeem(by: "a", now: now + .seconds(3599)))
+        #expect(try !token.admits("a", now: now + .seconds(3599)))
         #expect(throws: TokenRefusal.expired(id: "t1", at: now + .seconds(3600))) {
-            try token.redeem(by: "a", now: now + .seconds(3600))
+            try token.admits("a", now: now + .seconds(3600))
         }
         token.revoke(now: now)
-        #expect(throws: TokenRefusal.revoked(id: "t1", at: now)) { try token.redeem(by: "a", now: now) }
+        #expect(throws: TokenRefusal.revoked(id: "t1", at: now)) { try token.admits("a", now: now) }
         #expect(token.matches([1, 2, 3]))
         #expect(!token.matches([1, 2, 4]))
         #expect(!token.matches([1, 2]))

@@ -108,7 +108,7 @@ extension RotationSimulation {
             }
         case .leafUnderUnknownIssuer(_, let issuer):
             if mutant == nil { violate("a leaf under \(issuer), which does not sign") }
-        case .makingFails, .expired, .waitsLong, .successorShortened: break
+        case .makingFails, .expired, .waitsLong: break
         }
     }
 
