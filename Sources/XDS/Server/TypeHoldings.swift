@@ -17,6 +17,12 @@ public struct TypeHoldings: Sendable {
         /// Empty where there is no resource.
         public var version: String
         public var state: State
+
+        public init(name: String, version: String, state: State) {
+            self.name = name
+            self.version = version
+            self.state = state
+        }
     }
 
     public let type: ResourceType

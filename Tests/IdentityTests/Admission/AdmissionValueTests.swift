@@ -44,6 +44,29 @@ import Time
         #expect(!AdmissionRefusal.noNodeID.isUnauthenticated)
     }
 
+    @Test func peersWhoseClocksAreOffAreListedAndBounded() throws {
+        var clocks = PeerClocks(tolerance: .seconds(100), capacity: 2)
+        func hear(_ node: String, _ offset: Int64, travel: Int64 = 0, at second: Int64 = 0) -> PeerClocks.Change? {
+            var skew = ClockSkew()
+            let now = now + .seconds(second)
+            skew.heard(now + .seconds(offset), takingAtMost: .seconds(travel), now: now)
+            return clocks.heard(HolderID(node: node, identity: web), skew, now: now)
+        }
+        #expect(hear("right", 5) == nil && clocks.entries.isEmpty)
+        // As long as the message may have taken, nothing is certain.
+        #expect(hear("slow", -150, travel: 60) == nil && clocks.entries.isEmpty)
+        #expect(hear("behind", -150, travel: 40) == .strayed)
+        #expect(hear("ahead", 200) == .strayed && hear("ahead", 201) == nil)
+        #expect(clocks.list.map(\.peer.node) == ["ahead", "behind"])
+        #expect(clocks.largest == .seconds(201))
+        // No room: neither listed nor told of.
+        #expect(hear("third", 900) == nil && clocks.entries.count == 2)
+        #expect(hear("ahead", 0) == .returned && hear("ahead", 0) == nil)
+        #expect(hear("third", -900, at: 50) == .strayed)
+        clocks.forget(heardBefore: now + .seconds(1))
+        #expect(clocks.list.map(\.peer.node) == ["third"] && clocks.largest == .seconds(900))
+    }
+
     private let now = Timestamp(seconds: 1_800_000_000)
 
     private func token(uses: Int?, life: Duration = .seconds(3600)) throws -> JoinTokenRecord {
