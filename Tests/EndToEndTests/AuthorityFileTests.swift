@@ -22,12 +22,14 @@ import Testing
         }
     }
 
-    /// Every file with its content, without those that a start makes anew.
+    /// Every file with its content, without the database, whose log any start takes in, and what names the process.
     private func contents() throws -> [String: Data] {
         var contents: [String: Data] = [:]
         for name in try FileManager.default.subpathsOfDirectory(atPath: control.data) {
-            let isPassing = name.hasSuffix(".db-wal") || name.hasSuffix(".db-shm") || name.hasSuffix(".sock")
-            guard !isPassing, let data = FileManager.default.contents(atPath: control.data + "/" + name) else { continue }
+            let isPassing = name.hasPrefix("martinet.db") || name.hasSuffix(".sock") || name == "lock"
+            guard !isPassing, let data = FileManager.default.contents(atPath: control.data + "/" + name) else {
+                continue
+            }
             contents[name] = data
         }
         return contents
@@ -44,7 +46,8 @@ import Testing
             #expect(last.first?.contains(word) == true, "\(errors)", sourceLocation: sourceLocation)
         }
         #expect(last.first?.hasPrefix("error: ") == true, "\(errors)", sourceLocation: sourceLocation)
-        #expect(last.last?.hasPrefix("hint: ") == true && last.last?.contains(hint) == true, "\(errors)",
+        #expect(
+            last.last?.hasPrefix("hint: ") == true && last.last?.contains(hint) == true, "\(errors)",
             sourceLocation: sourceLocation)
         #expect(!errors.contains("PRIVATE KEY"), sourceLocation: sourceLocation)
         #expect(try contents() == before, sourceLocation: sourceLocation)

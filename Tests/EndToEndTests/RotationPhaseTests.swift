@@ -49,7 +49,8 @@ import Testing
     private func status() throws -> Status {
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
-        return try decoder.decode(Status.self, from: Data(try control.command("ca", "status", "-o", "json").output.utf8))
+        return try decoder.decode(
+            Status.self, from: Data(try control.command("ca", "status", "-o", "json").output.utf8))
     }
 
     /// Begins a rotation, and waits for a phase of it.
@@ -99,7 +100,8 @@ import Testing
         let phases = ["prepare", "activate", "retire", nil]
         let after = try status()
         let (was, now) = (
-            try #require(phases.firstIndex(of: phase)), try #require(phases.firstIndex(of: after.rotations.first?.phase))
+            try #require(phases.firstIndex(of: phase)),
+            try #require(phases.firstIndex(of: after.rotations.first?.phase))
         )
         #expect(now >= was, "\(after)")
         try expectAgreement(on: nil)

@@ -88,7 +88,8 @@ final class CallRefusals: Sendable {
         let reason = state.counters[reason] != nil || state.counters.count < Self.mostReasons ? reason : "other"
         let counter =
             state.counters[reason]
-            ?? Counter(label: "martinet_identity_calls_refused_total", dimensions: [("reason", reason)], factory: factory)
+            ?? Counter(
+                label: "martinet_identity_calls_refused_total", dimensions: [("reason", reason)], factory: factory)
         state.counters[reason] = counter
         counter.increment()
     }

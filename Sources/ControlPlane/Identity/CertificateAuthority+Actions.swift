@@ -106,7 +106,8 @@ extension CertificateAuthority {
                 "the trust bundle's file is out of date", metadata: ["reason": "\(error)", "hint": "\(error.hint)"])
         }
         if port != nil { portSchedule?.hasten(now: configuration.clock()) }
-        logger.info("trust bundle published", metadata: ["roots": "\(roots.sorted().map(\.text).joined(separator: ","))"])
+        logger.info(
+            "trust bundle published", metadata: ["roots": "\(roots.sorted().map(\.text).joined(separator: ","))"])
     }
 
     /// - Returns: the version of the trust bundle.

@@ -80,7 +80,8 @@ private final class World {
         if let token { metadata.append("authorization", token) }
         let decision = Mutex<AdmissionDecision?>(nil)
         admission.admit(
-            Applicant(stream: stream, service: service, origin: origin, metadata: metadata, node: node,
+            Applicant(
+                stream: stream, service: service, origin: origin, metadata: metadata, node: node,
                 secretNames: secretNames)
         ) { made in decision.withLock { $0 = made } }
         return decision.withLock { $0 } ?? .refused(StreamRefusal(GRPCStatus(.unknown, "undecided"), reason: ""))

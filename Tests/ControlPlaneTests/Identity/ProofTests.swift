@@ -73,7 +73,8 @@ import Time
         let rig = try AuthorityRig()
         let key = try PrivateKey.generate(.ecdsaP256)
         let csr = SigningRequest.pem(der: try SigningRequest.make(key: key))
-        let chain = try call(csr, [:], at: rig.address(token: rig.token()))
+        // Short, so that the control plane's own is not replaced by one that begins after this machine's time.
+        let chain = try call(csr, [:], at: rig.address(token: rig.token()), seconds: 60)
         let identity = try TLSIdentity(chainPEM: chain[0].pem + chain[1].pem, keyPEM: try key.pem())
         // By the control plane's clock it has expired 58 s ago.
         rig.clock.advance(by: chain[0].notAfter - rig.clock.now + .seconds(58))
@@ -141,13 +142,14 @@ import Time
     }
 
     private func call(
-        _ csr: [UInt8], _ claims: [String: String], at address: ServerAddress,
+        _ csr: [UInt8], _ claims: [String: String], at address: ServerAddress, seconds: Int64 = 0,
         stamp: @escaping (inout GRPCMetadata) -> Void = { _ in }
     ) throws -> [Certificate] {
         let arena = Arena()
         let request = encode(
             arena.make(IstioCertificateRequest.self) {
                 $0.csr = arena(String(decoding: csr, as: UTF8.self))
+                $0.validity_duration = seconds
                 $0.metadata = arena.structure(
                     claims.sorted { $0.key < $1.key }.map { StructureValue.Field($0.key, .string($0.value)) })
             })

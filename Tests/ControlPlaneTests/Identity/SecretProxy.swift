@@ -132,7 +132,8 @@ final class SecretProxy: Sendable {
                     domain.pointee.name.string,
                     (try? Certificate.list(pem: bytes(domain.pointee.trust_bundle))) ?? []
                 )
-            }) { first, _ in first }
+            }
+        ) { first, _ in first }
     }
 
     private static func name(of resource: XDS.ReceivedResource) -> String {

@@ -78,7 +78,9 @@ import Time
         func check(_ id: String) throws {
             try NodeClaims(id: id, namespace: nil, serviceAccount: nil).agree(with: web)
         }
-        for id in ["", "web-1", "a~b", "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local", "a~b~c~d"] { try check(id) }
+        for id in ["", "web-1", "a~b", "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local", "a~b~c~d"] {
+            try check(id)
+        }
         let foreign = "sidecar~10.0.0.1~web-1.bank~bank.svc.cluster.local"
         #expect(throws: AdmissionRefusal.otherNodeID(claimed: foreign, proved: web)) { try check(foreign) }
         #expect(throws: AdmissionRefusal.claimTooLong(bytes: 1025)) { try check(String(repeating: "a", count: 1025)) }
