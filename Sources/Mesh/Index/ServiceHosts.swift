@@ -38,6 +38,9 @@ extension MeshIndex {
     /// Without a look at which Services are there.
     static func fullHost(_ name: String, _ namespace: String) -> String { "\(name).\(namespace).\(clusterDomain)" }
 
+    /// `reviews.default.svc.cluster.local` of the Service `reviews` in `default`.
+    public static func fullHost(of service: ObjectKey) -> String { fullHost(service.name, service.namespace) }
+
     /// A host as it is written in an object: only names without a dot belong to the object's namespace.
     static func statedHost(_ host: String, in namespace: String) -> String {
         var name = host.lowercased()
