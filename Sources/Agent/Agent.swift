@@ -206,16 +206,11 @@ public final class Agent {
                 life: configuration.certificateLife)
             isAsking = true
             runner?.call(
-                IstioCertificateService.createCertificate, order.request, at: server, stamp: Self.stateClock
+                IstioCertificateService.createCertificate, order.request, at: server, stamp: ControlPlaneLink.stateClock
             ) { [unowned self] in answered($0, order) }
         } catch {
             failed(OrderProblem("\(error)"), now)
         }
-    }
-
-    /// Tells the control plane what this machine's clock shows, so that it can warn of a wrong one.
-    private static func stateClock(_ metadata: inout GRPCMetadata) {
-        metadata.append("martinet-clock", "\(Timestamp.systemClock().nanoseconds)")
     }
 
     private func answered(_ result: Result<[UInt8], GRPCStatus>, _ order: CertificateOrder) {
@@ -312,7 +307,9 @@ public final class Agent {
             else { return }
             take(secret)
         case .removed(_, let name, .removedByServer):
-            forget(name)
+            guard holdings.forget(name, own: configuration.spiffeID.trustDomain) else { return }
+            logger.info("a secret of another trust domain is not given any more", metadata: ["name": "\(name)"])
+            schedulePublication()
         case .rejected(_, let name, _, let reason):
             logger.error(
                 "a pushed secret is not usable; what was before stays in force",
@@ -359,20 +356,6 @@ public final class Agent {
             checkIssuer()
             return
         case .other: return
-        }
-        schedulePublication()
-    }
-
-    /// What was another trust domain's, and is not given any more.
-    private func forget(_ name: String) {
-        let own = configuration.spiffeID.trustDomain
-        if let domain = PushedSecret.tokenDomain(of: name, own: own) {
-            guard domain != own, holdings.federatedKeys.removeValue(forKey: domain) != nil else { return }
-        } else {
-            guard let id = try? SPIFFEID(name), holdings.federated.removeValue(forKey: id.trustDomain) != nil else {
-                return
-            }
-            logger.info("the trust domain is not federated any more", metadata: ["domain": "\(id.trustDomain)"])
         }
         schedulePublication()
     }
