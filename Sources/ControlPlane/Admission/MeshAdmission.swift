@@ -163,9 +163,9 @@ public final class MeshAdmission: Admission {
             letIn(applicant, as: "certificate:\(name)", until: end, decide)
         case (.token, _) where isThrottled(origin.host): decide(.refused(.throttled))
         default:
-            authenticator.authenticate(
-                proof, origin, node: applicant.node.id, objection: { [self] in objection(to: applicant, as: $0) }
-            ) { [self] result in
+            let objection: Objection = { [self] in self.objection(to: applicant, as: $0) }
+            authenticator.authenticate(proof, origin, node: applicant.node.id, objection: objection) {
+                [self] result in
                 switch result {
                 case .success(let identity):
                     letIn(applicant, as: "\(identity)", until: proof.notAfter, decide)

@@ -81,15 +81,13 @@ public final class JoinTokenDesk: TokenRedeeming {
                 return .failure(StreamRefusal(.badName(error)))
             }
         }
-        redeem(
-            token, nodeID: node,
-            objection: { grant in
-                switch identity(grant) {
-                case .success(let identity): objection(identity)
-                case .failure(let refusal): refusal
-                }
+        let objectionToGrant: @Sendable (JoinTokenLedger.Grant) -> StreamRefusal? = { grant in
+            switch identity(grant) {
+            case .success(let identity): objection(identity)
+            case .failure(let refusal): refusal
             }
-        ) { outcome in
+        }
+        redeem(token, nodeID: node, objection: objectionToGrant) { outcome in
             switch outcome {
             case .success(let grant): completion(identity(grant))
             case .failure(.refused(let refusal)): completion(.failure(StreamRefusal(.token(refusal))))
