@@ -43,7 +43,7 @@ let package = Package(
         .target(
             name: "Translation",
             dependencies: [
-                "EnvoyAPI", "CEnvoyAPI", "Identity", "Mesh", "Protobuf", "Time", "XDS",
+                "Documents", "EnvoyAPI", "CEnvoyAPI", "Identity", "Mesh", "Protobuf", "Time", "XDS",
                 .product(name: "HashTreeCollections", package: "swift-collections"),
             ]),
 

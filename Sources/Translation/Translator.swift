@@ -31,9 +31,16 @@ public struct TranslationSettings: Hashable, Sendable {
     public var trustDomain: TrustDomain
     /// Names of the trust domains whose workloads may call; they have bundles of their own.
     public var federatedDomains: [String]
+    /// PEM file with the public authorities on the proxies' machines: who calls out over TLS without roots of its own
+    /// trusts these.
+    public var systemRoots: String
 
-    public init(trustDomain: TrustDomain, federatedDomains: [String] = []) {
+    public init(
+        trustDomain: TrustDomain, federatedDomains: [String] = [],
+        systemRoots: String = "/etc/ssl/certs/ca-certificates.crt"
+    ) {
         self.trustDomain = trustDomain
         self.federatedDomains = federatedDomains
+        self.systemRoots = systemRoots
     }
 }

@@ -16,10 +16,14 @@ public struct OutboundScope: Hashable, Sendable {
     public var labels: [String: String]
     /// Empty unless some DestinationRule prefers near endpoints.
     public var locality: XDS.Locality
+    /// Whether the proxy knows where the client meant its call to go: sidecars whose traffic is redirected do. Others
+    /// are told the endpoints of headless services.
+    public var followsDestination: Bool
 
     public init(
         namespace: String, kind: ProxyClass.Kind = .sidecar, sidecar: ObjectKey? = nil, choosers: [ObjectKey] = [],
-        labels: [String: String] = [:], locality: XDS.Locality = XDS.Locality()
+        labels: [String: String] = [:], locality: XDS.Locality = XDS.Locality(),
+        followsDestination: Bool = true
     ) {
         self.namespace = namespace
         self.kind = kind
@@ -27,5 +31,6 @@ public struct OutboundScope: Hashable, Sendable {
         self.choosers = choosers
         self.labels = labels
         self.locality = locality
+        self.followsDestination = followsDestination && kind == .sidecar
     }
 }
