@@ -127,6 +127,19 @@ extension MeshIndex {
         (workloads[namespace] ?? []).sorted().compactMap { workload($0) }
     }
 
+    /// The workload that a connected proxy told of.
+    public func connectedWorkload(_ id: Workload.ID) -> Workload? { connected[id] }
+
+    /// The label of these that the fewest workloads have: every workload with all of them has it.
+    public func rarestLabel(of labels: [String: String], in namespace: String) -> String? {
+        labels.keys.min { left, right in
+            func count(_ key: String) -> Int {
+                labelled[Label(namespace: namespace, key: key, value: labels[key] ?? "")]?.count ?? 0
+            }
+            return (count(left), left) < (count(right), right)
+        }
+    }
+
     /// The workloads with all of these labels; no labels are all workloads.
     public func workloads(with labels: [String: String], in namespace: String) -> [Workload] {
         let sets = labels.map { labelled[Label(namespace: namespace, key: $0.key, value: $0.value)] ?? [] }
@@ -197,7 +210,7 @@ extension MeshObject {
     }
 
     /// Other objects that this one names, whether they are there or not.
-    var namedObjects: Set<ObjectKey> {
+    public var namedObjects: Set<ObjectKey> {
         var keys: Set<ObjectKey> = []
         func refer(_ object: GatewayAPI.ObjectReference) {
             guard let kind = ObjectKind(group: object.group, name: object.kind) else { return }

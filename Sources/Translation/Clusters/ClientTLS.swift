@@ -170,7 +170,7 @@ extension Translator {
     /// The oldest for the port, else the oldest for all ports. Source: Gateway API, BackendTLSPolicy.
     private func backendPolicy(_ outbound: OutboundCluster) -> (ObjectKey, GatewayAPI.BackendTLSPolicy)? {
         guard outbound.service.key.kind == .service else { return nil }
-        let found = mesh.objects(naming: outbound.service.key).filter { $0.key.kind == .backendTLSPolicy }
+        let found = mesh.objects(of: .backendTLSPolicy, naming: outbound.service.key)
             .sorted { $0.isOlder(than: $1) }
         for section in [outbound.port.name, nil] {
             for object in found {

@@ -54,7 +54,7 @@ extension Translator {
         var neighbours: [Workload] = []
         switch mesh.object(service.key)?.body {
         case .service(let own):
-            for object in mesh.objects(naming: service.key) {
+            for object in mesh.objects(of: .endpointSlice, naming: service.key) {
                 if case .endpointSlice(let slice) = object.body { backends.slices.append((object, slice)) }
             }
             backends.publishesNotReady = own.publishesNotReadyAddresses

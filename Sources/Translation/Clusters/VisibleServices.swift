@@ -36,7 +36,7 @@ extension Translator {
         if precedes(service, other, scope) { winners[service.host] = service }
     }
 
-    private func precedes(_ one: MeshService, _ other: MeshService, _ scope: OutboundScope) -> Bool {
+    func precedes(_ one: MeshService, _ other: MeshService, _ scope: OutboundScope) -> Bool {
         if one.key.kind != other.key.kind { return one.key.kind == .service }
         if (one.namespace == scope.namespace) != (other.namespace == scope.namespace) {
             return one.namespace == scope.namespace

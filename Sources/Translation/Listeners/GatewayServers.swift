@@ -35,6 +35,7 @@ public struct GatewayServer: Hashable, Sendable {
     public var tls: GatewayTLS?
     /// Answers with the same address under `https`.
     public var redirectsToHTTPS: Bool
+    public var translatesGRPCWeb = false
 
     /// The route configuration of its HTTP; servers may share one. Source: Istio, names of a gateway's routes.
     public var routeName: String? {
@@ -197,6 +198,7 @@ extension GatewayServer {
         redirectsToHTTPS = server.tls?.redirectsToHTTPS ?? false
         let ending = server.tls.flatMap { $0.mode.terminates && !$0.redirectsToHTTPS ? $0 : nil }
         tls = ending.map { GatewayTLS($0) }
+        translatesGRPCWeb = server.port.transport == .grpcWeb
         switch server.port.transport {
         case .http, .http2, .grpc, .grpcWeb: transport = .http
         case .https, .tls, .tcp, .mongo:
@@ -251,7 +253,7 @@ extension GatewayServer {
 }
 
 extension GatewayTLS {
-    fileprivate init(_ tls: Istio.ServerTLS) {
+    init(_ tls: Istio.ServerTLS) {
         certificateSecrets = tls.credentialNames.map { Self.secret($0) }
         files = tls.credentialNames.isEmpty ? tls.files : []
         subjectAltNames = tls.subjectAltNames

@@ -160,15 +160,16 @@ extension Translator {
         _ kinds: Set<ObjectKind>, on service: MeshService, port: Int, for scope: OutboundScope
     ) -> [MeshObject] {
         guard service.key.kind == .service else { return [] }
-        let found = mesh.objects(naming: service.key).filter { object in
-            kinds.contains(object.key.kind)
-                && (object.body.parents ?? []).contains { parent in
+        let found = kinds.sorted { $0.rawValue < $1.rawValue }.flatMap { mesh.objects(of: $0, naming: service.key) }
+            .filter {
+                object in
+                (object.body.parents ?? []).contains { parent in
                     parent.isService && parent.name == service.key.name
                         && parent.namespace ?? object.key.namespace == service.namespace
                         && parent.port ?? port == port
                         && (parent.section == nil || parent.section == service.port(port)?.name)
                 }
-        }
+            }
         let own = found.filter { $0.key.namespace == scope.namespace }
         return own.isEmpty ? found.filter { $0.key.namespace == service.namespace } : own
     }

@@ -91,7 +91,7 @@ extension Translator {
     private func virtualServices(
         of server: GatewayServer, for scope: OutboundScope
     ) -> [(MeshObject, Istio.VirtualService)] {
-        mesh.objects(naming: server.gateway).sorted { $0.isOlder(than: $1) }.compactMap { object in
+        mesh.objects(of: .virtualService, naming: server.gateway).sorted { $0.isOlder(than: $1) }.compactMap { object in
             guard case .virtualService(let service) = object.body, mesh.isExported(object, to: scope.namespace) else {
                 return nil
             }
