@@ -124,6 +124,6 @@ struct Tree: CustomStringConvertible {
 }
 
 /// The mesh of a YAML text; what is refused fails the test.
-func mesh(_ text: String, sourceLocation: SourceLocation = #_sourceLocation) throws -> MeshIndex {
+func meshIndex(_ text: String) throws -> MeshIndex {
     MeshIndex(try ObjectText(Array(text.utf8)).objects)
 }

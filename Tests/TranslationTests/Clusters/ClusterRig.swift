@@ -11,7 +11,7 @@ struct ClusterRig {
     let translator: Translator
 
     init(_ yaml: String, connected: [Workload] = []) throws {
-        index = try mesh(yaml).applying(connected.map { .connect($0) })
+        index = try meshIndex(yaml).applying(connected.map { .connect($0) })
         translator = Translator(
             MeshReader(index), settings: TranslationSettings(trustDomain: try TrustDomain("cluster.local")))
     }

@@ -66,7 +66,7 @@ struct EndpointTests {
     @Test func aNamedPortIsTheWorkloadsOwn() throws {
         let text = ClusterRig.reviews.replacing("targetPort: 8080", with: "targetPort: web")
         let port = try #require(
-            try mesh(
+            try meshIndex(
                 """
                 apiVersion: v1
                 kind: Pod
