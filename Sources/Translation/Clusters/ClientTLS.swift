@@ -202,6 +202,8 @@ extension Translator {
             return secret.roots
         }
         origin.roots = pem.isEmpty ? .missing : .inline(Array(pem.joined(separator: [UInt8(ascii: "\n")])))
+        // Without roots Envoy takes no names to check either.
+        if pem.isEmpty { origin.names = [] }
         return origin
     }
 
