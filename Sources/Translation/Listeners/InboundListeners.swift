@@ -177,6 +177,13 @@ extension Translator {
         }
     }
 
+    /// The route of everything that comes in at a port, for use in the listener itself.
+    func inboundRoute(for port: InboundPort) -> UnsafeMutablePointer<RouteConfiguration> {
+        let served = port.services.first
+        let operation = served.map { "\($0.service.host):\($0.port.number)" } ?? "inbound:\(port.number)"
+        return inboundRoute(number: port.number, operation: operation, transport: port.statedProtocol)
+    }
+
     private func inboundPool(of proxy: ProxyClass, _ port: InboundPort) -> Istio.ConnectionPool? {
         if let own = port.ingress?.connectionPool { return own }
         guard let object = sidecar(for: proxy), case .sidecar(let sidecar) = object.body else { return nil }
