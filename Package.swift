@@ -107,8 +107,9 @@ let package = Package(
         .executableTarget(
             name: "martinet-bench",
             dependencies: [
-                "Certificates", "CLinux", "Discovery", "EnvoyAPI", "Identity", "Protobuf", "Reactor", "Store", "Time",
-                "TLS", "XDS",
+                "Certificates", "CLinux", "ControlPlane", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Mesh",
+                "Protobuf", "Reactor", "Store", "Time", "TLS", "Translation", "XDS",
+                .product(name: "Logging", package: "swift-log"),
             ]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"], exclude: ["Transcripts"]),
