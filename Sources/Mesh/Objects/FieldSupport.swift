@@ -37,6 +37,11 @@ public enum FieldSupport {
             "spec.ingress.[].port.targetPort": "it is deprecated: write `defaultEndpoint`",
             "spec.egress.[].port.targetPort": "it is deprecated",
         ],
+        .telemetry: [
+            "spec.metrics": "the proxies' own statistics are what they are; see the access log",
+            "spec.tracing.[].providers": "the proxy's bootstrap names the tracer",
+            "spec.tracing.[].disableContextPropagation": "proxies pass on the trace that a request is part of",
+        ],
         .workloadGroup: [
             "spec.template.network": "all workloads are in one network",
             "spec.probe": "the health of a workload comes from its proxy",
