@@ -22,6 +22,8 @@ final class Envoy {
     struct Workload {
         var namespace: String
         var serviceAccount: String
+        /// Further entries, as YAML reads them between braces: `A: b, C: d`.
+        var more = ""
     }
 
     let process: ChildProcess
@@ -68,7 +70,8 @@ final class Envoy {
     ) -> String {
         let metadata =
             workload.map {
-                ", metadata: { NAMESPACE: \($0.namespace), SERVICE_ACCOUNT: \($0.serviceAccount) }"
+                ", metadata: { NAMESPACE: \($0.namespace), SERVICE_ACCOUNT: \($0.serviceAccount)"
+                    + ($0.more.isEmpty ? " }" : ", \($0.more) }")
             } ?? ""
         let proof =
             credentials?.token.map {
