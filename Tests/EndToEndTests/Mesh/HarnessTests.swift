@@ -63,4 +63,39 @@ struct HarnessTests {
         let requests = try mesh["reviews-v1"].requests()
         #expect(requests > 800, "\(requests)")
     }
+
+    @Test(.enabled(if: InterceptedMesh.isPossible, "network namespaces want root and iptables"))
+    func everyConnectionOfAWorkloadInANamespaceIsLedThroughItsEnvoy() throws {
+        let mesh = try InterceptedMesh([
+            .init(
+                name: "productpage-v1", serviceAccount: "bookinfo-productpage", labels: ["app": "productpage"],
+                application: ["productpage"], isCalling: true),
+            .init(
+                name: "reviews-v1", serviceAccount: "bookinfo-reviews", labels: ["app": "reviews"],
+                application: ["reviews", "--version", "v1"]),
+        ])
+        let (page, reviews) = (try mesh["productpage-v1"], try mesh["reviews-v1"])
+        // What comes in goes to port 15006, what goes out to port 15001, whatever it was meant for.
+        for (name, listener, port, target) in [
+            (page.name, "outbound", 15_001, (reviews.address, 9080)),
+            (reviews.name, "inbound", 15_006, ("127.0.0.1", 9080)),
+        ] {
+            let folder = "node-cluster=\(name).default/"
+            try mesh.control.write(RawResources.clusters([listener]), to: folder + "clusters.yaml")
+            try mesh.control.write(
+                RawResources.endpoints([(listener, [target.1])]).replacing("127.0.0.1", with: target.0),
+                to: folder + "endpoints.yaml")
+            try mesh.control.write(
+                RawResources.routes(listener, weights: [(listener, 1)]), to: folder + "routes.yaml")
+            try mesh.control.write(
+                RawResources.listener(listener, port: port, routes: listener)
+                    .replacing("127.0.0.1", with: "0.0.0.0"), to: folder + "listener.yaml")
+        }
+        try eventually("calls to go through", within: 30) {
+            try page.tally(5, "http://10.96.0.10:9080/reviews/0", host: "reviews:9080") == ["v1": 5] ? true : nil
+        }
+        #expect(try page.tally(200, "http://10.96.0.10:9080/reviews/0", host: "reviews:9080") == ["v1": 200])
+        #expect(try page.envoy.stat("http.outbound.downstream_rq_completed") >= 205)
+        #expect(try reviews.envoy.stat("http.inbound.downstream_rq_completed") >= 205)
+    }
 }

@@ -82,6 +82,7 @@ final class MeshOfEnvoys {
     private(set) var members: [Member] = []
     private let block: AddressBlock
     private var tokens: [String: String] = [:]
+    private var started = 0
 
     init(_ workloads: [Workload], serving extra: [String] = []) throws {
         block = try AddressBlock()
@@ -104,7 +105,8 @@ final class MeshOfEnvoys {
     /// Starts one more workload.
     @discardableResult
     func add(_ workload: Workload) throws -> Member {
-        let member = Member(workload, block: block.number, number: members.count + 1)
+        started += 1
+        let member = Member(workload, block: block.number, number: started)
         if let arguments = workload.application {
             let listening = workload.ports.flatMap { ["--listen", "\(member.applicationAddress):\($0)"] }
             let calling = workload.isCalling ? ["--through", member.outboundAddress] : []
