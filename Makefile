@@ -8,7 +8,7 @@ VENV         = .build/venv
 SOURCES      = Sources Tests Package.swift
 SECONDS     ?= 60
 
-.PHONY: help setup build release test check protos format clean demo bench soak fuzz sanitize
+.PHONY: help setup build release test check protos format clean demo demo-envoy bench soak fuzz sanitize
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -44,6 +44,10 @@ clean: ## Remove what was built
 
 demo: release ## A real Envoy takes its configuration from martinet and follows changes (ONCE=1: end after the story)
 	$(VENV)/bin/python Deploy/demo/demo.py
+
+demo-envoy: release ## A book shop of real Envoys, ruled by the objects of Deploy/bookinfo (ONCE=1: end after the story)
+	swift build $(SWIFT_FLAGS) $(RELEASE) --product bookinfo
+	$(VENV)/bin/python Deploy/demo/bookinfo.py
 
 bench: setup ## Push latency, CPU and memory against a raw send floor, and the bars (ARGUMENTS="--quick --json FILE")
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
