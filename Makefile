@@ -8,7 +8,8 @@ VENV         = .build/venv
 SOURCES      = Sources Tests Package.swift
 SECONDS     ?= 60
 
-.PHONY: help setup build release test check protos format clean demo demo-envoy bench soak fuzz sanitize
+.PHONY: help setup build release test check protos format clean demo demo-envoy bench bench-identity soak fuzz \
+        sanitize
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -52,6 +53,10 @@ demo-envoy: release ## A book shop of real Envoys, ruled by the objects of Deplo
 bench: setup ## Push latency, CPU and memory against a raw send floor, and the bars (ARGUMENTS="--quick --json FILE")
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
 	.build-release/release/martinet-bench $(ARGUMENTS)
+
+bench-identity: setup ## Certificates, handshakes, root rotation and a storm of proxies that come back, and the bars
+	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
+	.build-release/release/martinet-bench identity $(ARGUMENTS)
 
 FUZZ_TARGETS = http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
 

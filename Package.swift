@@ -42,6 +42,13 @@ let package = Package(
             dependencies: ["Time", "COpenSSL", .product(name: "HashTreeCollections", package: "swift-collections")]),
         .target(name: "Identity", dependencies: ["Time"]),
 
+        .target(
+            name: "Translation",
+            dependencies: [
+                "Documents", "EnvoyAPI", "CEnvoyAPI", "Identity", "Mesh", "Protobuf", "Time", "XDS",
+                .product(name: "HashTreeCollections", package: "swift-collections"),
+            ]),
+
         // Wire: bytes in, bytes and events out.
         .target(name: "Protobuf", dependencies: ["CProtobufC", "Documents"]),
         .target(name: "EnvoyAPI", dependencies: ["CEnvoyAPI", "CProtobufC", "Protobuf"]),
@@ -68,7 +75,7 @@ let package = Package(
             name: "ControlPlane",
             dependencies: [
                 "Discovery", "Documents", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Certificates",
-                "Identity", "Reactor", "Store", "Time",
+                "Identity", "Mesh", "Reactor", "Store", "Time", "Translation",
                 .product(name: "HashTreeCollections", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -113,8 +120,9 @@ let package = Package(
         .executableTarget(
             name: "martinet-bench",
             dependencies: [
-                "Certificates", "CLinux", "Discovery", "EnvoyAPI", "Identity", "Protobuf", "Reactor", "Store", "Time",
-                "TLS", "XDS",
+                "Certificates", "CLinux", "ControlPlane", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Protobuf",
+                "Reactor", "Store", "Time", "TLS", "XDS",
+                .product(name: "Logging", package: "swift-log"),
             ]),
 
         .testTarget(name: "XDSTests", dependencies: ["XDS", "Time"], exclude: ["Transcripts"]),
@@ -128,6 +136,9 @@ let package = Package(
             name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"],
             exclude: ["compare_descriptors.py", "refused_definitions.py"]),
         .testTarget(name: "MeshTests", dependencies: ["Documents", "Mesh"]),
+        .testTarget(
+            name: "TranslationTests",
+            dependencies: ["EnvoyAPI", "Documents", "Identity", "Mesh", "Protobuf", "Translation", "XDS"]),
         .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
         .testTarget(name: "CertificatesTests", dependencies: ["Certificates", "Identity", "Time"]),
         .testTarget(name: "TLSTests", dependencies: ["Certificates", "TLS", "Time", "COpenSSL"]),

@@ -141,6 +141,7 @@ package final class LibraryCertificate: Sendable {
     }
 
     init(der: [UInt8], source: String, position: Int) throws(CertificateError) {
+        _ = CurveKeys.areDecodedDirectly
         ERR_clear_error()
         let parsed = der.withUnsafeBufferPointer { bytes -> (OpaquePointer?, atEnd: Bool) in
             var cursor = bytes.baseAddress

@@ -31,6 +31,12 @@ package final class KeyHandle: Sendable {
     }
 }
 
+/// How libcrypto decodes keys on elliptic curves, in certificates that libssl reads too.
+package enum CurveKeys {
+    /// To be asked before certificates are read. False: as libcrypto does it without us, which takes longer before 3.2.
+    package static let areDecodedDirectly = martinet_decode_ec_keys_directly() == 1
+}
+
 /// The groups of the curves, made once per process and never freed.
 enum Curve {
     nonisolated(unsafe) private static let p256 = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1)

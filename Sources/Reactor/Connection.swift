@@ -49,6 +49,10 @@ struct Connection {
         /// A callback of its handler is running.
         static let inCallback = State(rawValue: 1 << 13)
         static let endDelivered = State(rawValue: 1 << 14)
+        /// Accepted for TLS, and nothing was read yet.
+        static let unheard = State(rawValue: 1 << 15)
+        /// One of those whose first bytes wait for their turn.
+        static let queuedForGreeting = State(rawValue: 1 << 16)
     }
 
     static let noScratch = UInt8.max

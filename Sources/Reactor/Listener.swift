@@ -188,7 +188,7 @@ final class Listener: EventSource {
             return
         }
         connection.pointee.descriptor = accepted
-        connection.pointee.state = [.open]
+        connection.pointee.state = tls == nil ? [.open] : [.open, .unheard]
         connection.pointee.listener = number
         connections += 1
         loop.statistics.connections += 1

@@ -41,6 +41,7 @@ public class Loop {
     var turnNumber: UInt32 = 0
     var toRead: [ConnectionID] = []
     var toWrite: [ConnectionID] = []
+    var greetings = GreetingQueue()
     var closes: [(index: UInt32, reason: CloseReason)] = []
     var laterJobs: [(Loop) -> Void] = []
     var drainStopsLoop = false
@@ -123,6 +124,7 @@ public class Loop {
             connection.pointee.state.remove(.queuedForWriting)
             if isWritable(id) { deliverReadyToWrite(id) }
         }
+        beginHandshakes()
         fireTimers()
         for job in jobs { job(self) }
         settle()
@@ -130,7 +132,11 @@ public class Loop {
     }
 
     private func waitMilliseconds(_ limit: Duration?) -> Int32 {
-        if !(toRead.isEmpty && toWrite.isEmpty && laterJobs.isEmpty && closes.isEmpty) || isStopping { return 0 }
+        if !(toRead.isEmpty && toWrite.isEmpty && greetings.isEmpty && laterJobs.isEmpty && closes.isEmpty)
+            || isStopping
+        {
+            return 0
+        }
         var nanoseconds = limit.map { max(0, $0.nanoseconds) } ?? .max
         if let next = wheel.nextWakeUp() {
             nanoseconds = min(nanoseconds, max(0, next.nanoseconds - Loop.readClock().nanoseconds))
@@ -168,7 +174,11 @@ public class Loop {
         }
         if ready & (Int(LINUX_PEER_CLOSED) | Int(LINUX_FAILED)) != 0 { connection.pointee.state.insert(.endInSight) }
         if ready & (Int(LINUX_READABLE) | Int(LINUX_PEER_CLOSED) | Int(LINUX_FAILED)) != 0 {
-            read(id, connection)
+            if connection.pointee.state.contains(.unheard) {
+                queueForGreeting(id, connection)
+            } else {
+                read(id, connection)
+            }
         }
     }
 

@@ -19,6 +19,9 @@ public struct LoopConfiguration: Sendable {
     public var mailboxLimit = 65_536
     /// Connections that one listener accepts before the others have their turn.
     public var acceptsPerTurn = 256
+    /// TLS handshakes that begin before the others have their turn: a handshake costs what hundreds of messages do. Those
+    /// that have begun come first, the others begin in the order in which their first bytes came.
+    public var greetingsPerTurn = 16
     /// How long a closed connection may take to flush its output and to see the peer's end.
     public var closingTimeout = Duration.seconds(5)
     /// For what an operator must know: refused connections, descriptors that ran out.
@@ -33,6 +36,8 @@ public struct LoopStatistics: Sendable, Equatable {
     public var connections = 0
     public var accepted: UInt64 = 0
     public var connected: UInt64 = 0
+    /// TLS clients whose handshake was begun.
+    public var greeted: UInt64 = 0
     public var closed: UInt64 = 0
     /// Refused because the listener had its most connections, or the handler factory said no.
     public var refused: UInt64 = 0

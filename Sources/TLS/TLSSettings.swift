@@ -42,6 +42,7 @@ public final class TLSSettings: Sendable {
         _ configuration: TLSConfiguration, scope: String, byServerName: [String: TLSSettings]
     ) throws(TLSError) {
         if let problem = configuration.problem { throw .settingInvalid(problem) }
+        _ = CurveKeys.areDecodedDirectly
         ERR_clear_error()
         let method = configuration.role == .server ? TLS_server_method() : TLS_client_method()
         guard let context = SSL_CTX_new(method) else {

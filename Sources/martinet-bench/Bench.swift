@@ -5,11 +5,14 @@ import Glibc
 struct Bench {
     private static let usage = """
         usage: martinet-bench [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
-               martinet-bench issue    certificates per second
+               martinet-bench identity [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
           --quick      fewer clients and rounds, about a minute; the bars are those of the full run
           --json FILE  write every figure there too
-          --only       start, delta, sotw, clusters, tls, never-read or churn
-          --rounds N   pushes that count, for each figure; 9 if not given
+          --only       start, delta, sotw, clusters, tls, never-read or churn;
+                       of identity: issue, handshakes, rotation or storm
+          --rounds N   rounds that count, for each figure; 9 if not given, of identity 3
+
+        It exits with 1 when a bar does not hold.
         """
 
     static func main() {
@@ -18,10 +21,10 @@ struct Bench {
         do {
             if words.first == "role" {
                 try play(Array(words.dropFirst()))
-            } else if words == ["issue"] {
-                exit(try Issuing().run() ? 0 : 1)
+            } else if words.first == "identity" {
+                exit(try measure(Array(words.dropFirst()), isIdentity: true) ? 0 : 1)
             } else {
-                exit(try measure(words) ? 0 : 1)
+                exit(try measure(words, isIdentity: false) ? 0 : 1)
             }
         } catch {
             if words.first == "role" {
@@ -34,7 +37,7 @@ struct Bench {
     }
 
     /// - Returns: whether all bars hold.
-    private static func measure(_ words: [String]) throws -> Bool {
+    private static func measure(_ words: [String], isIdentity: Bool) throws -> Bool {
         var (isQuick, json, only, rounds): (Bool, String?, String?, Int?) = (false, nil, nil, nil)
         var rest = words[...]
         while let word = rest.popFirst() {
@@ -48,15 +51,24 @@ struct Bench {
                 exit(2)
             }
         }
-        print("Server on cpu 0, clients on cpu 1, all over 127.0.0.1. Medians of rounds after warm-up; the floor")
-        print("(send() in a loop, answers read back) takes turns with the server. Load now: \(try load())")
         let start = Clock.now
-        var scenarios = Scenarios(isQuick: isQuick, rounds: rounds)
-        try scenarios.run(only: only)
-        print("\nBars\(isQuick ? " (a quick run: indications)" : "")\n\(scenarios.ledger.table)")
+        let ledger: Ledger
+        if isIdentity {
+            print("Servers on cpu 0, clients on cpu 1, all over 127.0.0.1. Medians of rounds. Load now: \(try load())")
+            var scenarios = IdentityScenarios(isQuick: isQuick, rounds: rounds)
+            try scenarios.run(only: only)
+            ledger = scenarios.ledger
+        } else {
+            print("Server on cpu 0, clients on cpu 1, all over 127.0.0.1. Medians of rounds after warm-up; the floor")
+            print("(send() in a loop, answers read back) takes turns with the server. Load now: \(try load())")
+            var scenarios = Scenarios(isQuick: isQuick, rounds: rounds)
+            try scenarios.run(only: only)
+            ledger = scenarios.ledger
+        }
+        print("\nBars\(isQuick ? " (a quick run: indications)" : "")\n\(ledger.table)")
         print("\nTook \((Clock.now - start) / 1_000_000_000) s. Load at the end: \(try load())")
-        if let json { try write(scenarios.ledger.json, to: json) }
-        return scenarios.ledger.bars.allSatisfy(\.isHeld)
+        if let json { try write(ledger.json, to: json) }
+        return ledger.bars.allSatisfy(\.isHeld)
     }
 
     private static func play(_ words: [String]) throws {
@@ -65,6 +77,10 @@ struct Bench {
                 throw BenchFailure("a number is missing in \(words)")
             }
             return number
+        }
+        func word(_ index: Int) throws -> String {
+            guard words.indices.contains(index) else { throw BenchFailure("a word is missing in \(words)") }
+            return words[index]
         }
         let port = UInt16(truncatingIfNeeded: try number(1))
         switch words[0] {
@@ -79,6 +95,10 @@ struct Bench {
             try role.run()
         case "floor-server": try FloorRole.serve(port: port)
         case "floor-client": try FloorRole.load(port: port)
+        case "control-plane": try ControlPlaneRole(port: port, directory: try word(2)).run()
+        case "proxies": try ProxiesRole(port: port, anchors: try word(2), token: try word(3)).run()
+        case "tls-server":
+            try HandshakeRole(port: port, chain: try word(2), key: try word(3), anchors: try word(4)).run()
         default: throw BenchFailure("there is no role \(words[0])")
         }
     }

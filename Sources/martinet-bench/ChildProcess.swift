@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 
 /// What a part of the benchmark says when it cannot go on.
@@ -133,6 +134,23 @@ final class ChildProcess {
         }
     }
 
+    /// What its threads have used, in nanoseconds.
+    /// - Parameter name: of the threads that count; nil: all.
+    func processorTime(ofThread name: String? = nil) throws -> Int {
+        let directory = "/proc/\(process)/task"
+        var sum = 0
+        for thread in try FileManager.default.contentsOfDirectory(atPath: directory) {
+            if let name, try readText("\(directory)/\(thread)/comm").split(separator: "\n").first ?? "" != name {
+                continue
+            }
+            guard let used = try readText("\(directory)/\(thread)/schedstat").split(separator: " ").first,
+                let time = Int(used)
+            else { throw BenchFailure("no processor time of \(process)") }
+            sum += time
+        }
+        return sum
+    }
+
     /// Ends it as a crash would.
     func kill() {
         guard !hasEnded else { return }
@@ -170,6 +188,9 @@ enum Clock {
     static var now: Int { read(CLOCK_MONOTONIC) }
     /// What all threads of this process have used.
     static var processorTime: Int { read(CLOCK_PROCESS_CPUTIME_ID) }
+
+    /// Seconds since 1970.
+    static var utc: Int64 { Int64(read(CLOCK_REALTIME) / 1_000_000_000) }
 
     private static func read(_ clock: clockid_t) -> Int {
         var time = timespec()

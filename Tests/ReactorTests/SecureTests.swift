@@ -142,6 +142,53 @@ struct Authority {
         #expect(server.reasons[0].description.contains("the peer speaks plaintext?") && !server.isEstablished)
     }
 
+    @Test func handshakesBeginSomeAtATimeAndAllAreFinished() throws {
+        var configuration = LoopConfiguration()
+        configuration.greetingsPerTurn = 2
+        let loop = try EventLoop<Probe>(configuration)
+        let (source, settings) = try Authority().mutual()
+        var servers: [Probe] = []
+        let listener = try loop.listen(.loopback(port: 0), tls: source) { _, _, _ in
+            servers.append(Probe())
+            return servers.last
+        }
+        let address = try #require(loop.address(of: listener))
+        let clients = (0..<20).map { _ in Probe() }
+        for client in clients { loop.connect(to: address, tls: settings, handler: client) }
+        var most: UInt64 = 0
+        loop.turn {
+            let before = loop.statistics.greeted
+            loop.turn(waiting: .milliseconds(20))
+            most = max(most, loop.statistics.greeted - before)
+            return clients.allSatisfy(\.isEstablished) && servers.count == 20 && servers.allSatisfy(\.isEstablished)
+        }
+        #expect(loop.statistics.greeted == 20 && most <= 2)
+    }
+
+    @Test func aClientThatGivesUpWhileItWaitsCostsNoHandshake() throws {
+        var configuration = LoopConfiguration()
+        configuration.greetingsPerTurn = 1
+        let loop = try EventLoop<Probe>(configuration)
+        let (source, settings) = try Authority().mutual()
+        var servers: [Probe] = []
+        let listener = try loop.listen(.loopback(port: 0), tls: source) { _, _, _ in
+            servers.append(Probe())
+            return servers.last
+        }
+        let address = try #require(loop.address(of: listener))
+        let clients = try (0..<6).map { _ in
+            let client = try RawSocket(connectingTo: address)
+            try TLSEngine(settings).start { client.send(Array($0)) }
+            return client
+        }
+        loop.turn { loop.statistics.greeted == 1 }
+        for client in clients[2...] { client.close() }
+        loop.settleDown()
+        #expect(loop.statistics.greeted == 2)
+        let gone = servers.filter { !$0.reasons.isEmpty }
+        #expect(gone.map(\.reasons) == Array(repeating: [.tls(.truncated(duringHandshake: true))], count: 4))
+    }
+
     @Test func anUntrustedServerIsRefusedAndToldWhy() throws {
         let mine = try Authority().mutual()
         let foreign = try Authority().mutual()

@@ -81,7 +81,11 @@ extension CertificateAuthority {
         func left(_ end: Timestamp?) -> Double? { end.map { Double(($0 - now).nanoseconds) / 1e9 } }
         metrics.setExpiry("root", left(machine.activeRoot?.validity.upperBound))
         metrics.setExpiry("intermediate", left(machine.issuer?.validity.upperBound))
-        metrics.setExpiry("leaf", left(served.values.lazy.compactMap(\.notAfter).min()))
+        // Looks at every holder: not in each turn of a storm.
+        if lastLeafExpiry.map({ now - $0 >= .seconds(1) || now < $0 }) ?? true {
+            lastLeafExpiry = now
+            metrics.setExpiry("leaf", left(served.values.lazy.compactMap(\.notAfter).min()))
+        }
         metrics.setExpiry("server", left(port?.notAfter))
         metrics.setPhase(machine.state.rootRotation?.phase, of: .root)
         metrics.setPhase(machine.state.intermediateRotation?.phase, of: .intermediate)

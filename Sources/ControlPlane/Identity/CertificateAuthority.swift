@@ -61,6 +61,8 @@ final class CertificateAuthority {
     private var loop: EventLoop<NoConnections>?
     private var timer: (id: TimerID, deadline: Instant)?
     private var lastPruning: Timestamp?
+    /// When the first end of a leaf was looked for last.
+    var lastLeafExpiry: Timestamp?
 
     struct Issuing {
         var id: AuthorityID

@@ -38,6 +38,9 @@ extension MeshIndex {
     /// Without a look at which Services are there.
     static func fullHost(_ name: String, _ namespace: String) -> String { "\(name).\(namespace).\(clusterDomain)" }
 
+    /// `reviews.default.svc.cluster.local` of the Service `reviews` in `default`.
+    public static func fullHost(of service: ObjectKey) -> String { fullHost(service.name, service.namespace) }
+
     /// A host as it is written in an object: only names without a dot belong to the object's namespace.
     static func statedHost(_ host: String, in namespace: String) -> String {
         var name = host.lowercased()
@@ -54,7 +57,8 @@ extension MeshIndex {
         }
     }
 
-    static func claimedHosts(_ object: MeshObject) -> [String] {
+    /// The hosts that a VirtualService or a DestinationRule is about, in full as far as its text alone says it.
+    public static func claimedHosts(_ object: MeshObject) -> [String] {
         switch object.body {
         case .virtualService(let service): service.hosts.map { statedHost($0, in: object.key.namespace) }
         case .destinationRule(let rule): [statedHost(rule.host, in: object.key.namespace)]
@@ -71,7 +75,7 @@ extension MeshIndex {
             let found = visible(exact, to: namespace).flatMap { serviceHosts($0) }.filter { $0.host == full }
             if !found.isEmpty { return found }
         }
-        for suffix in suffixes(of: full) {
+        for suffix in Self.suffixes(of: full) {
             guard let keys = wildcardHosts[suffix] else { continue }
             let found = visible(keys, to: namespace).flatMap { serviceHosts($0) }.filter { $0.host == "*" + suffix }
             if !found.isEmpty { return found }
@@ -86,8 +90,8 @@ extension MeshIndex {
         return visible(keys, to: namespace).flatMap { serviceHosts($0) }.filter { $0.host.hasSuffix(suffix) }
     }
 
-    /// `.b.c` and `.c` of `a.b.c`: what a wildcard may stand before, the longest first.
-    func suffixes(of host: String) -> [String] {
+    /// `.b.c`, `.c` and nothing of `a.b.c`: what a wildcard may stand before, the longest first.
+    public static func suffixes(of host: String) -> [String] {
         host.indices.filter { host[$0] == "." }.map { String(host[$0...]) } + [""]
     }
 
@@ -155,7 +159,7 @@ extension MeshIndex {
 
     private func claimants(of host: String, _ kind: ObjectKind, from namespace: String) -> [MeshObject] {
         let full = fullHost(host, in: namespace)
-        let patterns = full.hasPrefix("*") ? [full] : [full] + suffixes(of: full).map { "*" + $0 }
+        let patterns = full.hasPrefix("*") ? [full] : [full] + Self.suffixes(of: full).map { "*" + $0 }
         var found: [MeshObject] = []
         for pattern in patterns {
             found += objects(claims[pattern]).filter { $0.key.kind == kind && isExported($0, to: namespace) }

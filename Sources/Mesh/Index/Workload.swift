@@ -24,10 +24,23 @@ public struct Workload: Hashable, Sendable {
     public var addresses: [String]
     /// The object that tells of it; nil for one that only its proxy tells of.
     public var source: ObjectKey?
+    /// `region/zone/sub-zone`, the later parts may be missing; nil is unknown.
+    public var locality: String?
+    /// Its share among the endpoints of a service.
+    public var weight: Int
+    /// Whether a proxy of the mesh takes its calls: certain of one that its proxy tells of, and of an object as far as
+    /// its labels say so.
+    public var hasSidecar: Bool
+
+    /// The label that says of a workload whether it takes mutual TLS: `istio` or `disabled`.
+    public static let modeLabel = "security.istio.io/tlsMode"
+    /// The label that says where a Pod is: `region.zone.sub-zone`.
+    public static let localityLabel = "istio-locality"
 
     public init(
         id: ID, labels: [String: String], serviceAccount: String, ports: [Kubernetes.ContainerPort] = [],
-        addresses: [String] = [], source: ObjectKey? = nil
+        addresses: [String] = [], source: ObjectKey? = nil, locality: String? = nil, weight: Int = 1,
+        hasSidecar: Bool = true
     ) {
         self.id = id
         self.labels = labels
@@ -35,12 +48,17 @@ public struct Workload: Hashable, Sendable {
         self.ports = ports
         self.addresses = addresses
         self.source = source
+        self.locality = locality
+        self.weight = weight
+        self.hasSidecar = hasSidecar
     }
 
     /// What a Pod, a Deployment or a WorkloadEntry tells of.
     public init?(_ object: MeshObject) {
         id = ID(namespace: object.key.namespace, name: object.key.name)
         source = object.key
+        weight = 1
+        var place: String?
         switch object.body {
         case .pod(let pod):
             (labels, serviceAccount, ports) = (object.metadata.labels, pod.serviceAccount, pod.ports)
@@ -54,8 +72,11 @@ public struct Workload: Hashable, Sendable {
             serviceAccount = entry.serviceAccount ?? "default"
             ports = []
             addresses = entry.address.isEmpty ? [] : [entry.address]
+            (place, weight) = (entry.locality, entry.weight)
         default: return nil
         }
+        locality = place ?? labels[Self.localityLabel].map { String($0.map { $0 == "." ? "/" : $0 }) }
+        hasSidecar = labels[Self.modeLabel] == "istio"
     }
 }
 
@@ -104,6 +125,19 @@ extension MeshIndex {
     /// What is expected and what is connected in a namespace, sorted: objects first.
     public func workloads(in namespace: String) -> [Workload] {
         (workloads[namespace] ?? []).sorted().compactMap { workload($0) }
+    }
+
+    /// The workload that a connected proxy told of.
+    public func connectedWorkload(_ id: Workload.ID) -> Workload? { connected[id] }
+
+    /// The label of these that the fewest workloads have: every workload with all of them has it.
+    public func rarestLabel(of labels: [String: String], in namespace: String) -> String? {
+        labels.keys.min { left, right in
+            func count(_ key: String) -> Int {
+                labelled[Label(namespace: namespace, key: key, value: labels[key] ?? "")]?.count ?? 0
+            }
+            return (count(left), left) < (count(right), right)
+        }
     }
 
     /// The workloads with all of these labels; no labels are all workloads.
@@ -176,7 +210,7 @@ extension MeshObject {
     }
 
     /// Other objects that this one names, whether they are there or not.
-    var namedObjects: Set<ObjectKey> {
+    public var namedObjects: Set<ObjectKey> {
         var keys: Set<ObjectKey> = []
         func refer(_ object: GatewayAPI.ObjectReference) {
             guard let kind = ObjectKind(group: object.group, name: object.kind) else { return }

@@ -25,6 +25,11 @@ extension Istio {
         public var to: [Operation]
         public var when: [Condition]
 
+        /// Whoever one of the sources is, and whatever is called.
+        public init(from sources: [Source]) {
+            (from, to, when) = (sources, [], [])
+        }
+
         public var matchesEverything: Bool { from.isEmpty && to.isEmpty && when.isEmpty }
     }
 
@@ -32,6 +37,11 @@ extension Istio {
     public struct Values: Hashable, Sendable {
         public var any: [String]
         public var none: [String]
+
+        public init(any: [String] = [], none: [String] = []) {
+            self.any = any
+            self.none = none
+        }
 
         public var isEmpty: Bool { any.isEmpty && none.isEmpty }
     }
@@ -46,6 +56,12 @@ extension Istio {
         public var ipBlocks: Values
         /// Of the client, from X-Forwarded-For or the PROXY protocol.
         public var remoteIPBlocks: Values
+
+        /// Every workload of a namespace.
+        public init(namespace: String) {
+            (principals, requestPrincipals, namespaces) = (Values(), Values(), Values(any: [namespace]))
+            (serviceAccounts, trustDomains, ipBlocks, remoteIPBlocks) = (Values(), Values(), Values(), Values())
+        }
     }
 
     public struct Operation: Hashable, Sendable {

@@ -44,6 +44,11 @@ extension Istio {
         /// `*`, `.` (the object's own), `~` (none) or a name.
         public var namespace: String
         public var host: String
+
+        public init(namespace: String, host: String) {
+            self.namespace = namespace
+            self.host = host
+        }
     }
 
     public struct ServerTLS: Hashable, Sendable {

@@ -22,6 +22,12 @@ extension Kubernetes {
         public var name: String?
         public var port: Int
         public var transport: ServicePort.Transport
+
+        public init(name: String? = nil, port: Int, transport: ServicePort.Transport = .tcp) {
+            self.name = name
+            self.port = port
+            self.transport = transport
+        }
     }
 
     /// A Deployment: an expected workload, until its proxies connect. Source: Kubernetes, apps/v1 Deployment.

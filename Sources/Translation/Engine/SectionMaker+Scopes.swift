@@ -1,0 +1,181 @@
+import Mesh
+import XDS
+
+// What two clients have in common: the less of a client a section depends on, the more clients share it.
+
+extension SectionMaker {
+    /// What a proxy's outbound side depends on.
+    mutating func scope(of proxy: ProxyClass, _ translator: Translator, _ sections: inout Sections) -> OutboundScope {
+        var scope = OutboundScope(
+            namespace: proxy.namespace, kind: proxy.kind, sidecar: translator.sidecar(for: proxy)?.key,
+            followsDestination: proxy.isIntercepted)
+        var asked = Set<String>()
+        for object in sections.value(of: .partialObjects, &self).partialObjects {
+            asked.formUnion(object.clientLabels)
+            if object.prefersNear { scope.locality = proxy.locality }
+            if let selector = object.selector, object.key.namespace == proxy.namespace || object.audience == nil,
+                Istio.WorkloadSelector(labels: selector).selects(proxy.labels)
+            {
+                scope.choosers.append(object.key)
+            }
+        }
+        scope.choosers.sort()
+        scope.labels = proxy.labels.filter { asked.contains($0.key) }
+        return scope
+    }
+
+    /// Why clients of a namespace are a case of their own.
+    mutating func interests(of namespace: String, _ mesh: MeshReader, _ sections: inout Sections) -> Interests {
+        var services = Set<String>()
+        var routes = Set<String>()
+        for object in mesh.objects(of: .destinationRule, in: namespace) {
+            services.formUnion(MeshIndex.claimedHosts(object))
+        }
+        for object in mesh.objects(of: .serviceEntry, in: namespace) {
+            services.formUnion(MeshService.services(of: object).map(\.host))
+        }
+        for object in sections.value(of: .partialObjects, &self).partialObjects where object.isAbout(namespace) {
+            if object.key.kind == .virtualService {
+                routes.formUnion(object.hosts)
+            } else {
+                services.formUnion(object.hosts)
+            }
+        }
+        // Routes of a namespace that is not the Service's are for clients of that namespace alone.
+        for kind in [ObjectKind.httpRoute, .grpcRoute, .tlsRoute, .tcpRoute] {
+            for object in mesh.objects(of: kind, in: namespace) {
+                for target in object.namedObjects where target.kind == .service && target.namespace != namespace {
+                    routes.insert(MeshIndex.fullHost(of: target))
+                }
+            }
+        }
+        return Interests(
+            services: services.sorted(), routes: routes.sorted(),
+            ownsVirtualServices: !mesh.objects(of: .virtualService, in: namespace).isEmpty)
+    }
+
+    mutating func differences(
+        of number: ScopeNumber, _ mesh: MeshReader, _ sections: inout Sections
+    ) -> Differences {
+        let plain = scopes.plain(of: number)
+        if number == plain { return Differences() }
+        let scope = scopes[number]
+        let interests = sections.value(of: .interests(namespace: scope.namespace), &self).interests
+        let services = sections.value(of: .services(number), &self).services
+        let others = sections.value(of: .services(plain), &self).services
+        let list = HostList(services)
+        let plainList = HostList(others)
+        var found = Differences()
+        found.isApart = scope.sidecar != nil
+
+        // Services that others do not have, or have otherwise.
+        if scope.sidecar != nil || !interests.services.isEmpty {
+            for service in services where plainList[service.host] != service { found.clusters.insert(service.host) }
+        }
+        // DestinationRules that others do not have, or in another order.
+        for host in list.hosts(matching: interests.services) where !found.clusters.contains(host) {
+            let own = mesh.destinationRules(for: host, from: scope.namespace).map(\.key)
+            if own != mesh.destinationRules(for: host, from: "").map(\.key) { found.clusters.insert(host) }
+        }
+        var routePatterns = interests.routes
+        for object in sections.value(of: .partialObjects, &self).partialObjects {
+            let asksLabels = object.clientLabels.contains { scope.labels[$0] != nil }
+            let isNear = object.prefersNear && scope.locality != XDS.Locality()
+            if scope.choosers.contains(object.key) || isNear || (asksLabels && object.key.kind != .virtualService) {
+                found.clusters.formUnion(list.hosts(matching: object.hosts))
+            } else if asksLabels {
+                routePatterns += object.hosts
+            }
+        }
+
+        // Clients know the services of their own namespace by short names.
+        found.routes = Set(services.lazy.filter { $0.namespace == scope.namespace }.map(\.host))
+        found.routes.formUnion(found.clusters)
+        found.routes.formUnion(list.hosts(matching: routePatterns))
+        // Routes lead to other hosts, whose clusters may be of this scope.
+        let isPlain = interests.services.isEmpty && scope.choosers.isEmpty && scope.sidecar == nil
+        if !isPlain || !found.clusters.isEmpty {
+            found.routes.formUnion(list.hosts(matching: sections.value(of: .routedHosts, &self).hosts))
+        }
+        let hasOwnRoutes = interests.ownsVirtualServices || !routePatterns.isEmpty || !isPlain
+        if hasOwnRoutes || !scope.labels.isEmpty {
+            found.ports = nil
+        } else {
+            found.ports = Set(found.routes.flatMap { list[$0]?.ports.map(\.number) ?? [] })
+        }
+        found.listeners = !isPlain || !routePatterns.isEmpty || !found.clusters.isEmpty
+        return found
+    }
+
+    /// The class that a proxy's outbound listeners are made for: without what does not change them.
+    mutating func listenerClass(of proxy: ProxyClass, _ sections: inout Sections) -> ProxyClass {
+        let asked = sections.value(of: .listenerSelectors, &self).hosts
+        return ProxyClass(
+            proxy.kind, namespace: proxy.namespace, labels: proxy.labels.filter { asked.contains($0.key) },
+            interception: proxy.interception)
+    }
+}
+
+/// Services by their hosts, of a list that is sorted by host.
+struct HostList {
+    private let services: [MeshService]
+
+    init(_ services: [MeshService]) {
+        self.services = services
+    }
+
+    subscript(host: String) -> MeshService? {
+        var low = 0
+        var high = services.count
+        while low < high {
+            let middle = (low + high) / 2
+            if services[middle].host < host { low = middle + 1 } else { high = middle }
+        }
+        return low < services.count && services[low].host == host ? services[low] : nil
+    }
+
+    /// Hosts that a pattern names, and wildcards that it lies below.
+    func hosts(matching patterns: some Sequence<String>) -> Set<String> {
+        var found = Set<String>()
+        var suffixes: [Substring] = []
+        let wildcards = services.prefix { $0.host < "+" }.map(\.host).filter { $0.hasPrefix("*") }
+        for pattern in Set(patterns) {
+            if pattern.hasPrefix("*") {
+                suffixes.append(pattern.dropFirst())
+            } else if self[pattern] != nil {
+                found.insert(pattern)
+            }
+            for wildcard in wildcards where pattern.hasSuffix(wildcard.dropFirst()) { found.insert(wildcard) }
+        }
+        if !suffixes.isEmpty {
+            for service in services where suffixes.contains(where: { service.host.hasSuffix($0) }) {
+                found.insert(service.host)
+            }
+        }
+        return found
+    }
+}
+
+extension MeshReader {
+    /// Hosts that routes of the mesh are about, sorted.
+    func routedHosts() -> [String] {
+        var hosts = Set(objects(of: .virtualService).flatMap(MeshIndex.claimedHosts))
+        for kind in [ObjectKind.httpRoute, .grpcRoute, .tlsRoute, .tcpRoute] {
+            for object in objects(of: kind) {
+                for target in object.namedObjects where target.kind == .service {
+                    hosts.insert(MeshIndex.fullHost(of: target))
+                }
+            }
+        }
+        return hosts.sorted()
+    }
+
+    /// Label keys, sorted.
+    func listenerSelectors() -> [String] {
+        var keys = Set<String>()
+        for kind in [ObjectKind.telemetry, .envoyFilter, .sidecar, .proxyConfig, .authorizationPolicy] {
+            for object in objects(of: kind) { keys.formUnion(object.policyScope?.selector?.labels.keys ?? [:].keys) }
+        }
+        return keys.sorted()
+    }
+}

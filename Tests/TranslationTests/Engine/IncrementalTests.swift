@@ -1,0 +1,73 @@
+import Foundation
+import Identity
+import Mesh
+import Testing
+import XDS
+
+@testable import Translation
+
+@Suite struct IncrementalTranslationSimulation {
+    static func number(_ name: String) -> UInt64? { ProcessInfo.processInfo.environment[name].flatMap(UInt64.init) }
+
+    static var seeds: [UInt64] {
+        if let seed = number("SEED") { return [seed] }
+        let from = number("FROM") ?? 1
+        return Array(from..<from + (number("SEEDS") ?? 12))
+    }
+
+    static let proxies: [ProxyClass] = {
+        var proxies: [ProxyClass] = []
+        for namespace in RandomMesh.namespaces {
+            for (app, version) in [("one", "v1"), ("two", "v2")] {
+                proxies.append(
+                    ProxyClass(
+                        namespace: namespace, labels: ["app": app, "version": version],
+                        locality: Locality(region: app == "one" ? "eu" : "us")))
+            }
+        }
+        let addresses = ProxyClass.ExplicitAddresses(inbound: "127.3.0.1", outbound: "127.0.0.1")
+        proxies.append(ProxyClass(namespace: "a", labels: ["app": "one"], interception: .explicit(addresses)))
+        proxies.append(ProxyClass(.gateway, namespace: "istio-system", labels: ["istio": "ingressgateway"]))
+        proxies.append(ProxyClass(.proxyless, namespace: "b", labels: ["app": "two"]))
+        return proxies
+    }()
+
+    /// After any changes every class sees, byte for byte, what it would see had all been made from nothing.
+    @Test(arguments: seeds)
+    func whatFollowsChangesEqualsWhatIsMadeFromNothing(seed: UInt64) throws {
+        var random = RandomMesh(seed: seed)
+        let settings = TranslationSettings(trustDomain: try TrustDomain("cluster.local"))
+        var index = MeshIndex()
+        for _ in 0..<12 { index.apply(.put(try random.object())) }
+        var translation = MeshTranslation(settings: settings, index: index)
+        translation.add(Self.proxies.dropLast())
+        for step in 0..<30 {
+            var changes: [MeshIndex.Change] = []
+            var next = index
+            for _ in 0..<Int.random(in: 1...3, using: &random.numbers) {
+                let change = try random.change(of: next)
+                changes.append(change)
+                next.apply(change)
+            }
+            let planned = translation.plan(next, changes: changes)
+            let followed = translation.follow(next, changes: changes)
+            #expect(planned.views.map(\.proxy) == followed.views.map(\.proxy), "seed \(seed) step \(step)")
+            index = next
+            if step == 10 { translation.add(Self.proxies.last!) }
+            if step == 20 { translation.remove(Self.proxies[0]) }
+            if step == 25 { translation.add(Self.proxies[0]) }
+            for proxy in translation.proxies {
+                let whole = WholeTranslation(of: proxy, in: index, settings: settings)
+                let snapshot = try #require(translation.snapshot(of: proxy))
+                let differences = WholeTranslation(snapshot).difference(from: whole)
+                #expect(
+                    differences.isEmpty,
+                    "SEED=\(seed) step \(step): \(proxy.kind) in \(proxy.namespace) \(proxy.labels): \(differences)")
+                if !differences.isEmpty { return }
+            }
+        }
+        for proxy in translation.proxies { translation.remove(proxy) }
+        #expect(translation.sections.count == 0, "nothing is kept for nobody")
+        #expect(translation.sections.factCount == 0)
+    }
+}

@@ -1,0 +1,68 @@
+import Mesh
+import XDS
+
+@testable import Translation
+
+/// Everything that a proxy sees, made from nothing, with nothing shared and everything known of the client: what the
+/// engine's results must equal.
+struct WholeTranslation {
+    var resources: [ResourceReference: String] = [:]
+
+    init(of proxy: ProxyClass, in index: MeshIndex, settings: TranslationSettings) {
+        let translator = Translator(MeshReader(index), settings: settings)
+        var isIntercepted = true
+        if case .explicit = proxy.interception { isIntercepted = false }
+        let choosers = index.objects(of: .destinationRule).filter { object in
+            guard case .destinationRule(let rule) = object.body, let selector = rule.workloadSelector else {
+                return false
+            }
+            return selector.selects(proxy.labels)
+        }.map(\.key)
+        let scope = OutboundScope(
+            namespace: proxy.namespace, kind: proxy.kind, sidecar: translator.sidecar(for: proxy)?.key,
+            choosers: choosers, labels: proxy.labels, locality: proxy.locality, followsDestination: isIntercepted)
+        let services = translator.visibleServices(for: scope)
+        add(translator.commonClusters())
+        for service in services {
+            add(translator.outboundClusters(of: service, for: scope))
+            add(translator.endpoints(of: service, for: scope))
+        }
+        switch proxy.kind {
+        case .sidecar:
+            let ports = Set(services.flatMap { $0.ports.filter { $0.statedProtocol?.isHTTP ?? true }.map(\.number) })
+            for port in ports.sorted() {
+                var hosts: [[UInt8]] = []
+                for service in services where service.port(port).map({ $0.statedProtocol?.isHTTP ?? true }) == true {
+                    if let host = translator.virtualHost(for: service, port: port, for: scope) { hosts.append(host) }
+                }
+                hosts += translator.extraVirtualHosts(port: port, for: scope)
+                add([
+                    translator.routeConfiguration(
+                        named: ResourceNames.routes(port), port: port, virtualHosts: hosts, for: scope)
+                ])
+            }
+            add(SectionMaker.outboundListeners(translator, proxy, scope, services))
+            add(SectionMaker.inbound(translator, proxy))
+        case .gateway: add(SectionMaker.gateway(translator, proxy))
+        case .proxyless: add(SectionMaker.proxyless(translator, proxy, scope))
+        }
+    }
+
+    init(_ snapshot: Snapshot) {
+        for type in ResourceType.all { add(snapshot[type].sortedResources()) }
+    }
+
+    private mutating func add(_ list: [Resource]) {
+        for resource in list { resources[ResourceReference(resource.type, resource.name)] = resource.version }
+    }
+
+    /// Names that only one of the two has, or that differ; empty where both are equal.
+    func difference(from other: WholeTranslation) -> [String] {
+        Set(resources.keys).union(other.resources.keys).filter { resources[$0] != other.resources[$0] }
+            .map {
+                "\($0.type) \($0.name)"
+                    + (resources[$0] == nil ? " missing" : other.resources[$0] == nil ? " too much" : "")
+            }
+            .sorted()
+    }
+}
