@@ -125,7 +125,8 @@ public final class SecretDirectory: Sendable {
     /// - Parameter node: with its principal.
     func enter(_ stream: StreamToken, _ node: Node) {
         let holder = node.holder
-        let isFirst = change { [classes] in $0.enter(stream, classes.remembered(node), parent: { classes.view(of: $0) }) }
+        let isFirst = change { [classes] in $0.enter(stream, classes.remembered(node), parent: { classes.view(of: $0) })
+        }
         if isFirst, let holder { issuer.withLock { $0 }?.connected(holder) }
     }
 

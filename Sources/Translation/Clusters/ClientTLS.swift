@@ -209,7 +209,8 @@ extension Translator {
         return origin
     }
 
-    private func transportSocket(_ origin: Origin, _ outbound: OutboundCluster) -> UnsafeMutablePointer<TransportSocket> {
+    private func transportSocket(_ origin: Origin, _ outbound: OutboundCluster) -> UnsafeMutablePointer<TransportSocket>
+    {
         let validation = arena.make(CertificateValidationContext.self) { made in
             (made.n_match_typed_subject_alt_names, made.match_typed_subject_alt_names) = arena.list(
                 origin.names.map { exactName($0) })
