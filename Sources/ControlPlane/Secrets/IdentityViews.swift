@@ -213,11 +213,11 @@ struct IdentityViews: Sendable {
     mutating func expect(_ stream: StreamToken) { expected.insert(stream) }
 
     /// Lets a stream in that was expected and has not ended meanwhile.
-    /// - Parameter parent: says the class of a node.
+    /// - Parameters:
+    ///   - node: is kept: without what its class does not depend on.
+    ///   - parent: says the class of a node.
     /// - Returns: whether it is the first stream of its holder.
     mutating func enter(_ stream: StreamToken, _ node: Node, parent: (Node) -> ViewName) -> Bool {
-        // What a node's class depends on; its metadata may be large.
-        let node = Node(id: node.id, cluster: node.cluster, principal: node.principal)
         guard expected.remove(stream) != nil, node.principal != nil else { return false }
         var isFirst = false
         if let holder = node.holder {
@@ -229,18 +229,19 @@ struct IdentityViews: Sendable {
         return isFirst
     }
 
-    /// - Returns: the holder if this was its last stream, and who waits for a certificate that nobody needs any more.
-    mutating func leave(_ stream: StreamToken) -> (gone: SecretHolder?, waiting: [Ready]) {
+    /// - Returns: the holder, whether this was its last stream, and who waits for a certificate that nobody needs any
+    ///   more.
+    mutating func leave(_ stream: StreamToken) -> (holder: SecretHolder?, isLast: Bool, waiting: [Ready]) {
         expected.remove(stream)
-        guard let place = streams.removeValue(forKey: stream) else { return (nil, []) }
+        guard let place = streams.removeValue(forKey: stream) else { return (nil, false, []) }
         leaveView(place.view)
-        guard let holder = place.node.holder, let count = holders[holder]?.streams else { return (nil, []) }
+        guard let holder = place.node.holder, let count = holders[holder]?.streams else { return (nil, false, []) }
         guard count == 1 else {
             holders[holder]?.streams = count - 1
-            return (nil, [])
+            return (holder, false, [])
         }
         holders[holder] = nil
-        return (holder, takeDemands(of: holder))
+        return (holder, true, takeDemands(of: holder))
     }
 
     mutating func assignAgain(parent: (Node) -> ViewName) {

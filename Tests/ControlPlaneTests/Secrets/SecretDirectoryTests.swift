@@ -59,7 +59,9 @@ private final class NotingIssuer: SecretIssuer {
         }
     }
     func connected(_ holder: SecretHolder) { notes.withLock { $0.connected.append(holder) } }
-    func answered(_ holder: SecretHolder, _ answer: SecretAnswer) {}
+    func asked(_ holder: SecretHolder, _ stream: StreamToken, takesBundle: Bool) {}
+    func answered(_ holder: SecretHolder, _ stream: StreamToken, _ answer: SecretAnswer) {}
+    func left(_ holder: SecretHolder, _ stream: StreamToken) {}
     func disconnected(_ holder: SecretHolder) { notes.withLock { $0.disconnected.append(holder) } }
 }
 
@@ -73,7 +75,7 @@ private final class NotingIssuer: SecretIssuer {
         let version = directory.setIdentity(SecretHolder(node: "web-1", identity: try id("web")), chain: [3], key: [4])
         #expect(version?.count == 32)
 
-        let common = ["ROOTCA", "gateway", "spiffe://mesh.test", "spiffe://other.test"]
+        let common = ["ALL", "ROOTCA", "gateway", "spiffe://mesh.test", "spiffe://other.test"]
         #expect(directory.secrets(of: web) == (common + ["default", "\(try id("web"))"]).sorted())
         #expect(directory.secrets(of: cart) == common.sorted())
         #expect(directory.secrets(of: Node(id: "web-1")) == [])
@@ -224,7 +226,7 @@ private final class NotingIssuer: SecretIssuer {
         directory.show(
             try Snapshot([resource(.cluster, "c"), resource(.cluster, "edge"), resource(.secret, "edge-cert")]),
             as: "node-cluster=edge")
-        directory.classes.change(adding: [.nodeCluster("edge")], removing: [])
+        directory.classes.raw.change(adding: [.nodeCluster("edge")], removing: [])
         directory.assignAgain()
         #expect(directory.cache.view(of: web) != before)
         #expect(
@@ -232,7 +234,7 @@ private final class NotingIssuer: SecretIssuer {
                 == ["ROOTCA", "default", "edge-cert", "spiffe://mesh.test", "\(try id("web"))"].sorted())
         #expect(directory.cache.snapshot(of: directory.cache.view(of: web))?[.cluster].names == ["c", "edge"])
         #expect(directory.cache.snapshot(of: before) == nil)
-        directory.classes.change(adding: [], removing: [.nodeCluster("edge")])
+        directory.classes.raw.change(adding: [], removing: [.nodeCluster("edge")])
         directory.assignAgain()
         directory.remove("node-cluster=edge")
         #expect(directory.cache.view(of: web) == before)
@@ -249,7 +251,7 @@ private final class NotingIssuer: SecretIssuer {
         let first = directory.setBundle([1], federated: [try TrustDomain("other.test"): [9]])
         directory.setShared(["JWKS": [7]])
         #expect(
-            directory.secrets(of: web) == ["JWKS", "ROOTCA", "spiffe://mesh.test", "spiffe://other.test"])
+            directory.secrets(of: web) == ["ALL", "JWKS", "ROOTCA", "spiffe://mesh.test", "spiffe://other.test"])
         let second = directory.setBundle([1, 2])
         #expect(first != second)
         #expect(directory.secrets(of: web) == ["JWKS", "ROOTCA", "spiffe://mesh.test"])
