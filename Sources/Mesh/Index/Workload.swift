@@ -180,18 +180,6 @@ extension MeshIndex {
         }
         return wide + narrow
     }
-
-    /// The mode of mutual TLS of a workload's port: its own, else the narrowest that is not UNSET, else the mesh's.
-    public func mutualTLS(of labels: [String: String], in namespace: String, port: Int) -> Istio.PeerAuthentication.Mode
-    {
-        let policies = policies(.peerAuthentication, selecting: labels, in: namespace)
-        for object in policies.reversed() {
-            guard case .peerAuthentication(let policy) = object.body else { continue }
-            if let mode = policy.ports[port], mode != .unset { return mode }
-            if policy.mode != .unset { return policy.mode }
-        }
-        return config.mutualTLS
-    }
 }
 
 extension MeshObject {
