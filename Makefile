@@ -8,7 +8,7 @@ VENV         = .build/venv
 SOURCES      = Sources Tests Package.swift
 SECONDS     ?= 60
 
-.PHONY: help setup build release test check protos format clean demo bench bench-identity soak fuzz sanitize
+.PHONY: help setup build release test check protos format clean demo bench bench-identity bench-mesh soak fuzz sanitize
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -48,6 +48,10 @@ demo: release ## A real Envoy takes its configuration from martinet and follows 
 bench: setup ## Push latency, CPU and memory against a raw send floor, and the bars (ARGUMENTS="--quick --json FILE")
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
 	.build-release/release/martinet-bench $(ARGUMENTS)
+
+bench-mesh: setup ## From objects to snapshots, and from one change to the views that it touches
+	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
+	.build-release/release/martinet-bench mesh
 
 bench-identity: setup ## Certificates, handshakes, root rotation and a storm of proxies that come back, and the bars
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench

@@ -107,8 +107,8 @@ let package = Package(
         .executableTarget(
             name: "martinet-bench",
             dependencies: [
-                "Certificates", "CLinux", "ControlPlane", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Protobuf",
-                "Reactor", "Store", "Time", "TLS", "XDS",
+                "Certificates", "CLinux", "ControlPlane", "Discovery", "EnvoyAPI", "GRPC", "Identity", "Mesh",
+                "Protobuf", "Reactor", "Store", "Time", "TLS", "Translation", "XDS",
                 .product(name: "Logging", package: "swift-log"),
             ]),
 

@@ -5,6 +5,7 @@ import Glibc
 struct Bench {
     private static let usage = """
         usage: martinet-bench [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
+               martinet-bench mesh     from objects to snapshots
                martinet-bench identity [--quick] [--json FILE] [--only SCENARIO] [--rounds N]
           --quick      fewer clients and rounds, about a minute; the bars are those of the full run
           --json FILE  write every figure there too
@@ -21,6 +22,9 @@ struct Bench {
         do {
             if words.first == "role" {
                 try play(Array(words.dropFirst()))
+            } else if words == ["mesh"] {
+                var mesh = try MeshTranslating()
+                exit(try mesh.run() ? 0 : 1)
             } else if words.first == "identity" {
                 exit(try measure(Array(words.dropFirst()), isIdentity: true) ? 0 : 1)
             } else {

@@ -72,8 +72,6 @@ struct Interests: Hashable, Sendable {
     var services: [String] = []
     /// Hosts whose routes may differ.
     var routes: [String] = []
-    /// Whether the namespace has VirtualServices: their hosts have short names there.
-    var ownsVirtualServices = false
 }
 
 /// In what a scope differs from the scope of clients that nothing is about.

@@ -13,7 +13,7 @@ extension SectionMaker {
         for object in sections.value(of: .partialObjects, &self).partialObjects {
             asked.formUnion(object.clientLabels)
             if object.prefersNear { scope.locality = proxy.locality }
-            if let selector = object.selector, object.key.namespace == proxy.namespace || object.audience == nil,
+            if let selector = object.selector, object.audience?.contains(proxy.namespace) ?? true,
                 Istio.WorkloadSelector(labels: selector).selects(proxy.labels)
             {
                 scope.choosers.append(object.key)
@@ -49,9 +49,7 @@ extension SectionMaker {
                 }
             }
         }
-        return Interests(
-            services: services.sorted(), routes: routes.sorted(),
-            ownsVirtualServices: !mesh.objects(of: .virtualService, in: namespace).isEmpty)
+        return Interests(services: services.sorted(), routes: routes.sorted())
     }
 
     mutating func differences(
@@ -94,10 +92,14 @@ extension SectionMaker {
         found.routes.formUnion(list.hosts(matching: routePatterns))
         // Routes lead to other hosts, whose clusters may be of this scope.
         let isPlain = interests.services.isEmpty && scope.choosers.isEmpty && scope.sidecar == nil
+        let routedHosts = sections.value(of: .routedHosts, &self).hosts
         if !isPlain || !found.clusters.isEmpty {
-            found.routes.formUnion(list.hosts(matching: sections.value(of: .routedHosts, &self).hosts))
+            found.routes.formUnion(list.hosts(matching: routedHosts))
         }
-        let hasOwnRoutes = interests.ownsVirtualServices || !routePatterns.isEmpty || !isPlain
+        // So are hosts of the namespace that only VirtualServices have: they have short names too.
+        let suffix = ".\(scope.namespace).\(MeshIndex.clusterDomain)"
+        let hasOwnHosts = routedHosts.contains { $0.hasSuffix(suffix) && list[$0] == nil }
+        let hasOwnRoutes = !routePatterns.isEmpty || !isPlain || hasOwnHosts
         if hasOwnRoutes || !scope.labels.isEmpty {
             found.ports = nil
         } else {

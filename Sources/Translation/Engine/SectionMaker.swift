@@ -77,17 +77,21 @@ struct SectionMaker: Derivation, Sendable {
 
     static func outboundListeners(
         _ translator: Translator, _ proxy: ProxyClass, _ scope: OutboundScope, _ services: [MeshService]
-    ) -> [Resource] { [] }
+    ) -> [Resource] {
+        translator.outboundListeners(for: proxy, scope: scope, services: services)
+    }
 
     static func inbound(_ translator: Translator, _ proxy: ProxyClass) -> [Resource] {
-        translator.inboundClusters(of: proxy)
+        translator.inboundClusters(of: proxy) + translator.inboundListeners(of: proxy)
     }
 
     static func gateway(_ translator: Translator, _ proxy: ProxyClass) -> [Resource] {
-        translator.gatewayRouteConfigurations(of: proxy)
+        translator.gatewayListeners(of: proxy) + translator.gatewayRouteConfigurations(of: proxy)
     }
 
-    static func proxyless(_ translator: Translator, _ proxy: ProxyClass, _ scope: OutboundScope) -> [Resource] { [] }
+    static func proxyless(_ translator: Translator, _ proxy: ProxyClass, _ scope: OutboundScope) -> [Resource] {
+        translator.proxylessResources(of: proxy, scope: scope)
+    }
 
     private mutating func interned(_ resources: [Resource]) -> [Resource] {
         resources.map { interning.interned($0) }

@@ -3,8 +3,8 @@ import Mesh
 /// The one door through which what is made of the mesh sees the mesh: it notes what was asked, so that a change makes
 /// anew what asked for something that changed, and nothing else.
 public final class MeshReader {
-    /// Everything, unnoticed: for ``MeshReader`` itself.
-    private let index: MeshIndex
+    /// Everything, unnoticed: for ``MeshReader`` and its extensions alone, which note what they look at.
+    let index: MeshIndex
     /// What the answers so far depend on.
     private(set) var facts = Set<Fact>()
     /// What users should know of their objects, as it came up.

@@ -65,8 +65,8 @@ struct RandomMesh {
 
     mutating func object() throws -> MeshObject {
         let text = text()
-        let read = ObjectText(Array(text.utf8))
-        guard let object = try read.objects.first else { throw UnreadableObject(text: text) }
+        let read = try ObjectText(Array(text.utf8))
+        guard let object = read.objects.first else { throw UnreadableObject(text: text) }
         return object
     }
 
