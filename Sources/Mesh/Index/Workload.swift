@@ -161,7 +161,7 @@ extension MeshIndex {
     }
 
     /// The policies of a kind for a workload: those of the root namespace that are for all, then those of its namespace
-    /// that are for all, then those that select it. Policies for other objects (`targetRefs`) are not among them.
+    /// that are for all, then those that select it, or the Gateway whose proxy it is.
     public func policies(
         _ kind: ObjectKind, selecting labels: [String: String], in namespace: String
     ) -> [MeshObject] {
@@ -170,10 +170,10 @@ extension MeshIndex {
         var narrow: [MeshObject] = []
         for place in root == namespace ? [namespace] : [root, namespace] {
             for object in objects(of: kind, in: place) {
-                guard let scope = object.policyScope, scope.targets.isEmpty else { continue }
+                guard let scope = object.policyScope else { continue }
                 if scope.isWide {
                     wide.append(object)
-                } else if scope.selector?.selects(labels) == true {
+                } else if scope.selects(labels) {
                     narrow.append(object)
                 }
             }
