@@ -218,6 +218,7 @@ enum {
   place_istio_v1_auth_ca,
   place_martinet_control_v1_authority,
   place_martinet_control_v1_control,
+  place_martinet_control_v1_mesh,
   place_martinet_identity_v1_identity,
   place_opentelemetry_proto_common_v1_common,
   place_spiffe_workload_workload,
@@ -11051,6 +11052,136 @@ static const short imports_martinet_control_v1_control[] = {
   place_google_protobuf_any,
 };
 
+/* martinet/control/v1/mesh.proto */
+static const unsigned char file_martinet_control_v1_mesh[] =
+  "\012\036martinet/control/v1/me"
+  "sh.proto\022\023martinet.contr"
+  "ol.v1\042,\012\016ObjectDocument\022"
+  "\014\012\004file\030\001 \001(\011\022\014\012\004text\030\002 "
+  "\001(\014\042h\012\013ChangeOrder\022\016\012\004ba"
+  "se\030\001 \001(\004H\000\022\016\012\006author\030\002 \001"
+  "(\011\022\017\012\007message\030\003 \001(\011\022\017\012\007d"
+  "ry_run\030\004 \001(\010\022\016\012\006strict\030\005"
+  " \001(\010B\007\012\005_base\042\240\001\012\023ApplyO"
+  "bjectsRequest\0226\012\011documen"
+  "ts\030\001 \003(\0132#.martinet.cont"
+  "rol.v1.ObjectDocument\022\021\012"
+  "\011namespace\030\002 \001(\011\022\015\012\005prun"
+  "e\030\003 \001(\010\022/\012\005order\030\004 \001(\0132 "
+  ".martinet.control.v1.Cha"
+  "ngeOrder\042\217\001\012\024DeleteObjec"
+  "tsRequest\022.\012\005names\030\001 \003(\013"
+  "2\037.martinet.control.v1.O"
+  "bjectName\022\026\012\016ignore_miss"
+  "ing\030\002 \001(\010\022/\012\005order\030\003 \001(\013"
+  "2 .martinet.control.v1.C"
+  "hangeOrder\042T\012\017RollbackRe"
+  "quest\022\020\012\010revision\030\001 \001(\004\022"
+  "/\012\005order\030\002 \001(\0132 .martine"
+  "t.control.v1.ChangeOrder"
+  "\042;\012\012ObjectName\022\014\012\004kind\030\001"
+  " \001(\011\022\021\012\011namespace\030\002 \001(\011\022"
+  "\014\012\004name\030\003 \001(\011\042\323\001\012\014Object"
+  "Change\0224\012\004kind\030\001 \001(\0162&.m"
+  "artinet.control.v1.Objec"
+  "tChange.Kind\022-\012\004name\030\002 \001"
+  "(\0132\037.martinet.control.v1"
+  ".ObjectName\022\016\012\006before\030\003 "
+  "\001(\011\022\015\012\005after\030\004 \001(\011\042\077\012\004Ki"
+  "nd\022\015\012\011UNCHANGED\020\000\022\013\012\007CRE"
+  "ATED\020\001\022\016\012\012CONFIGURED\020\002\022\013"
+  "\012\007REMOVED\020\003\042\266\001\012\015ObjectFi"
+  "nding\022\015\012\005error\030\001 \001(\010\022\014\012\004"
+  "kind\030\002 \001(\011\022/\012\006object\030\003 \001"
+  "(\0132\037.martinet.control.v1"
+  ".ObjectName\022\014\012\004file\030\004 \001("
+  "\011\022\014\012\004line\030\005 \001(\015\022\016\012\006colum"
+  "n\030\006 \001(\015\022\014\012\004path\030\007 \001(\011\022\017\012"
+  "\007problem\030\010 \001(\011\022\014\012\004mend\030\011"
+  " \001(\011\042\246\001\012\012ObjectPlan\022\020\012\010r"
+  "evision\030\001 \001(\004\022\014\012\004base\030\002 "
+  "\001(\004\0222\012\007changes\030\003 \003(\0132!.m"
+  "artinet.control.v1.Objec"
+  "tChange\0224\012\010findings\030\004 \003("
+  "\0132\042.martinet.control.v1."
+  "ObjectFinding\022\016\012\006pushes\030"
+  "\005 \003(\011\042h\012\021GetObjectsReque"
+  "st\022\015\012\005kinds\030\001 \003(\011\022\021\012\011nam"
+  "espace\030\002 \001(\011\022\015\012\005names\030\003 "
+  "\003(\011\022\020\012\010selector\030\004 \001(\011\022\020\012"
+  "\010revision\030\005 \001(\004\042n\012\022GetOb"
+  "jectsResponse\0224\012\007objects"
+  "\030\001 \003(\0132#.martinet.contro"
+  "l.v1.StandingObject\022\020\012\010r"
+  "evision\030\002 \001(\004\022\020\012\010problem"
+  "s\030\003 \003(\011\042\307\001\012\016StandingObje"
+  "ct\022-\012\004name\030\001 \001(\0132\037.marti"
+  "net.control.v1.ObjectNam"
+  "e\022\014\012\004yaml\030\002 \001(\011\022\020\012\010revis"
+  "ion\030\003 \001(\004\022\022\012\012changed_at\030"
+  "\004 \001(\003\022\016\012\006author\030\005 \001(\011\022\014\012"
+  "\004file\030\006 \001(\011\0224\012\010findings\030"
+  "\007 \003(\0132\042.martinet.control"
+  ".v1.ObjectFinding\042`\012\016His"
+  "toryRequest\022\015\012\005limit\030\001 \001"
+  "(\015\022\016\012\006before\030\002 \001(\004\022/\012\006ob"
+  "ject\030\003 \001(\0132\037.martinet.co"
+  "ntrol.v1.ObjectName\042I\012\017H"
+  "istoryResponse\0226\012\011revisi"
+  "ons\030\001 \003(\0132#.martinet.con"
+  "trol.v1.ObjectRevision\042\223"
+  "\001\012\016ObjectRevision\022\016\012\006num"
+  "ber\030\001 \001(\004\022\014\012\004time\030\002 \001(\003\022"
+  "\016\012\006author\030\003 \001(\011\022\017\012\007messa"
+  "ge\030\004 \001(\011\022\014\012\004base\030\005 \001(\004\022\017"
+  "\012\007created\030\006 \001(\015\022\022\012\012confi"
+  "gured\030\007 \001(\015\022\017\012\007removed\030\010"
+  " \001(\015\042'\012\023ShowRevisionRequ"
+  "est\022\020\012\010revision\030\001 \001(\004\042\201\001"
+  "\012\024ShowRevisionResponse\0225"
+  "\012\010revision\030\001 \001(\0132#.marti"
+  "net.control.v1.ObjectRev"
+  "ision\0222\012\007changes\030\002 \003(\0132!"
+  ".martinet.control.v1.Obj"
+  "ectChange\042+\012\027RevisionPro"
+  "gressRequest\022\020\012\010revision"
+  "\030\001 \001(\004\042z\012\030RevisionProgre"
+  "ssResponse\022\020\012\010followed\030\001"
+  " \001(\010\022\020\012\010affected\030\002 \001(\015\022\024"
+  "\012\014acknowledged\030\003 \001(\015\022\020\012\010"
+  "rejected\030\004 \001(\015\022\022\012\012reject"
+  "ions\030\005 \003(\0112\312\005\012\004Mesh\022R\012\005A"
+  "pply\022(.martinet.control."
+  "v1.ApplyObjectsRequest\032\037"
+  ".martinet.control.v1.Obj"
+  "ectPlan\022Q\012\004Diff\022(.martin"
+  "et.control.v1.ApplyObjec"
+  "tsRequest\032\037.martinet.con"
+  "trol.v1.ObjectPlan\022T\012\006De"
+  "lete\022).martinet.control."
+  "v1.DeleteObjectsRequest\032"
+  "\037.martinet.control.v1.Ob"
+  "jectPlan\022Q\012\010Rollback\022$.m"
+  "artinet.control.v1.Rollb"
+  "ackRequest\032\037.martinet.co"
+  "ntrol.v1.ObjectPlan\022V\012\003G"
+  "et\022&.martinet.control.v1"
+  ".GetObjectsRequest\032'.mar"
+  "tinet.control.v1.GetObje"
+  "ctsResponse\022T\012\007History\022#"
+  ".martinet.control.v1.His"
+  "toryRequest\032$.martinet.c"
+  "ontrol.v1.HistoryRespons"
+  "e\022[\012\004Show\022(.martinet.con"
+  "trol.v1.ShowRevisionRequ"
+  "est\032).martinet.control.v"
+  "1.ShowRevisionResponse\022g"
+  "\012\010Progress\022,.martinet.co"
+  "ntrol.v1.RevisionProgres"
+  "sRequest\032-.martinet.cont"
+  "rol.v1.RevisionProgressR"
+  "esponseb\006proto3";
+
 /* martinet/identity/v1/identity.proto */
 static const unsigned char file_martinet_identity_v1_identity[] =
   "\012#martinet/identity/v1/i"
@@ -11793,6 +11924,7 @@ const EnvoyAPIFile envoy_api_files[] = {
   {"istio/v1/auth/ca.proto", file_istio_v1_auth_ca, 364, imports_istio_v1_auth_ca, 1},
   {"martinet/control/v1/authority.proto", file_martinet_control_v1_authority, 3328, 0, 0},
   {"martinet/control/v1/control.proto", file_martinet_control_v1_control, 1663, imports_martinet_control_v1_control, 1},
+  {"martinet/control/v1/mesh.proto", file_martinet_control_v1_mesh, 3039, 0, 0},
   {"martinet/identity/v1/identity.proto", file_martinet_identity_v1_identity, 297, 0, 0},
   {"opentelemetry/proto/common/v1/common.proto", file_opentelemetry_proto_common_v1_common, 579, 0, 0},
   {"spiffe/workload/workload.proto", file_spiffe_workload_workload, 1306, imports_spiffe_workload_workload, 1},
@@ -12710,6 +12842,7 @@ const EnvoyAPISymbol envoy_api_symbols[] = {
   {"istio.v1.auth.IstioCertificateResponse", place_istio_v1_auth_ca},
   {"istio.v1.auth.IstioCertificateService", place_istio_v1_auth_ca},
   {"martinet.control.v1.AbortRequest", place_martinet_control_v1_authority},
+  {"martinet.control.v1.ApplyObjectsRequest", place_martinet_control_v1_mesh},
   {"martinet.control.v1.ApplyRequest", place_martinet_control_v1_control},
   {"martinet.control.v1.ApplyResponse", place_martinet_control_v1_control},
   {"martinet.control.v1.Authority", place_martinet_control_v1_authority},
@@ -12721,11 +12854,17 @@ const EnvoyAPISymbol envoy_api_symbols[] = {
   {"martinet.control.v1.BundleResponse", place_martinet_control_v1_authority},
   {"martinet.control.v1.Change", place_martinet_control_v1_control},
   {"martinet.control.v1.Change.Kind", place_martinet_control_v1_control},
+  {"martinet.control.v1.ChangeOrder", place_martinet_control_v1_mesh},
   {"martinet.control.v1.Control", place_martinet_control_v1_control},
   {"martinet.control.v1.CreateTokenRequest", place_martinet_control_v1_authority},
   {"martinet.control.v1.CreateTokenResponse", place_martinet_control_v1_authority},
+  {"martinet.control.v1.DeleteObjectsRequest", place_martinet_control_v1_mesh},
   {"martinet.control.v1.FederatedBundle", place_martinet_control_v1_authority},
+  {"martinet.control.v1.GetObjectsRequest", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.GetObjectsResponse", place_martinet_control_v1_mesh},
   {"martinet.control.v1.HeldResource", place_martinet_control_v1_control},
+  {"martinet.control.v1.HistoryRequest", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.HistoryResponse", place_martinet_control_v1_mesh},
   {"martinet.control.v1.ImportRequest", place_martinet_control_v1_authority},
   {"martinet.control.v1.ImportResponse", place_martinet_control_v1_authority},
   {"martinet.control.v1.IssuedCertificate", place_martinet_control_v1_authority},
@@ -12737,15 +12876,29 @@ const EnvoyAPISymbol envoy_api_symbols[] = {
   {"martinet.control.v1.ListResponse", place_martinet_control_v1_control},
   {"martinet.control.v1.ListTokensRequest", place_martinet_control_v1_authority},
   {"martinet.control.v1.ListTokensResponse", place_martinet_control_v1_authority},
+  {"martinet.control.v1.Mesh", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.ObjectChange", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.ObjectChange.Kind", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.ObjectDocument", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.ObjectFinding", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.ObjectName", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.ObjectPlan", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.ObjectRevision", place_martinet_control_v1_mesh},
   {"martinet.control.v1.ProxyStatus", place_martinet_control_v1_control},
   {"martinet.control.v1.ResourceName", place_martinet_control_v1_control},
+  {"martinet.control.v1.RevisionProgressRequest", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.RevisionProgressResponse", place_martinet_control_v1_mesh},
   {"martinet.control.v1.RevokeTokenRequest", place_martinet_control_v1_authority},
   {"martinet.control.v1.RevokeTokenResponse", place_martinet_control_v1_authority},
+  {"martinet.control.v1.RollbackRequest", place_martinet_control_v1_mesh},
   {"martinet.control.v1.RotateRequest", place_martinet_control_v1_authority},
   {"martinet.control.v1.RotateResponse", place_martinet_control_v1_authority},
   {"martinet.control.v1.RotationStatus", place_martinet_control_v1_authority},
+  {"martinet.control.v1.ShowRevisionRequest", place_martinet_control_v1_mesh},
+  {"martinet.control.v1.ShowRevisionResponse", place_martinet_control_v1_mesh},
   {"martinet.control.v1.SigningRequestRequest", place_martinet_control_v1_authority},
   {"martinet.control.v1.SigningRequestResponse", place_martinet_control_v1_authority},
+  {"martinet.control.v1.StandingObject", place_martinet_control_v1_mesh},
   {"martinet.control.v1.StatusRequest", place_martinet_control_v1_control},
   {"martinet.control.v1.StatusResponse", place_martinet_control_v1_control},
   {"martinet.control.v1.TimelineEvent", place_martinet_control_v1_authority},

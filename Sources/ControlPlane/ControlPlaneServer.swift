@@ -19,6 +19,8 @@ public final class ControlPlaneServer: Sendable {
         public var dataDirectory: String
         /// A tree of files in Envoy's own form; nil: only what was applied.
         public var resourcesDirectory: String?
+        /// A tree of Kubernetes, Istio and Gateway API objects that is the mesh; nil: what users apply is.
+        public var meshDirectory: String?
         /// nil: off.
         public var plaintext: Reactor.SocketAddress?
         /// nil: off.
@@ -95,7 +97,8 @@ public final class ControlPlaneServer: Sendable {
         self.reference = reference
         let health = HealthService(
             names: DiscoveryServer.servedServices + [
-                ControlControl.name, ClientStatusDiscoveryService.name, GrpcHealth.name, ServerReflection.name,
+                ControlControl.name, ControlMesh.name, ClientStatusDiscoveryService.name, GrpcHealth.name,
+                ServerReflection.name,
                 ServerReflectionAlpha.name,
             ] + IdentityParts.serviceNames(hasAuthority: configuration.tls?.files == nil))
         self.health = health
@@ -103,33 +106,39 @@ public final class ControlPlaneServer: Sendable {
             let secrets = SecretDirectory(trustDomain: configuration.authority.trustDomain, logger: logger)
             let directory = try DataDirectory(configuration.dataDirectory)
             let store = try Store(directory: configuration.dataDirectory)
-            let made = Mutex<(thread: ControlThread, identity: IdentityParts, tls: TLSSource?)?>(nil)
+            let events = StreamEvents()
+            let made = Mutex<LoopParts?>(nil)
             let control = try EventLoopGroup<NoConnections>(count: 1, name: "control") { loop, _ in
                 var sourceConfiguration = ResourceSource.Configuration(directory: configuration.resourcesDirectory)
                 sourceConfiguration.isStrict = configuration.isStrict
                 sourceConfiguration.logger = logger
                 let source = ResourceSource(store: store, configuration: sourceConfiguration, secrets: secrets)
-                source.scopesChanged = { reference.current?.assignViewsAgain() }
                 try source.start(on: loop)
                 for problem in source.problems { logger.log(level: problem.level, "\(problem)") }
                 let files = try configuration.tls?.files.map { try TLSFiles(TLSFiles.Paths($0), logger: logger) }
                 files?.watch(on: loop)
                 let identity = try IdentityParts(configuration, store: store, secrets: secrets, loop: loop)
+                let mesh = try MeshParts(
+                    configuration, store: store, secrets: secrets, resources: source, events: events,
+                    server: reference, loop: loop)
                 try loop.onSignals([SIGTERM, SIGINT, SIGHUP]) { signal in
                     guard signal == SIGHUP else { return signalled(.end) }
                     logger.info("reading everything again", metadata: ["signal": "SIGHUP"])
                     source.rescan()
+                    mesh.source.rescan()
                     files?.reload(isForced: true)
                 }
                 let thread = ControlThread(mailbox: loop.mailbox, source: OnControlThread(source))
-                made.withLock { $0 = (thread, identity, files?.source ?? identity.portSource) }
+                let parts = LoopParts(
+                    thread: thread, identity: identity, mesh: OnControlThread(mesh),
+                    tls: files?.source ?? identity.portSource)
+                made.withLock { $0 = parts }
             }
-            guard let (thread, identity, tls) = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
+            guard let parts = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
             do {
                 let server = try Self.serve(
-                    configuration, secrets, thread: thread, identity: identity, tls: tls, reference: reference,
-                    health: health)
-                return (directory, control, identity, server)
+                    configuration, secrets, parts, events: events, reference: reference, health: health)
+                return (directory, control, parts.identity, server)
             } catch {
                 control.stop()
                 control.join()
@@ -141,9 +150,17 @@ public final class ControlPlaneServer: Sendable {
         server.assignViewsAgain()
     }
 
+    /// What is made on the control thread.
+    private struct LoopParts: Sendable {
+        var thread: ControlThread
+        var identity: IdentityParts
+        var mesh: OnControlThread<MeshParts>
+        var tls: TLSSource?
+    }
+
     private static func serve(
-        _ configuration: Configuration, _ secrets: SecretDirectory, thread: ControlThread,
-        identity: IdentityParts, tls: TLSSource?, reference: ServerReference, health: HealthService
+        _ configuration: Configuration, _ secrets: SecretDirectory, _ parts: LoopParts, events: StreamEvents,
+        reference: ServerReference, health: HealthService
     ) throws -> DiscoveryServer {
         let logger = configuration.logger
         var listeners = [
@@ -152,7 +169,7 @@ public final class ControlPlaneServer: Sendable {
                 messageSize: controlMessageSize)
         ]
         if let address = configuration.plaintext { listeners.append(DiscoveryServer.Listener(address)) }
-        if let port = configuration.tls, let tls {
+        if let port = configuration.tls, let tls = parts.tls {
             listeners.append(DiscoveryServer.Listener(port.address, tls: tls))
         }
         var serving = DiscoveryServer.Configuration()
@@ -161,12 +178,17 @@ public final class ControlPlaneServer: Sendable {
         var rules = MeshAdmission.Configuration(logger: logger)
         // The operator's own authority for client certificates says who belongs here.
         rules.admitsNamedCertificates = configuration.tls?.files != nil
-        serving.admission = MeshAdmission(identity.authenticator, directory: secrets, configuration: rules)
+        rules.began = { events.note(.began($0, $1)) }
+        rules.ended = { events.note(.ended($0)) }
+        serving.admission = MeshAdmission(parts.identity.authenticator, directory: secrets, configuration: rules)
         let operators = configuration.tls?.operators ?? []
-        let control = ControlService(thread: thread, server: reference, operators: operators, logger: logger)
-        let clientStatus = ClientStatusService(thread: thread, server: reference)
+        let control = ControlService(thread: parts.thread, server: reference, operators: operators, logger: logger)
+        let mesh = MeshService(
+            mailbox: parts.thread.mailbox, source: OnControlThread(parts.mesh.value.source), operators: operators,
+            logger: logger)
+        let clientStatus = ClientStatusService(thread: parts.thread, server: reference)
         let services: [any Service] =
-            [control, clientStatus, health] + identity.services(operators: operators, logger: logger)
+            [control, mesh, clientStatus, health] + parts.identity.services(operators: operators, logger: logger)
         let reflection = ReflectionService(
             served: DiscoveryServer.servedServices + services.flatMap { $0.methods.map(\.serviceName) })
         return try DiscoveryServer(

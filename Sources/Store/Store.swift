@@ -73,6 +73,8 @@ public final class Store: Sendable {
                     """)
         }
         Self.registerIdentityTables(in: &migrator)
+        Self.registerRevisionTables(in: &migrator)
+        Self.registerWorkloadTable(in: &migrator)
         return migrator
     }
 }

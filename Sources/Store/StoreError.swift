@@ -20,7 +20,7 @@ public enum StoreError: Error, Hashable, Sendable, CustomStringConvertible {
         case .heldByAnother(let path): "\(path) is held by another process"
         case .damaged(let path, let reason): "\(path) is not a sound database: \(reason)"
         case .outOfStep(let path, let expected, let found):
-            "\(path) has revision \(found) of the rotation, and revision \(expected) was read; nothing was changed"
+            "\(path) has revision \(found), and revision \(expected) was read; nothing was changed"
         case .failed(let path, let reason): "\(path): \(reason)"
         }
     }

@@ -76,7 +76,7 @@ struct MeshTranslating {
         of translation: inout MeshTranslation, _ what: String, _ make: (Int) throws -> MeshObject
     ) throws -> Double {
         var times: [Double] = []
-        var last = ViewChanges()
+        var last: ViewChanges?
         for round in 0..<(what == "endpoint" ? 101 : 11) {
             let change = MeshIndex.Change.put(try make(round))
             let start = processorMicroseconds()
@@ -86,8 +86,8 @@ struct MeshTranslating {
             times.append(processorMicroseconds() - start)
         }
         let median = times.sorted()[times.count / 2]
-        let counts = last.made.sorted { $0.key < $1.key }.map { "\($0.key.rawValue) \($0.value)" }
-        print("  one \(what): \(Int(median)) us; \(last.views.count) views; made \(counts.joined(separator: ", "))")
+        let counts = (last?.made ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key.rawValue) \($0.value)" }
+        print("  one \(what): \(Int(median)) us; \(last?.views.count ?? 0) views; made \(counts.joined(separator: ", "))")
         return median
     }
 
@@ -139,7 +139,7 @@ struct MeshTranslating {
 
     private func peakMegabytes() -> Int {
         var usage = rusage()
-        getrusage(RUSAGE_SELF, &usage)
+        getrusage(0, &usage)
         return Int(usage.ru_maxrss) / 1024
     }
 }

@@ -7,15 +7,18 @@ struct Martinet: AsyncParsableCommand {
         commandName: "martinet",
         abstract: "A service-mesh control plane: configures Envoy and gRPC proxies over xDS.",
         discussion: """
-            `martinet serve` reads listeners, routes, clusters, endpoints and secrets from files and pushes them to \
-            the proxies that connect. The other commands change and show what a running control plane has; they find \
-            it by its data directory (--data), or over mutual TLS (--server).
+            `martinet serve` takes the objects that mesh users already write (Kubernetes, Istio, Gateway API) and \
+            resources in Envoy's own form, and pushes configuration to the proxies that connect. The other commands \
+            change and show what a running control plane has; they find it by its data directory (--data), or over \
+            mutual TLS (--server).
 
             EXAMPLES
               Serve the files of a directory, and follow their changes:
                 martinet serve --resources /etc/martinet/resources
-              Change something without a file:
-                martinet apply -f cluster.yaml
+              Change something, see what that changed, and take it back:
+                martinet apply -f virtual-service-reviews-80-20.yaml -m "a fifth to v2"
+                martinet history
+                martinet rollback 41
               See whether every proxy took it:
                 martinet status
 
@@ -30,8 +33,9 @@ struct Martinet: AsyncParsableCommand {
             """,
         version: martinetVersion,
         subcommands: [
-            Serve.self, AgentCommand.self, Apply.self, Get.self, Delete.self, Status.self, Watch.self,
-            AuthorityCommand.self, Token.self, Analyze.self, Version.self,
+            Serve.self, AgentCommand.self, Apply.self, Diff.self, Get.self, Describe.self, Edit.self, Delete.self,
+            History.self, Show.self, Rollback.self, Export.self, Status.self, Watch.self, AuthorityCommand.self,
+            Token.self, Analyze.self, Version.self,
         ])
 
     /// Runs the command; an error of ours is told with its mend.

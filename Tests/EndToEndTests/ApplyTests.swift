@@ -23,7 +23,7 @@ struct ApplyTests {
         try eventually("traffic to move") { try shop.get() == "v2" ? true : nil }
 
         // What `get` prints is taken back, and changes nothing.
-        let printed = try control.command("get", "all", "-o", "yaml")
+        let printed = try control.command("get", "--raw", "all", "-o", "yaml")
         #expect(printed.status == 0)
         let again = try control.command("apply", "-f", "-", "--replace-all", input: printed.output)
         #expect(again.status == 0 && again.output.contains("nothing changes"), "\(again)")
@@ -34,16 +34,16 @@ struct ApplyTests {
             input: RawResources.clusters(["v3"]) + "\n---\n"
                 + RawResources.clusters(["v4"], options: "    lb_policy: NO_SUCH_POLICY"))
         #expect(wrong.status == 1 && wrong.errors.contains("NO_SUCH_POLICY"), "\(wrong)")
-        #expect(try control.command("get", "clusters", "v3").status == 1)
+        #expect(try control.command("get", "--raw", "clusters", "v3").status == 1)
 
         // With endpoints: Envoy takes no other cluster while one waits for its endpoints.
         let third = RawResources.clusters(["v3"]) + "\n---\n" + RawResources.endpoints([("v3", [shop.v1])])
         #expect(try control.command("apply", "-f", "-", input: third).status == 0)
-        #expect(try control.command("delete", "clusters", "v3", "--dry-run").status == 0)
-        #expect(try control.command("get", "clusters", "v3").output.contains("applied"))
+        #expect(try control.command("delete", "--raw", "clusters", "v3", "--dry-run").status == 0)
+        #expect(try control.command("get", "--raw", "clusters", "v3").output.contains("applied"))
         try eventually("the watch to show v3") { watch.log.contains("v3") ? true : nil }
-        #expect(try control.command("delete", "clusters", "v1").status == 0)
-        #expect(try control.command("delete", "clusters", "v1").status == 1)
+        #expect(try control.command("delete", "--raw", "clusters", "v1").status == 0)
+        #expect(try control.command("delete", "--raw", "clusters", "v1").status == 1)
         try eventually("v1 to leave Envoy") {
             try shop.envoy.admin("/clusters?format=json").contains("\"v1\"") ? nil : true
         }
@@ -54,9 +54,9 @@ struct ApplyTests {
         #expect(changes == ["added", "v1", "added", "v2", "added", "v3", "removed", "v1"], "\(watch.log)")
 
         // What was applied outlives the process.
-        let before = try control.command("get", "all").output
+        let before = try control.command("get", "--raw", "all").output
         try control.restart(SIGKILL)
-        #expect(try control.command("get", "all").output == before)
+        #expect(try control.command("get", "--raw", "all").output == before)
         #expect(try shop.get() == "v2")
     }
 }

@@ -12,7 +12,7 @@ import Testing
         #expect(applied.output == "added EDS web\n1 changed\n")
         #expect(try control.command("apply", "-f", "-", input: endpoints).output == "nothing changes, 1 unchanged\n")
 
-        let table = try control.command("get", "all").output.split(separator: "\n").map {
+        let table = try control.command("get", "--raw", "all").output.split(separator: "\n").map {
             $0.split(separator: " ").map(String.init)
         }
         #expect(
@@ -27,14 +27,15 @@ import Testing
 
         // What a call that returned has said survives the end of the process.
         try control.restart(SIGKILL)
-        #expect(try control.command("get", "EDS", "web", "-o", "json").output.contains("\"port_value\": 80"))
+        #expect(try control.command("get", "--raw", "EDS", "web", "-o", "json").output.contains("\"port_value\": 80"))
 
-        let removed = try control.command("delete", "EDS", "web")
+        let removed = try control.command("delete", "--raw", "EDS", "web")
         #expect(removed.status == 0 && removed.output == "removed EDS web\n1 changed\n", "\(removed)")
         #expect(removed.errors.contains("warning: ") && removed.errors.contains("EDS \"web\" is not there"))
-        let missing = try control.command("get", "EDS", "web")
+        let missing = try control.command("get", "--raw", "EDS", "web")
         #expect(missing.status == 1)
-        #expect(missing.errors == "error: there is no EDS \"web\"\nhint: `martinet get EDS` lists what there is\n")
+        #expect(
+            missing.errors == "error: there is no EDS \"web\"\nhint: `martinet get --raw EDS` lists what there is\n")
     }
 
     @Test func whatGetPrintsCanBeAppliedAgain() throws {
@@ -46,7 +47,7 @@ import Testing
             toFile: control.directory + "/in/l.yaml", atomically: true, encoding: .utf8)
         #expect(try control.command("apply", "-f", control.directory + "/in").status == 0)
         for form in ["yaml", "json"] {
-            let printed = try control.command("get", "all", "-o", form).output
+            let printed = try control.command("get", "--raw", "all", "-o", form).output
             let again = try control.command("apply", "-f", "-", input: printed)
             #expect(again.output == "nothing changes, 3 unchanged\n", "\(form): \(again)")
         }
@@ -73,13 +74,14 @@ import Testing
         #expect(strict.status == 1)
         #expect(strict.errors.contains("EDS \"lonely\" is not there"))
 
-        let deleted = try control.command("delete", "clusters", "nope")
+        let deleted = try control.command("delete", "--raw", "clusters", "nope")
         #expect(deleted.status == 1)
         #expect(
             deleted.errors
-                == "error: no CDS \"nope\" was applied for all\nhint: look up names and scopes with `martinet get`\n")
+                == "error: no CDS \"nope\" was applied for all\nhint: look up names and scopes with `martinet get --raw`\n"
+        )
         #expect(
-            try control.command("get", "all").output.split(separator: "\n").count(where: {
+            try control.command("get", "--raw", "all").output.split(separator: "\n").count(where: {
                 $0.hasPrefix("CDS") || $0.hasPrefix("EDS")
             }) == 1)
     }
@@ -100,7 +102,7 @@ import Testing
         let warnings = applied.errors.split(separator: "\n")
         #expect(warnings.count == 21)
         #expect(warnings.last == "warning: 10 more of these; `martinet status` lists all that are in force")
-        #expect(try control.command("get", "RTDS", "large", "-o", "json").output.utf8.count > 5 << 20)
+        #expect(try control.command("get", "--raw", "RTDS", "large", "-o", "json").output.utf8.count > 5 << 20)
     }
 
     @Test func aScopeIsForItsProxiesOnly() throws {
@@ -126,7 +128,7 @@ import Testing
         let replaced = try control.command(
             "apply", "-f", "-", "--scope", "node-id=x", "--replace-all", input: RawResources.clusters(["new"]))
         #expect(replaced.output.contains("added CDS new (node-id=x)\nremoved CDS own (node-id=x)"), "\(replaced)")
-        let bad = try control.command("get", "all", "--scope", "cluster=x")
+        let bad = try control.command("get", "--raw", "all", "--scope", "cluster=x")
         #expect(bad.status == 1)
         #expect(bad.errors == "error: `cluster=x` is no scope\nhint: write all, node-cluster=NAME, or node-id=ID\n")
     }
@@ -183,7 +185,9 @@ import Testing
     @Test func whereNothingRunsEveryCommandSaysSoAndHowToStart() throws {
         let empty = try temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: empty) }
-        for command in [["status"], ["get", "all"], ["delete", "CDS", "a"]] {
+        for command in [
+            ["status"], ["get", "--raw", "all"], ["delete", "--raw", "CDS", "a"], ["get", "all"], ["history"],
+        ] {
             let (status, output, errors) = try ChildProcess.run(Installation.martinet, command + ["--data", empty])
             #expect(status == 1 && output.isEmpty)
             #expect(errors.hasPrefix("error: no control plane answers at \(empty)/control.sock: "), "\(errors)")
@@ -197,8 +201,9 @@ import Testing
 
     @Test(arguments: [
         ["apply"], ["get"], ["status", "--nope"], ["delete"], ["delete", "CDS"], ["watch"], ["nope"],
-        ["watch", "--type", "CDS", "--count", "0"], ["status", "--tls-cert", "x"],
-        ["status", "--server", "127.0.0.1:1"], ["delete", "CDS", "a", "-f", "b"],
+        ["watch", "--type", "CDS", "--count", "0"], ["diff"], ["show"], ["history", "--limit", "0"],
+        ["apply", "-f", "x", "--base", "-1"], ["get", "vs", "--scope", "all"], ["status", "--tls-cert", "x"],
+        ["status", "--server", "127.0.0.1:1"], ["delete", "--raw", "CDS", "a", "-f", "b"],
         ["serve", "--xds-plaintext", "0.0.0.0:15010"], ["serve", "--xds-plaintext", "nonsense"],
         ["serve", "--tls-cert", "x"], ["serve", "--ca-leaf-ttl", "1s"], ["serve", "--loops", "0"],
         ["serve", "--log-format", "xml"], ["serve", "--log-level", "loud"],
@@ -210,7 +215,11 @@ import Testing
     }
 
     @Test func helpExplainsEveryOptionAndExitCode() throws {
-        for command in ["serve", "apply", "get", "delete", "status", "watch"] {
+        for command in [
+            "serve", "apply", "diff", "get", "describe", "edit", "delete", "history", "show", "rollback", "export",
+            "status",
+            "watch",
+        ] {
             let (status, output, _) = try ChildProcess.run(Installation.martinet, [command, "--help"])
             #expect(status == 0)
             #expect(output.contains("EXAMPLES") && output.contains("EXIT CODES") && output.contains("--data <dir>"))

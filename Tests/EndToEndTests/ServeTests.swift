@@ -95,12 +95,12 @@ import Testing
         try eventually("the problem in the status") {
             try control.command("status").output.contains("did not find expected node content") ? true : nil
         }
-        #expect(try control.command("get", "CDS").output.contains("web"))
+        #expect(try control.command("get", "--raw", "CDS").output.contains("web"))
         try control.write(RawResources.clusters(["web", "two"]), to: "clusters.yaml")
         try eventually("the problem to go") {
             try control.command("status").output.contains("did not find expected node content") ? nil : true
         }
-        #expect(try control.command("get", "CDS").output.contains("two"))
+        #expect(try control.command("get", "--raw", "CDS").output.contains("two"))
     }
 
     @Test func logsAreOneJSONObjectALine() throws {

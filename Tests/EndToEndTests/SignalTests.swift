@@ -9,11 +9,13 @@ import Testing
         let outside = control.directory + "/elsewhere.yaml"
         try RawResources.clusters(["web"]).write(toFile: outside, atomically: false, encoding: .utf8)
         try FileManager.default.linkItem(atPath: outside, toPath: control.resources + "/clusters.yaml")
-        try eventually("the file") { try control.command("get", "CDS").output.contains("web") ? true : nil }
+        try eventually("the file") { try control.command("get", "--raw", "CDS").output.contains("web") ? true : nil }
         try RawResources.clusters(["web", "two"]).write(toFile: outside, atomically: false, encoding: .utf8)
-        #expect(try !control.command("get", "CDS").output.contains("two"))
+        #expect(try !control.command("get", "--raw", "CDS").output.contains("two"))
         kill(control.process.process.processIdentifier, SIGHUP)
-        try eventually("what it says now") { try control.command("get", "CDS").output.contains("two") ? true : nil }
+        try eventually("what it says now") {
+            try control.command("get", "--raw", "CDS").output.contains("two") ? true : nil
+        }
         #expect(control.process.log.contains("reading everything again"))
         #expect(control.process.process.isRunning)
     }

@@ -219,6 +219,7 @@
 #include "istio/v1/auth/ca.pb-c.h"
 #include "martinet/control/v1/authority.pb-c.h"
 #include "martinet/control/v1/control.pb-c.h"
+#include "martinet/control/v1/mesh.pb-c.h"
 #include "martinet/identity/v1/identity.pb-c.h"
 #include "opentelemetry/proto/common/v1/common.pb-c.h"
 #include "spiffe/workload/workload.pb-c.h"
@@ -1018,6 +1019,7 @@ enum {
   envoy_api_place_istio__v1__auth__istio_certificate_request,
   envoy_api_place_istio__v1__auth__istio_certificate_response,
   envoy_api_place_martinet__control__v1__abort_request,
+  envoy_api_place_martinet__control__v1__apply_objects_request,
   envoy_api_place_martinet__control__v1__apply_request,
   envoy_api_place_martinet__control__v1__apply_response,
   envoy_api_place_martinet__control__v1__authority_certificate,
@@ -1027,10 +1029,16 @@ enum {
   envoy_api_place_martinet__control__v1__bundle_request,
   envoy_api_place_martinet__control__v1__bundle_response,
   envoy_api_place_martinet__control__v1__change,
+  envoy_api_place_martinet__control__v1__change_order,
   envoy_api_place_martinet__control__v1__create_token_request,
   envoy_api_place_martinet__control__v1__create_token_response,
+  envoy_api_place_martinet__control__v1__delete_objects_request,
   envoy_api_place_martinet__control__v1__federated_bundle,
+  envoy_api_place_martinet__control__v1__get_objects_request,
+  envoy_api_place_martinet__control__v1__get_objects_response,
   envoy_api_place_martinet__control__v1__held_resource,
+  envoy_api_place_martinet__control__v1__history_request,
+  envoy_api_place_martinet__control__v1__history_response,
   envoy_api_place_martinet__control__v1__import_request,
   envoy_api_place_martinet__control__v1__import_response,
   envoy_api_place_martinet__control__v1__issued_certificate,
@@ -1041,15 +1049,27 @@ enum {
   envoy_api_place_martinet__control__v1__list_response,
   envoy_api_place_martinet__control__v1__list_tokens_request,
   envoy_api_place_martinet__control__v1__list_tokens_response,
+  envoy_api_place_martinet__control__v1__object_change,
+  envoy_api_place_martinet__control__v1__object_document,
+  envoy_api_place_martinet__control__v1__object_finding,
+  envoy_api_place_martinet__control__v1__object_name,
+  envoy_api_place_martinet__control__v1__object_plan,
+  envoy_api_place_martinet__control__v1__object_revision,
   envoy_api_place_martinet__control__v1__proxy_status,
   envoy_api_place_martinet__control__v1__resource_name,
+  envoy_api_place_martinet__control__v1__revision_progress_request,
+  envoy_api_place_martinet__control__v1__revision_progress_response,
   envoy_api_place_martinet__control__v1__revoke_token_request,
   envoy_api_place_martinet__control__v1__revoke_token_response,
+  envoy_api_place_martinet__control__v1__rollback_request,
   envoy_api_place_martinet__control__v1__rotate_request,
   envoy_api_place_martinet__control__v1__rotate_response,
   envoy_api_place_martinet__control__v1__rotation_status,
+  envoy_api_place_martinet__control__v1__show_revision_request,
+  envoy_api_place_martinet__control__v1__show_revision_response,
   envoy_api_place_martinet__control__v1__signing_request_request,
   envoy_api_place_martinet__control__v1__signing_request_response,
+  envoy_api_place_martinet__control__v1__standing_object,
   envoy_api_place_martinet__control__v1__status_request,
   envoy_api_place_martinet__control__v1__status_response,
   envoy_api_place_martinet__control__v1__timeline_event,
@@ -1171,7 +1191,7 @@ typedef struct {
   int file;
 } EnvoyAPISymbol;
 
-enum { envoy_api_file_count = 238, envoy_api_symbol_count = 980 };
+enum { envoy_api_file_count = 239, envoy_api_symbol_count = 1001 };
 extern const EnvoyAPIFile envoy_api_files[];
 extern const EnvoyAPISymbol envoy_api_symbols[];
 

@@ -74,6 +74,10 @@ public final class MeshAdmission: Admission {
         public var admitsNamedCertificates = false
         /// Tells the time by which repeated refusals are slowed.
         public var clock: @Sendable () -> Instant = { EventLoop<NoConnections>.readClock() }
+        /// Told of every stream that was let in, on any thread, with what it has proved; before its messages are read.
+        public var began: @Sendable (StreamToken, Node) -> Void = { _, _ in }
+        /// Told of the end of every stream that was asked about.
+        public var ended: @Sendable (StreamToken) -> Void = { _ in }
         public var logger: Logger
 
         public init(logger: Logger) { self.logger = logger }
@@ -126,6 +130,7 @@ public final class MeshAdmission: Admission {
             guard applicant.service != .single(.secret) else {
                 return decide(.refused(.secretsOver(origin.transport)))
             }
+            configuration.began(applicant.stream, applicant.node)
             decide(.admitted(principal: nil))
         case (.namedCertificate(let name), _) where configuration.admitsNamedCertificates:
             letIn(applicant, as: "certificate:\(name)", decide)
@@ -154,6 +159,7 @@ public final class MeshAdmission: Admission {
         var node = applicant.node
         node.principal = principal
         directory.enter(applicant.stream, node)
+        configuration.began(applicant.stream, node)
         decide(.admitted(principal: principal))
     }
 
@@ -200,6 +206,7 @@ public final class MeshAdmission: Admission {
     public func ended(_ stream: StreamToken) {
         state.withLock { _ = $0.streams.removeValue(forKey: stream) }
         directory.leave(stream)
+        configuration.ended(stream)
     }
 }
 

@@ -76,7 +76,7 @@ extension CatalogError: CustomStringConvertible {
             "remove or rename one of them: a proxy may be in both scopes"
         case .duplicate: "remove or rename one of them"
         case .heldByFile: "remove it from the file"
-        case .notApplied: "look up names and scopes with `martinet get`"
+        case .notApplied: "look up names and scopes with `martinet get --raw`"
         case .setAndRemoved: "leave it out of one of the two"
         case .tooManyResources: "remove some, or run several control planes"
         }

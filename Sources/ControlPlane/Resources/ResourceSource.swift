@@ -94,7 +94,7 @@ public final class ResourceSource {
         self.store = store
         self.configuration = configuration
         self.secrets = secrets
-        let views = secrets?.classes ?? ViewDirectory()
+        let views = secrets?.classes.raw ?? ViewDirectory()
         self.views = views
         cache = secrets?.cache ?? SnapshotCache { views.view(of: $0) }
         logger = configuration.logger

@@ -213,11 +213,11 @@ struct IdentityViews: Sendable {
     mutating func expect(_ stream: StreamToken) { expected.insert(stream) }
 
     /// Lets a stream in that was expected and has not ended meanwhile.
-    /// - Parameter parent: says the class of a node.
+    /// - Parameters:
+    ///   - node: is kept: without what its class does not depend on.
+    ///   - parent: says the class of a node.
     /// - Returns: whether it is the first stream of its holder.
     mutating func enter(_ stream: StreamToken, _ node: Node, parent: (Node) -> ViewName) -> Bool {
-        // What a node's class depends on; its metadata may be large.
-        let node = Node(id: node.id, cluster: node.cluster, principal: node.principal)
         guard expected.remove(stream) != nil, node.principal != nil else { return false }
         var isFirst = false
         if let holder = node.holder {

@@ -16,12 +16,13 @@ public final class SecretDirectory: Sendable {
     public let cache: SnapshotCache
     public let trustDomain: TrustDomain
     /// The class of each proxy.
-    public let classes: ViewDirectory
+    let classes: NodeViews
     private let state = Mutex(IdentityViews())
     private let issuer = Mutex<(any SecretIssuer)?>(nil)
     private let logger: Logger
 
-    public init(trustDomain: TrustDomain, classes: ViewDirectory = ViewDirectory(), logger: Logger) {
+    public init(trustDomain: TrustDomain, logger: Logger) {
+        let classes = NodeViews()
         self.trustDomain = trustDomain
         self.classes = classes
         self.logger = logger
@@ -112,7 +113,7 @@ public final class SecretDirectory: Sendable {
     /// - Parameter node: with its principal.
     func enter(_ stream: StreamToken, _ node: Node) {
         let holder = node.holder
-        let isFirst = change { [classes] in $0.enter(stream, node, parent: { classes.view(of: $0) }) }
+        let isFirst = change { [classes] in $0.enter(stream, classes.remembered(node), parent: { classes.view(of: $0) }) }
         if isFirst, let holder { issuer.withLock { $0 }?.connected(holder) }
     }
 

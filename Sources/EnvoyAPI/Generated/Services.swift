@@ -212,6 +212,21 @@ public enum ControlJoinTokens {
     public static let revoke = "/martinet.control.v1.JoinTokens/Revoke"
 }
 
+/// The objects of the mesh (Kubernetes, Istio, Gateway API), in revisions. Served where Control is. Times are nanoseconds
+/// since 1970, UTC.
+/// Each constant is what `:path` holds for one RPC.
+public enum ControlMesh {
+    public static let name = "martinet.control.v1.Mesh"
+    public static let apply = "/martinet.control.v1.Mesh/Apply"
+    public static let diff = "/martinet.control.v1.Mesh/Diff"
+    public static let delete = "/martinet.control.v1.Mesh/Delete"
+    public static let rollback = "/martinet.control.v1.Mesh/Rollback"
+    public static let get = "/martinet.control.v1.Mesh/Get"
+    public static let history = "/martinet.control.v1.Mesh/History"
+    public static let show = "/martinet.control.v1.Mesh/Show"
+    public static let progress = "/martinet.control.v1.Mesh/Progress"
+}
+
 /// What workloads ask beside Istio's certificate service. The caller proves its identity as for xDS over TLS.
 /// Each constant is what `:path` holds for one RPC.
 public enum WorkloadIdentity {
@@ -246,5 +261,6 @@ public let definedServices = [
     "martinet.control.v1.Authority",
     "martinet.control.v1.Control",
     "martinet.control.v1.JoinTokens",
+    "martinet.control.v1.Mesh",
     "martinet.identity.v1.Identity",
 ]

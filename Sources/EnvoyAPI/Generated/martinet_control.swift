@@ -10,6 +10,14 @@ extension ControlAbortRequest: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__abort_request) }
 }
 
+/// Objects to put.
+public typealias ControlApplyObjectsRequest = Martinet__Control__V1__ApplyObjectsRequest
+extension ControlApplyObjectsRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__apply_objects_request) }
+    public var documents_list: Repeated<ControlObjectDocument> { Repeated<ControlObjectDocument>(self.n_documents, self.documents) }
+    public mutating func set(prune value: Bool) { self.prune = value ? 1 : 0 }
+}
+
 /// Resources to put and to remove, in one scope.
 public typealias ControlApplyRequest = Martinet__Control__V1__ApplyRequest
 extension ControlApplyRequest: ProtobufMessage {
@@ -88,6 +96,16 @@ extension ControlChangeKind {
     public static var REMOVED: Self { Self(3) }
 }
 
+/// What is said of every change.
+public typealias ControlChangeOrder = Martinet__Control__V1__ChangeOrder
+extension ControlChangeOrder: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__change_order) }
+    public mutating func set(base value: UInt64) { self.base = value; self._base_case = .init(1) }
+    public mutating func set(dry_run value: Bool) { self.dry_run = value ? 1 : 0 }
+    public mutating func set(strict value: Bool) { self.strict = value ? 1 : 0 }
+    public var optional_base: UInt64? { self._base_case.rawValue == 1 ? self.base : nil }
+}
+
 /// What the bearer of a new token may be.
 public typealias ControlCreateTokenRequest = Martinet__Control__V1__CreateTokenRequest
 extension ControlCreateTokenRequest: ProtobufMessage {
@@ -100,10 +118,34 @@ extension ControlCreateTokenResponse: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__create_token_response) }
 }
 
+/// Objects to remove.
+public typealias ControlDeleteObjectsRequest = Martinet__Control__V1__DeleteObjectsRequest
+extension ControlDeleteObjectsRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__delete_objects_request) }
+    public var names_list: Repeated<ControlObjectName> { Repeated<ControlObjectName>(self.n_names, self.names) }
+    public mutating func set(ignore_missing value: Bool) { self.ignore_missing = value ? 1 : 0 }
+}
+
 /// What is known of another trust domain.
 public typealias ControlFederatedBundle = Martinet__Control__V1__FederatedBundle
 extension ControlFederatedBundle: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__federated_bundle) }
+}
+
+/// Which objects.
+public typealias ControlGetObjectsRequest = Martinet__Control__V1__GetObjectsRequest
+extension ControlGetObjectsRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__get_objects_request) }
+    public var kinds_list: RepeatedStrings { RepeatedStrings(self.n_kinds, self.kinds) }
+    public var names_list: RepeatedStrings { RepeatedStrings(self.n_names, self.names) }
+}
+
+/// The objects that were asked for, by kind, namespace and name.
+public typealias ControlGetObjectsResponse = Martinet__Control__V1__GetObjectsResponse
+extension ControlGetObjectsResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__get_objects_response) }
+    public var objects_list: Repeated<ControlStandingObject> { Repeated<ControlStandingObject>(self.n_objects, self.objects) }
+    public var problems_list: RepeatedStrings { RepeatedStrings(self.n_problems, self.problems) }
 }
 
 /// One resource in force, and where it comes from.
@@ -111,6 +153,19 @@ public typealias ControlHeldResource = Martinet__Control__V1__HeldResource
 extension ControlHeldResource: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__held_resource) }
     public var warnings_list: RepeatedStrings { RepeatedStrings(self.n_warnings, self.warnings) }
+}
+
+/// How much history.
+public typealias ControlHistoryRequest = Martinet__Control__V1__HistoryRequest
+extension ControlHistoryRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__history_request) }
+}
+
+/// Newest first.
+public typealias ControlHistoryResponse = Martinet__Control__V1__HistoryResponse
+extension ControlHistoryResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__history_response) }
+    public var revisions_list: Repeated<ControlObjectRevision> { Repeated<ControlObjectRevision>(self.n_revisions, self.revisions) }
 }
 
 /// Certificates and a key from outside.
@@ -178,6 +233,56 @@ extension ControlListTokensResponse: ProtobufMessage {
     public var tokens_list: Repeated<ControlJoinToken> { Repeated<ControlJoinToken>(self.n_tokens, self.tokens) }
 }
 
+/// What happens to one object.
+public typealias ControlObjectChange = Martinet__Control__V1__ObjectChange
+extension ControlObjectChange: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__object_change) }
+}
+
+/// What happens to it.
+public typealias ControlObjectChangeKind = Martinet__Control__V1__ObjectChange__Kind
+extension ControlObjectChangeKind {
+    public static var UNCHANGED: Self { Self(0) }
+    public static var CREATED: Self { Self(1) }
+    public static var CONFIGURED: Self { Self(2) }
+    public static var REMOVED: Self { Self(3) }
+}
+
+/// A text of one or more objects: YAML documents, or JSON.
+public typealias ControlObjectDocument = Martinet__Control__V1__ObjectDocument
+extension ControlObjectDocument: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__object_document) }
+    public var text_bytes: UnsafeRawBufferPointer { self.text.buffer }
+}
+
+/// Something that the user of an object should know.
+public typealias ControlObjectFinding = Martinet__Control__V1__ObjectFinding
+extension ControlObjectFinding: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__object_finding) }
+    public mutating func set(error value: Bool) { self.error = value ? 1 : 0 }
+}
+
+/// An object by its kind and name.
+public typealias ControlObjectName = Martinet__Control__V1__ObjectName
+extension ControlObjectName: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__object_name) }
+}
+
+/// What a change has done, or would do.
+public typealias ControlObjectPlan = Martinet__Control__V1__ObjectPlan
+extension ControlObjectPlan: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__object_plan) }
+    public var changes_list: Repeated<ControlObjectChange> { Repeated<ControlObjectChange>(self.n_changes, self.changes) }
+    public var findings_list: Repeated<ControlObjectFinding> { Repeated<ControlObjectFinding>(self.n_findings, self.findings) }
+    public var pushes_list: RepeatedStrings { RepeatedStrings(self.n_pushes, self.pushes) }
+}
+
+/// A step in the history of the mesh.
+public typealias ControlObjectRevision = Martinet__Control__V1__ObjectRevision
+extension ControlObjectRevision: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__object_revision) }
+}
+
 /// One connected stream of a proxy.
 public typealias ControlProxyStatus = Martinet__Control__V1__ProxyStatus
 extension ControlProxyStatus: ProtobufMessage {
@@ -191,6 +296,20 @@ extension ControlResourceName: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__resource_name) }
 }
 
+/// Which revision.
+public typealias ControlRevisionProgressRequest = Martinet__Control__V1__RevisionProgressRequest
+extension ControlRevisionProgressRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__revision_progress_request) }
+}
+
+/// How the proxies stand to a revision.
+public typealias ControlRevisionProgressResponse = Martinet__Control__V1__RevisionProgressResponse
+extension ControlRevisionProgressResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__revision_progress_response) }
+    public mutating func set(followed value: Bool) { self.followed = value ? 1 : 0 }
+    public var rejections_list: RepeatedStrings { RepeatedStrings(self.n_rejections, self.rejections) }
+}
+
 /// Which token ends.
 public typealias ControlRevokeTokenRequest = Martinet__Control__V1__RevokeTokenRequest
 extension ControlRevokeTokenRequest: ProtobufMessage {
@@ -201,6 +320,12 @@ extension ControlRevokeTokenRequest: ProtobufMessage {
 public typealias ControlRevokeTokenResponse = Martinet__Control__V1__RevokeTokenResponse
 extension ControlRevokeTokenResponse: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__revoke_token_response) }
+}
+
+/// Which state to take up again.
+public typealias ControlRollbackRequest = Martinet__Control__V1__RollbackRequest
+extension ControlRollbackRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rollback_request) }
 }
 
 /// What to rotate, and how patiently.
@@ -224,6 +349,19 @@ extension ControlRotationStatus: ProtobufMessage {
     public var awaited_list: Repeated<ControlAwaitedHolder> { Repeated<ControlAwaitedHolder>(self.n_awaited, self.awaited) }
 }
 
+/// Which revision.
+public typealias ControlShowRevisionRequest = Martinet__Control__V1__ShowRevisionRequest
+extension ControlShowRevisionRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__show_revision_request) }
+}
+
+/// A revision with what it changed.
+public typealias ControlShowRevisionResponse = Martinet__Control__V1__ShowRevisionResponse
+extension ControlShowRevisionResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__show_revision_response) }
+    public var changes_list: Repeated<ControlObjectChange> { Repeated<ControlObjectChange>(self.n_changes, self.changes) }
+}
+
 /// The authority makes the key that the request is for, and keeps it.
 public typealias ControlSigningRequestRequest = Martinet__Control__V1__SigningRequestRequest
 extension ControlSigningRequestRequest: ProtobufMessage {
@@ -234,6 +372,13 @@ extension ControlSigningRequestRequest: ProtobufMessage {
 public typealias ControlSigningRequestResponse = Martinet__Control__V1__SigningRequestResponse
 extension ControlSigningRequestResponse: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__signing_request_response) }
+}
+
+/// One object as it stands.
+public typealias ControlStandingObject = Martinet__Control__V1__StandingObject
+extension ControlStandingObject: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__standing_object) }
+    public var findings_list: Repeated<ControlObjectFinding> { Repeated<ControlObjectFinding>(self.n_findings, self.findings) }
 }
 
 /// Whose status.

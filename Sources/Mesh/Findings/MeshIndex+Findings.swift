@@ -44,6 +44,12 @@ extension MeshIndex {
     /// The findings after a change that the change brought: about what changed and about what names or claims the same.
     /// - Parameter changed: keys of objects that were put or removed; this index is the one after it.
     public func findings(after changed: some Sequence<ObjectKey>) -> [MeshFinding] {
+        objects(affectedBy: changed).sorted().flatMap { findings(about: $0) }.sorted()
+    }
+
+    /// The objects that findings may come or go about with a change: what changed, and what names or claims the same.
+    /// What was removed is known to the index before it alone: ask both.
+    public func objects(affectedBy changed: some Sequence<ObjectKey>) -> Set<ObjectKey> {
         var affected: Set<ObjectKey> = []
         for key in changed {
             affected.insert(key)
@@ -53,7 +59,7 @@ extension MeshIndex {
                 affected.formUnion(claims[host] ?? [])
             }
         }
-        return affected.sorted().flatMap { findings(about: $0) }.sorted()
+        return affected
     }
 
     // MARK: Pieces that several kinds share

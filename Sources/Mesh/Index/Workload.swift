@@ -1,8 +1,8 @@
 import HashTreeCollections
 
 /// Something that runs, or is expected to: what labels select.
-public struct Workload: Hashable, Sendable {
-    public struct ID: Hashable, Sendable, Comparable {
+public struct Workload: Hashable, Sendable, Codable {
+    public struct ID: Hashable, Sendable, Comparable, Codable {
         public var namespace: String
         public var name: String
 

@@ -18,7 +18,7 @@ extension Kubernetes {
         }
     }
 
-    public struct ContainerPort: Hashable, Sendable {
+    public struct ContainerPort: Hashable, Sendable, Codable {
         public var name: String?
         public var port: Int
         public var transport: ServicePort.Transport

@@ -39,7 +39,7 @@ extension Kubernetes {
     }
 
     public struct ServicePort: Hashable, Sendable {
-        public enum Transport: String, NamedValue {
+        public enum Transport: String, NamedValue, Codable {
             case tcp = "TCP"
             case udp = "UDP"
             case sctp = "SCTP"

@@ -1,5 +1,5 @@
 /// The kinds of objects that a mesh is made of.
-public enum ObjectKind: String, CaseIterable, Hashable, Sendable {
+public enum ObjectKind: String, CaseIterable, Hashable, Sendable, Codable {
     // Kubernetes.
     case namespace, service, endpointSlice, serviceAccount, secret, pod, deployment
     // Istio.
@@ -80,7 +80,7 @@ public enum ObjectKind: String, CaseIterable, Hashable, Sendable {
 }
 
 /// What names an object.
-public struct ObjectKey: Hashable, Sendable, Comparable, CustomStringConvertible {
+public struct ObjectKey: Hashable, Sendable, Comparable, Codable, CustomStringConvertible {
     public var kind: ObjectKind
     /// Empty for kinds that have none.
     public var namespace: String

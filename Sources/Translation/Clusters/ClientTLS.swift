@@ -45,7 +45,7 @@ extension Translator {
             let socket = meshSocket(outbound, sni: sni, names: names)
             cluster.transport_socket = announced(socket, version)
         case .origin(let origin):
-            cluster.transport_socket = announced(socket(origin, outbound), version)
+            cluster.transport_socket = announced(transportSocket(origin, outbound), version)
         case .automatic:
             let mutual = meshSocket(outbound, sni: nil, names: [])
             (cluster.n_transport_socket_matches, cluster.transport_socket_matches) = arena.list(
@@ -205,7 +205,7 @@ extension Translator {
         return origin
     }
 
-    private func socket(_ origin: Origin, _ outbound: OutboundCluster) -> UnsafeMutablePointer<TransportSocket> {
+    private func transportSocket(_ origin: Origin, _ outbound: OutboundCluster) -> UnsafeMutablePointer<TransportSocket> {
         let validation = arena.make(CertificateValidationContext.self) { made in
             (made.n_match_typed_subject_alt_names, made.match_typed_subject_alt_names) = arena.list(
                 origin.names.map { exactName($0) })

@@ -146,4 +146,7 @@ public struct ViewChanges: Sendable {
     /// How many sections of each kind were made anew, and how many of these came out different.
     public var made: [SectionKind: Int] = [:]
     public var different: [SectionKind: Int] = [:]
+
+    /// Nothing.
+    public init() {}
 }

@@ -105,7 +105,7 @@ public struct MeshTranslation: Sendable {
         classNumbers[proxy] = nil
         let gone = classes.removeValue(forKey: number)!
         for section in gone.holding.contents.keys { release(section, class: number) }
-        release(.scope(proxy), class: number)
+        for section in [Section.scope(proxy), .listenerSelectors] { release(section, class: number) }
         leave(gone.scope, class: number)
         sections.sweep()
         maker.interning.sweepIfGrown()

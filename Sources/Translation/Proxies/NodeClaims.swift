@@ -34,6 +34,12 @@ public struct NodeClaims: Hashable, Sendable {
     public static let mostAddresses = 16
     public static let mostPorts = 64
 
+    /// What is read of a node's metadata.
+    public static let metadataNames: Set<String> = [
+        "GENERATOR", "INSTANCE_IPS", "INTERCEPTION_MODE", "LABELS", "MARTINET", "NAME", "NAMESPACE",
+        "POD_PORTS", "SERVICE_ACCOUNT", "WORKLOAD_NAME",
+    ]
+
     public var kind: ProxyClass.Kind
     /// Of the workload; unique in its namespace.
     public var name: String

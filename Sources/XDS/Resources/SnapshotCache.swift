@@ -9,6 +9,11 @@ public struct ViewName: Hashable, Comparable, Sendable, ExpressibleByStringLiter
     public init(_ text: String) { self.text = text }
     /// The view of this name.
     public init(stringLiteral text: String) { self.text = text }
+    /// A name for what differs in many fields: the prefix, and a hash of the fields. Equal fields have equal names, in
+    /// every process.
+    public init(_ prefix: String, hashing fields: [String]) {
+        text = prefix + ContentHash(ofFields: fields.map { Array($0.utf8) }).hex
+    }
     /// The name.
     public var description: String { text }
     /// By name.

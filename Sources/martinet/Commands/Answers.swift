@@ -4,6 +4,10 @@ enum TextOrJSON: String, ExpressibleByArgument, CaseIterable {
     case text, json
 }
 
+enum TableOrDocument: String, ExpressibleByArgument, CaseIterable {
+    case table, yaml, json
+}
+
 enum TableOrJSON: String, ExpressibleByArgument, CaseIterable {
     case table, json
 }

@@ -5,26 +5,35 @@ import XDS
 
 struct Apply: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Add and replace resources of a running control plane.",
+        abstract: "Add and change objects of the mesh, or raw Envoy resources, of a running control plane.",
         discussion: """
-            Reads resources in Envoy's own form, checks them, and puts them into force in one step: every proxy that \
-            they concern gets all of them, or, if anything is wrong, nothing has changed. They are kept in the \
-            control plane's database and survive its restart.
+            Takes the YAML or JSON that mesh users already have: Kubernetes, Istio and Gateway API objects, which say \
+            `apiVersion` and `kind`; or resources in Envoy's own form. One call takes one of the two. Everything in \
+            it is checked and put into force in one step: all of it, or, if anything is wrong, nothing.
 
-            A resource that a file below the server's --resources defines cannot be replaced here: change the file.
+            OBJECTS
+              Each call that changes something makes a revision with its author, time and message. `martinet history` \
+            lists them, `martinet show` tells what one changed, `martinet rollback` goes back to one. An object that \
+            says the same as before is unchanged, whatever its comments and its order.
+              With --base nothing is changed if somebody else has made a revision since the one that is named.
+              With --prune every object goes that is not in the files: they are the whole mesh then.
 
-            Of a directory every file below it is read that ends in .yaml, .yml or .json; folders named \
-            node-cluster=NAME or node-id=ID make a scope, and each scope is a step of its own.
+            RAW RESOURCES
+              Of a directory, folders named node-cluster=NAME or node-id=ID make a scope, and each scope is a step of \
+            its own. A resource that a file below the server's --resources defines cannot be replaced here: change \
+            the file.
 
             EXAMPLES
-              martinet apply -f cluster.yaml
+              martinet apply -f virtual-service-reviews-80-20.yaml
+              martinet apply -f mesh/ -m "reviews v2 for everybody" --wait
+              kubectl get vs,dr -A -o yaml | martinet apply -f - --dry-run
+              martinet apply -f mesh/ --prune --base 41
+              martinet apply -f cluster.yaml --scope node-cluster=edge
               martinet apply -f shop/ --replace-all --version 2026-11-23
-              generate | martinet apply -f - --dry-run
-              martinet apply -f listener.yaml --scope node-cluster=edge
 
             EXIT CODES
               0   It is in force; or with --dry-run, it would be.
-              1   Something is wrong, and nothing has changed.
+              1   Something is wrong, and nothing has changed; or with --wait, a proxy rejects it or does not answer.
               64  The command line is wrong.
             """)
 
@@ -33,29 +42,43 @@ struct Apply: ParsableCommand {
         help: ArgumentHelp("What to apply; may be repeated. - stands for standard input.", valueName: "file|dir|-"))
     var file: [String]
 
-    @Option(
-        help: ArgumentHelp(
-            "The proxies that it is for: all, node-cluster=NAME or node-id=ID.", valueName: "scope"))
-    var scope = "all"
-
-    @Option(
-        help: ArgumentHelp(
-            "The version that proxies see for what changes. (default: a hash of the content)", valueName: "text"))
-    var version = ""
-
-    @Flag(help: "A dangling reference is an error, not a warning.")
+    @Flag(help: "A reference to something that is not there is an error, not a warning.")
     var strict = false
 
     @Flag(help: "Say what would change, and change nothing.")
     var dryRun = false
 
-    @Flag(help: "Remove what was applied to the scope before and is not applied now.")
-    var replaceAll = false
-
     @Flag(name: .shortAndLong, help: "Print nothing but errors and warnings.")
     var quiet = false
 
+    @OptionGroup(title: "Objects") var objects: ObjectOptions
+    @OptionGroup(title: "Objects") var change: ChangeOptions
+    @OptionGroup(title: "Objects") var waiting: WaitOptions
+    @OptionGroup(title: "Raw resources") var raw: RawOptions
     @OptionGroup var target: ControlTarget
+
+    struct ObjectOptions: ParsableArguments {
+        @Option(name: .shortAndLong, help: ArgumentHelp("Of objects that name none.", valueName: "namespace"))
+        var namespace: String?
+
+        @Flag(help: "Remove every object that is not in the files.")
+        var prune = false
+    }
+
+    struct RawOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp(
+                "The proxies that it is for: all, node-cluster=NAME or node-id=ID. (default: all)", valueName: "scope"))
+        var scope: String?
+
+        @Option(
+            help: ArgumentHelp(
+                "The version that proxies see for what changes. (default: a hash of the content)", valueName: "text"))
+        var version: String?
+
+        @Flag(help: "Remove what was applied to the scope before and is not applied now.")
+        var replaceAll = false
+    }
 
     func validate() throws {
         if file.isEmpty { throw ValidationError("name what to apply: -f FILE, -f DIR or -f -") }
@@ -63,76 +86,66 @@ struct Apply: ParsableCommand {
     }
 
     func run() throws {
-        let given = try Scope.parse(scope)
         Terminal.errors.progress("reading…")
         defer { Terminal.errors.progress("") }
+        switch try GivenFiles(file).content {
+        case .objects(let documents): try apply(documents)
+        case .resources: try applyResources()
+        }
+    }
+
+    // MARK: Objects
+
+    private func apply(_ documents: [MeshRequest.Document]) throws {
+        let foreign = [
+            raw.scope.map { _ in "--scope" }, raw.version.map { _ in "--version" },
+            raw.replaceAll ? "--replace-all" : nil,
+        ]
+        if let option = foreign.compactMap({ $0 }).first {
+            throw CommandProblem(
+                "\(option) is for raw Envoy resources, and these are objects of the mesh",
+                hint: option == "--replace-all" ? "write --prune" : "leave it out")
+        }
+        var request = change.request(isDryRun: dryRun, isStrict: strict)
+        request.namespace = objects.namespace ?? "default"
+        let read = try documents.checked(namespace: request.namespace)
+        (request.documents, request.prunes) = (documents, objects.prune)
+        Terminal.errors.progress("applying \(read.count) objects…")
+        let answer = try target.call(ControlMesh.apply, request.encodedAsApply(), timeout: .seconds(300))
+        Terminal.errors.progress("")
+        let plan = try PlanText(answer, isDryRun: dryRun, removal: "pruned")
+        plan.tell(isQuiet: quiet)
+        if !dryRun { try waiting.follow(plan.report.revision, target, isQuiet: quiet) }
+    }
+
+    // MARK: Raw resources
+
+    private func applyResources() throws {
+        let foreign = [
+            objects.namespace.map { _ in "--namespace" }, objects.prune ? "--prune" : nil, change.given,
+            waiting.wait ? "--wait" : nil,
+        ]
+        if let option = foreign.compactMap({ $0 }).first {
+            throw CommandProblem(
+                "\(option) is for objects of the mesh, and these are raw Envoy resources",
+                hint: option == "--prune" ? "write --replace-all" : "leave it out")
+        }
+        let given = try Scope.parse(raw.scope ?? "all")
         let arguments = try ResourceArguments(file, scope: given)
         var requests = arguments.requests
         // Nothing in the files is everything gone, where that is asked for.
-        if requests.isEmpty && replaceAll { requests = [(given, [])] }
+        if requests.isEmpty && raw.replaceAll { requests = [(given, [])] }
         guard !requests.isEmpty else {
             throw CommandProblem("there are no resources in \(file.joined(separator: ", "))", hint: "check the files")
         }
         for (scope, resources) in requests {
             let request = ApplyRequest(
-                scope: scope.text, resources: resources, replacesAll: replaceAll, version: version, isStrict: strict,
-                isDryRun: dryRun)
+                scope: scope.text, resources: resources, replacesAll: raw.replaceAll, version: raw.version ?? "",
+                isStrict: strict, isDryRun: dryRun)
             Terminal.errors.progress("applying \(resources.count) resources for \(scope)…")
             let answer = try target.call(ControlControl.apply, request.encoded(), timeout: .seconds(300))
             Terminal.errors.progress("")
             try ChangeReport(answer, scope: scope, isDryRun: dryRun).tell(isQuiet: quiet)
         }
-    }
-}
-
-/// What a change has done, for people.
-struct ChangeReport {
-    private let report: ApplyReport
-    private let scope: Scope
-    private let isDryRun: Bool
-    /// How many warnings are told one by one.
-    private static let warningLimit = 20
-
-    init(_ answer: [UInt8], scope: Scope, isDryRun: Bool) throws {
-        do {
-            report = try ApplyReport(decoding: answer)
-        } catch {
-            throw CommandProblem(
-                "the control plane's answer cannot be read: \(error)", hint: "use the same version here and there")
-        }
-        self.scope = scope
-        self.isDryRun = isDryRun
-    }
-
-    func tell(isQuiet: Bool) {
-        let mark = Terminal.errors.paint("warning:", .yellow)
-        for warning in report.warnings.prefix(Self.warningLimit) {
-            Terminal.errors.line(mark + " " + warning.printable)
-        }
-        if report.warnings.count > Self.warningLimit {
-            let more = report.warnings.count - Self.warningLimit
-            Terminal.errors.line(mark + " \(more) more of these; `martinet status` lists all that are in force")
-        }
-        guard !isQuiet else { return }
-        let place = scope == .all ? "" : " (\(scope))"
-        var unchanged = 0
-        for change in report.changes {
-            let (word, color): (String, Terminal.Color)
-            switch change.kind {
-            case .unchanged:
-                unchanged += 1
-                continue
-            case .added: (word, color) = ("added", .green)
-            case .changed: (word, color) = ("changed", .yellow)
-            case .removed: (word, color) = ("removed", .red)
-            }
-            let name = "\(ResourceType.shortName(ofURL: change.typeURL)) \(change.name.printable)\(place)"
-            Terminal.output.line(Terminal.output.paint(word, color) + " " + name)
-        }
-        let changed = report.changes.count - unchanged
-        var summary = changed == 0 ? "nothing changes" : "\(changed) changed"
-        if unchanged > 0 { summary += ", \(unchanged) unchanged" }
-        if isDryRun { summary += " (dry run: nothing was done)" }
-        Terminal.output.line(summary)
     }
 }

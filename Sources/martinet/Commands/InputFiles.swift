@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// The files that a user means by one argument: a file, a directory with files below it, or `-`.
 struct InputFiles {
@@ -46,7 +47,15 @@ struct InputFiles {
 
     /// - Throws: the system's error.
     static func bytes(of path: String) throws -> [UInt8] {
-        guard path != "-" else { return Array(try FileHandle.standardInput.readToEnd() ?? Data()) }
-        return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+        guard path == "-" else { return Array(try Data(contentsOf: URL(fileURLWithPath: path))) }
+        return try standardInput.withLock { known in
+            if let known { return known }
+            let bytes = Array(try FileHandle.standardInput.readToEnd() ?? Data())
+            known = bytes
+            return bytes
+        }
     }
+
+    /// It can be read once, and is asked for to see what it holds and again to take it.
+    private static let standardInput = Mutex<[UInt8]?>(nil)
 }

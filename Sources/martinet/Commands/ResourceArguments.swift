@@ -58,6 +58,12 @@ struct ResourceArguments {
         return found
     }
 
+    /// Whether a word names a type of raw resources.
+    static func isType(_ word: String) -> Bool { ResourceType(written: word) != nil }
+
+    /// For help.
+    static let typeList = ResourceType.writtenList
+
     private static func bytes(of path: String) throws(ResourceProblems) -> [UInt8] {
         do {
             return try InputFiles.bytes(of: path)

@@ -33,7 +33,7 @@ struct Status: ParsableCommand {
     var node = ""
 
     @Option(name: .shortAndLong, help: ArgumentHelp("How to print: table, yaml or json.", valueName: "form"))
-    var output: Get.Form = .table
+    var output: TableOrDocument = .table
 
     @Flag(name: .shortAndLong, help: "Print nothing; the exit code tells.")
     var quiet = false

@@ -117,7 +117,7 @@ struct Watch: ParsableCommand {
         if let count, printer.printed < count {
             throw CommandProblem(
                 "\(printer.printed) of \(count) documents came within \(timeout ?? 0) s",
-                hint: "`martinet get \(self.type)` shows what there is; wait longer with --timeout")
+                hint: "`martinet get --raw \(self.type)` shows what there is; wait longer with --timeout")
         }
     }
 }

@@ -15,6 +15,13 @@ struct Serve: AsyncParsableCommand {
             Both are followed: a change reaches every proxy that it concerns as one new snapshot. Over TLS they get \
             certificates of their identity too, from the authority in the data directory.
 
+            OBJECTS
+              `martinet apply` takes Kubernetes, Istio and Gateway API objects, and keeps them in revisions in the \
+            data directory. With --config DIR the files below a directory are the objects instead: they are read \
+            again whenever they change, all of them or, if anything is wrong in one, none, so that the last good \
+            state stays in force. Each change is a revision by `directory`; apply, edit, delete and rollback are \
+            refused then.
+
             RESOURCES
               Files end in .yaml, .yml or .json and are in Envoy's own form: a list `resources:` whose elements have \
             `@type`. Those in a folder named node-cluster=NAME or node-id=ID are for these proxies only, all others \
@@ -27,7 +34,7 @@ struct Serve: AsyncParsableCommand {
               The TLS port shows a certificate of the authority in the data directory; clients find its root in \
             ca/root-cert.pem there. With --tls-cert, --tls-key and --tls-client-ca an authority elsewhere makes all \
             certificates, and everyone must show one; the three files are read again when they change.
-              The commands `apply`, `get`, `delete` and `status` come through the Unix socket control.sock in the \
+              The commands `apply`, `get`, `status` and their like come through the Unix socket control.sock in the \
             data directory, which only its owner can open, or through the TLS port from those whom --operator names.
 
             SIGNALS
@@ -50,6 +57,12 @@ struct Serve: AsyncParsableCommand {
             """)
 
     @OptionGroup var dataOptions: DataOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Directory of Kubernetes, Istio and Gateway API objects that is the mesh. Without it objects are applied.",
+            valueName: "dir"))
+    var config: String?
 
     @Option(
         help: ArgumentHelp("Directory of resource files. Without it there is only what is applied.", valueName: "dir"))
@@ -78,7 +91,7 @@ struct Serve: AsyncParsableCommand {
     @Option(
         name: .customLong("operator"),
         help: ArgumentHelp(
-            "A URI or DNS name in a client certificate that may use apply, get, delete and status over TLS; "
+            "A URI or DNS name in a client certificate that may change and show what is here over TLS; "
                 + "repeatable. (default: nobody)", valueName: "name"))
     var operators: [String] = []
 
@@ -125,6 +138,7 @@ struct Serve: AsyncParsableCommand {
         var configuration = ControlPlaneServer.Configuration(
             dataDirectory: dataOptions.directory, authority: try authorityOptions.configuration(), logger: logger)
         configuration.resourcesDirectory = resources
+        configuration.meshDirectory = config
         configuration.plaintext = ports.plaintext
         configuration.tls = ports.tls
         configuration.isStrict = strict

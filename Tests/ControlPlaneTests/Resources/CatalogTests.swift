@@ -184,7 +184,7 @@ import XDS
     #expect(
         refusal(
             try Sample.application(.all, Sample.staticCluster("new"), removing: [ResourceReference(.route, "r")]))
-            == "no RDS \"r\" was applied for all; look up names and scopes with `martinet get`")
+            == "no RDS \"r\" was applied for all; look up names and scopes with `martinet get --raw`")
     #expect(
         refusal(try Sample.application(.all, Sample.staticCluster("old"), removing: [old]))
             == "CDS \"old\" is to be set and to be removed; leave it out of one of the two")

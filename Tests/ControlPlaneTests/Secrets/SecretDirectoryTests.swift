@@ -224,7 +224,7 @@ private final class NotingIssuer: SecretIssuer {
         directory.show(
             try Snapshot([resource(.cluster, "c"), resource(.cluster, "edge"), resource(.secret, "edge-cert")]),
             as: "node-cluster=edge")
-        directory.classes.change(adding: [.nodeCluster("edge")], removing: [])
+        directory.classes.raw.change(adding: [.nodeCluster("edge")], removing: [])
         directory.assignAgain()
         #expect(directory.cache.view(of: web) != before)
         #expect(
@@ -232,7 +232,7 @@ private final class NotingIssuer: SecretIssuer {
                 == ["ROOTCA", "default", "edge-cert", "spiffe://mesh.test", "\(try id("web"))"].sorted())
         #expect(directory.cache.snapshot(of: directory.cache.view(of: web))?[.cluster].names == ["c", "edge"])
         #expect(directory.cache.snapshot(of: before) == nil)
-        directory.classes.change(adding: [], removing: [.nodeCluster("edge")])
+        directory.classes.raw.change(adding: [], removing: [.nodeCluster("edge")])
         directory.assignAgain()
         directory.remove("node-cluster=edge")
         #expect(directory.cache.view(of: web) == before)

@@ -1,0 +1,51 @@
+import Discovery
+import Logging
+import Reactor
+import Store
+import Translation
+import XDS
+
+/// What a control plane has to do with the mesh, put together: its objects, the proxies that are connected, and what
+/// these get. Belongs to the control thread.
+final class MeshParts {
+    let source: MeshSource
+    let publisher: MeshPublisher
+    private let progress: PublishedProgress
+
+    /// On the control thread's loop, before it runs; shows what was there before at once.
+    init(
+        _ configuration: ControlPlaneServer.Configuration, store: Store, secrets: SecretDirectory,
+        resources: ResourceSource, events: StreamEvents, server: ServerReference, loop: EventLoop<NoConnections>
+    ) throws {
+        var objects = MeshSource.Configuration(directory: configuration.meshDirectory)
+        objects.clock = configuration.authority.clock
+        objects.logger = configuration.logger
+        source = MeshSource(store: store, configuration: objects)
+        let settings = TranslationSettings(
+            trustDomain: configuration.authority.trustDomain,
+            federatedDomains: configuration.authority.federation.map { $0.trustDomain.name })
+        publisher = MeshPublisher(
+            source, store: store, secrets: secrets,
+            configuration: MeshPublisher.Configuration(settings: settings, logger: configuration.logger),
+            raw: { [unowned resources] in resources.snapshots.snapshot(of: $0) })
+        progress = PublishedProgress(server: server) { [weak publisher] in publisher?.affected[$0] }
+        source.progress = progress
+        publisher.viewsChanged = { server.current?.assignViewsAgain() }
+        publisher.start(on: loop)
+        try source.start(on: loop)
+        publisher.expectWorkloads()
+        resources.published = { [unowned publisher] in publisher.rawChanged($0.views) }
+        resources.scopesChanged = { [unowned publisher] in
+            publisher.assignAgain()
+            server.current?.assignViewsAgain()
+        }
+        events.open(
+            loop.mailbox,
+            OnControlThread { [publisher] event in
+                switch event {
+                case .began(let stream, let node): publisher.begin(stream, node)
+                case .ended(let stream): publisher.end(stream)
+                }
+            })
+    }
+}
