@@ -131,7 +131,7 @@ struct ExplainTests {
                 continue
             }
             #expect(rule.name == "ns[shop]-policy[reviews]-rule[1]")
-            #expect(rule.place?.path == "spec.rules[1]" && rule.place?.line == 49)
+            #expect(rule.place?.path == "spec.rules[1]" && rule.place?.line == 46)
         }
         let put = try explain(TrafficQuestion(from: jason, to: "reviews", method: "PUT", path: "/old"), policy)
         #expect(put.shares.flatMap(\.servers).map(\.verdict) == [.denied(nil), .denied(nil)])
@@ -177,7 +177,7 @@ struct ExplainTests {
                 share      100 % to outbound|9080|v2|reviews.shop.svc.cluster.local
                              subset v2, DestinationRule shop/reviews spec.subsets[1] shop.yaml:18
                   server     10.0.0.12:9080 reviews-2: mutual TLS
-                             STRICT, PeerAuthentication shop/all spec.mtls.mode shop.yaml:46
+                             STRICT, PeerAuthentication shop/all spec.mtls.mode shop.yaml:43
                              allowed: no policy asks
 
                 """)

@@ -1,3 +1,4 @@
+import Documents
 import EnvoyAPI
 import Mesh
 import Protobuf
