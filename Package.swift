@@ -101,7 +101,7 @@ let package = Package(
             name: "martinet",
             dependencies: [
                 "Agent", "ControlPlane", "Console", "Certificates", "Discovery", "Documents", "Identity", "Mesh", "XDS",
-                "EnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Time",
+                "EnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Time", "Translation",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),

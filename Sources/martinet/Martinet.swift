@@ -35,7 +35,7 @@ struct Martinet: AsyncParsableCommand {
         subcommands: [
             Serve.self, AgentCommand.self, Apply.self, Diff.self, Get.self, Describe.self, Edit.self, Delete.self,
             History.self, Show.self, Rollback.self, Export.self, Status.self, Watch.self, AuthorityCommand.self,
-            Token.self, Analyze.self, Version.self,
+            Token.self, Analyze.self, Explain.self, Version.self,
         ])
 
     /// Runs the command; an error of ours is told with its mend.

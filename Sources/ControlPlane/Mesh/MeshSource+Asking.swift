@@ -31,7 +31,7 @@ extension MeshSource {
             let entry = revision.flatMap { authors[$0] }
             return StandingObject(
                 object, revision: revision, changedAt: entry?.time, author: entry?.author ?? "",
-                findings: index.findings(about: key))
+                findings: index.allFindings(about: key))
         }
         return ObjectsReport(
             objects: objects, revision: isCurrent ? state.revision : query.revision,

@@ -2,6 +2,7 @@ import HashTreeCollections
 import Mesh
 import Store
 import Time
+import Translation
 
 /// The objects of a mesh at one revision: a value, so that what a change would do is asked without doing it.
 public struct MeshState: Sendable {
@@ -150,8 +151,8 @@ public struct MeshState: Sendable {
         if plan.changes.contains(where: { $0.kind == .removed && Self.servesHosts.contains($0.key.kind) }) {
             affected.formUnion(plan.next.objects(of: .virtualService).map(\.key))
         }
-        let older = Set(affected.flatMap { index.findings(about: $0) }.map(FindingIdentity.init))
-        var findings = affected.flatMap { plan.next.findings(about: $0) }.filter { finding in
+        let older = Set(affected.flatMap { index.allFindings(about: $0) }.map(FindingIdentity.init))
+        var findings = affected.flatMap { plan.next.allFindings(about: $0) }.filter { finding in
             finding.object.map(concerned.contains) ?? true || !older.contains(FindingIdentity(finding))
         }.sorted()
         if request.isStrict {
@@ -189,6 +190,13 @@ public struct MeshState: Sendable {
             }
         }
         return next
+    }
+}
+
+extension MeshIndex {
+    /// What there is to tell about an object, patches of Envoy's own messages included.
+    func allFindings(about key: ObjectKey) -> [MeshFinding] {
+        findings(about: key) + (self[key].map { EnvoyFilterCheck.findings($0) } ?? [])
     }
 }
 

@@ -112,7 +112,7 @@ extension MeshIndex {
     /// A policy whose labels select nobody.
     private func scopeFindings(_ object: MeshObject) -> [MeshFinding] {
         guard let scope = object.policyScope else { return [] }
-        var findings: [MeshFinding] = []
+        var findings = targetFindings(object)
         if let selector = scope.selector, !selector.labels.isEmpty {
             // In the root namespace a policy with labels is for the workloads of all namespaces.
             let isRoot = object.key.namespace == config.rootNamespace

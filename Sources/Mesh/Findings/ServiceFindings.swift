@@ -191,7 +191,26 @@ extension MeshIndex {
                     .warning, .locksOutEverybody, at: "spec.rules[\(index)]",
                     "it denies everything: \(everybody) refuse every call", mend: "add `from`, `to` or `when`")
             ]
-        case .allow, .audit, .custom: return []
+        case .custom:
+            return [
+                object.finding(
+                    .warning, .unknownObject, at: "spec.provider.name",
+                    "there is no provider `\(excerpt(policy.provider ?? ""))`: \(everybody) refuse what the rules match",
+                    mend: "write DENY or ALLOW policies: authorization services are not asked here")
+            ]
+        case .allow, .audit: return []
+        }
+    }
+
+    /// Targets of a policy that nothing here stands for.
+    func targetFindings(_ object: MeshObject) -> [MeshFinding] {
+        guard let scope = object.policyScope else { return [] }
+        let field = object.source.node?["spec"]?["targetRef"] == nil ? "targetRefs" : "targetRef"
+        return scope.targets.enumerated().filter { !$0.element.isGateway }.map { index, target in
+            object.finding(
+                .warning, .unsupportedField, at: field == "targetRef" ? "spec.targetRef" : "spec.targetRefs[\(index)]",
+                "a \(excerpt(target.kind)) needs a waypoint, and there are none here: nothing acts on it",
+                mend: "write `selector:` with the labels of its workloads, or a target of kind Gateway")
         }
     }
 }

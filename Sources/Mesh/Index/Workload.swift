@@ -161,7 +161,7 @@ extension MeshIndex {
     }
 
     /// The policies of a kind for a workload: those of the root namespace that are for all, then those of its namespace
-    /// that are for all, then those that select it. Policies for other objects (`targetRefs`) are not among them.
+    /// that are for all, then those that select it, or the Gateway whose proxy it is.
     public func policies(
         _ kind: ObjectKind, selecting labels: [String: String], in namespace: String
     ) -> [MeshObject] {
@@ -170,27 +170,15 @@ extension MeshIndex {
         var narrow: [MeshObject] = []
         for place in root == namespace ? [namespace] : [root, namespace] {
             for object in objects(of: kind, in: place) {
-                guard let scope = object.policyScope, scope.targets.isEmpty else { continue }
+                guard let scope = object.policyScope else { continue }
                 if scope.isWide {
                     wide.append(object)
-                } else if scope.selector?.selects(labels) == true {
+                } else if scope.selects(labels) {
                     narrow.append(object)
                 }
             }
         }
         return wide + narrow
-    }
-
-    /// The mode of mutual TLS of a workload's port: its own, else the narrowest that is not UNSET, else the mesh's.
-    public func mutualTLS(of labels: [String: String], in namespace: String, port: Int) -> Istio.PeerAuthentication.Mode
-    {
-        let policies = policies(.peerAuthentication, selecting: labels, in: namespace)
-        for object in policies.reversed() {
-            guard case .peerAuthentication(let policy) = object.body else { continue }
-            if let mode = policy.ports[port], mode != .unset { return mode }
-            if policy.mode != .unset { return policy.mode }
-        }
-        return config.mutualTLS
     }
 }
 

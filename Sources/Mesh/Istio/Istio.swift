@@ -19,6 +19,9 @@ public enum Istio {
         public var kind: String
         public var name: String
         public var namespace: String?
+
+        /// A Gateway of the Gateway API: others need a waypoint, and there are none here.
+        public var isGateway: Bool { group == "gateway.networking.k8s.io" && kind == "Gateway" }
     }
 
     /// What a policy is for: workloads by labels, other objects, or (neither) all of its namespace.
@@ -33,6 +36,15 @@ public enum Istio {
 
         /// All of the namespace, or in the root namespace all of the mesh.
         public var isWide: Bool { targets.isEmpty && selector?.labels.isEmpty ?? true }
+
+        /// The label that says to which Gateway of the Gateway API a proxy belongs. Source: Gateway API, GEP-1762.
+        public static let gatewayNameLabel = "gateway.networking.k8s.io/gateway-name"
+
+        /// Whether it is for a workload with these labels: by them, or as a proxy of a Gateway that it names.
+        public func selects(_ labels: [String: String]) -> Bool {
+            if targets.isEmpty { return selector?.selects(labels) ?? true }
+            return targets.contains { $0.isGateway && labels[Self.gatewayNameLabel] == $0.name }
+        }
     }
 }
 

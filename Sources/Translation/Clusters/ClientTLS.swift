@@ -259,3 +259,24 @@ extension Translator {
         arena.make { $0.set(filename: arena(path)) }
     }
 }
+
+/// What the connections of a cluster are, in one word.
+enum ClientSecurity {
+    case plaintext
+    /// Mutual TLS to the endpoints that are known to take it.
+    case automatic
+    case mutual
+    /// TLS to what is not the mesh's own.
+    case origin
+}
+
+extension Translator {
+    func clientSecurity(_ outbound: OutboundCluster) -> ClientSecurity {
+        switch security(outbound) {
+        case .plaintext: .plaintext
+        case .automatic: .automatic
+        case .mutual: .mutual
+        case .origin: .origin
+        }
+    }
+}

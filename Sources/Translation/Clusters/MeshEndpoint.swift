@@ -208,12 +208,7 @@ extension Translator {
     func serverMode(
         _ labels: [String: String], in namespace: String, port: Int
     ) -> Istio.PeerAuthentication.Mode {
-        for object in mesh.policies(.peerAuthentication, selecting: labels, in: namespace).reversed() {
-            guard case .peerAuthentication(let policy) = object.body else { continue }
-            if let mode = policy.ports[port], mode != .unset { return mode }
-            if policy.mode != .unset { return policy.mode }
-        }
-        return mesh.config.mutualTLS
+        mutualTLS(of: labels, in: namespace, port: port).mode
     }
 
     /// The workload's number for a service's port; nil if it has no port of that name.

@@ -6,11 +6,12 @@ import XDS
 extension Translator {
     /// The clusters of all ports and subsets of one host.
     public func outboundClusters(of service: MeshService, for scope: OutboundScope) -> [XDS.Resource] {
-        outbound(service, for: scope).map { cluster in
+        let made = outbound(service, for: scope).map { cluster in
             let dependencies =
                 cluster.discovery == .told ? [ResourceReference(.endpoints, cluster.name)] : []
             return resource(.cluster, cluster.name, message(cluster), dependencies: dependencies)
         }
+        return patched(made, for: scope)
     }
 
     private func message(_ outbound: OutboundCluster) -> UnsafeMutablePointer<Cluster> {

@@ -17,8 +17,9 @@ struct PartialObject: Hashable, Sendable {
     /// Whether it prefers endpoints that are near.
     var prefersNear = false
 
+    /// - Parameter root: the namespace whose objects hold for all.
     /// - Returns: nil for an object that is the same to everybody.
-    init?(_ object: MeshObject) {
+    init?(_ object: MeshObject, root: String = "") {
         key = object.key
         hosts = MeshIndex.claimedHosts(object) + MeshService.services(of: object).map(\.host)
         audience = nil
@@ -54,6 +55,15 @@ struct PartialObject: Hashable, Sendable {
                 }
             }
             clientLabels = Set(clientLabels).sorted()
+        case .envoyFilter(let filter):
+            // Listeners are made for each class; clusters and routes are what clients share.
+            let shared: Set<Istio.EnvoyFilter.Target> = [.cluster, .routeConfiguration, .virtualHost, .httpRoute]
+            guard filter.patches.contains(where: { shared.contains($0.target) }), filter.targets.isEmpty else {
+                return nil
+            }
+            hosts = ["*"]
+            audience = key.namespace == root ? nil : [key.namespace]
+            selector = filter.workloadSelector.flatMap { $0.labels.isEmpty ? nil : $0.labels }
         default: return nil
         }
         if audience == nil, namespaces.isEmpty, clientLabels.isEmpty, selector == nil, !prefersNear { return nil }

@@ -79,7 +79,11 @@ extension SectionMaker {
         for object in sections.value(of: .partialObjects, &self).partialObjects {
             let asksLabels = object.clientLabels.contains { scope.labels[$0] != nil }
             let isNear = object.prefersNear && scope.locality != XDS.Locality()
-            if scope.choosers.contains(object.key) || isNear || (asksLabels && object.key.kind != .virtualService) {
+            let isForNamespace =
+                object.key.kind == .envoyFilter && object.selector == nil && object.isAbout(scope.namespace)
+            if isForNamespace || scope.choosers.contains(object.key) || isNear
+                || (asksLabels && object.key.kind != .virtualService)
+            {
                 found.clusters.formUnion(list.hosts(matching: object.hosts))
             } else if asksLabels {
                 routePatterns += object.hosts

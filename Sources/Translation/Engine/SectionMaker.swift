@@ -78,15 +78,20 @@ struct SectionMaker: Derivation, Sendable {
     static func outboundListeners(
         _ translator: Translator, _ proxy: ProxyClass, _ scope: OutboundScope, _ services: [MeshService]
     ) -> [Resource] {
-        translator.outboundListeners(for: proxy, scope: scope, services: services)
+        translator.patched(
+            translator.outboundListeners(for: proxy, scope: scope, services: services), for: proxy, .sidecarOutbound)
     }
 
     static func inbound(_ translator: Translator, _ proxy: ProxyClass) -> [Resource] {
-        translator.inboundClusters(of: proxy) + translator.inboundListeners(of: proxy)
+        translator.patched(
+            translator.inboundClusters(of: proxy) + translator.keySetClusters(of: proxy)
+                + translator.inboundListeners(of: proxy), for: proxy, .sidecarInbound)
     }
 
     static func gateway(_ translator: Translator, _ proxy: ProxyClass) -> [Resource] {
-        translator.gatewayListeners(of: proxy) + translator.gatewayRouteConfigurations(of: proxy)
+        translator.patched(
+            translator.keySetClusters(of: proxy) + translator.gatewayListeners(of: proxy)
+                + translator.gatewayRouteConfigurations(of: proxy), for: proxy, .gateway)
     }
 
     static func proxyless(_ translator: Translator, _ proxy: ProxyClass, _ scope: OutboundScope) -> [Resource] {

@@ -97,8 +97,7 @@ public struct GatewayTLS: Hashable, Sendable {
 }
 
 extension Translator {
-    /// The label that says to which Gateway of the Gateway API a proxy belongs. Source: Gateway API, GEP-1762.
-    static let gatewayNameLabel = "gateway.networking.k8s.io/gateway-name"
+    static let gatewayNameLabel = Istio.PolicyScope.gatewayNameLabel
 
     /// What the proxies of a class serve, by port, the oldest object first.
     public func gatewayServers(of proxy: ProxyClass) -> [GatewayServer] {

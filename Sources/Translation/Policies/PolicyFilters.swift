@@ -2,12 +2,15 @@ import EnvoyAPI
 import Mesh
 import Protobuf
 
-/// What the authorization policies for one proxy come to, in the order in which they are asked: DENY, ALLOW, AUDIT.
+/// What the authorization policies for one proxy come to, in the order in which they are asked: CUSTOM, AUDIT, DENY,
+/// ALLOW. What is audited is what came, refused or not.
 struct AuthorizationRules {
     struct Named {
         /// `ns[shop]-policy[web]-rule[0]`: what a denial is logged with.
         var name: String
         var policy: ObjectKey
+        /// Which of the policy's rules; nil for one that no policy says.
+        var index: Int?
         var rule: Istio.Rule
     }
 
@@ -24,7 +27,7 @@ struct AuthorizationRules {
     /// Policies with the annotation `istio.io/dry-run`: asked, counted and logged, and not obeyed.
     var triedDeny = Part()
     var triedAllow = Part()
-    /// CUSTOM policies: nobody can be asked here, so whom they select lets nobody in.
+    /// CUSTOM policies: nobody can be asked here, so what their rules match is refused.
     var custom = Part()
 
     /// The annotation of policies that are only tried. Source: Istio.
@@ -39,7 +42,7 @@ struct AuthorizationRules {
             let named = policy.rules.enumerated().map { index, rule in
                 Named(
                     name: "ns[\(object.key.namespace)]-policy[\(object.key.name)]-rule[\(index)]", policy: object.key,
-                    rule: rule)
+                    index: index, rule: rule)
             }
             func add(_ part: inout Part) {
                 part.rules += named
@@ -93,10 +96,10 @@ extension Translator {
                     $0.set(typed_config: arena.any(message))
                 })
         }
-        add("custom", rules.custom.isThere ? rbac(.DENY, rules.custom, .http) : nil, nil)
+        add("custom", enforced(.DENY, rules.custom, .http), nil)
+        add("audit", enforced(.LOG, rules.audit, .http), nil)
         add("deny", enforced(.DENY, rules.deny, .http), enforced(.DENY, rules.triedDeny, .http))
         add("allow", enforced(.ALLOW, rules.allow, .http), enforced(.ALLOW, rules.triedAllow, .http))
-        add("audit", enforced(.LOG, rules.audit, .http), nil)
         return filters
     }
 
@@ -119,12 +122,12 @@ extension Translator {
                 })
         }
         add("custom", enforced(.DENY, rules.custom, .streamThatDenies), nil)
+        add("audit", enforced(.LOG, rules.audit, .streamThatAllows), nil)
         add(
             "deny", enforced(.DENY, rules.deny, .streamThatDenies), enforced(.DENY, rules.triedDeny, .streamThatDenies))
         add(
             "allow", enforced(.ALLOW, rules.allow, .streamThatAllows),
             enforced(.ALLOW, rules.triedAllow, .streamThatAllows))
-        add("audit", enforced(.LOG, rules.audit, .streamThatAllows), nil)
         return filters
     }
 

@@ -8,7 +8,7 @@ extension Translator {
     func tokenFilter(of proxy: ProxyClass) -> UnsafeMutablePointer<HttpFilter>? {
         let rules = tokenRules(for: proxy)
         guard !rules.isEmpty else { return nil }
-        let providers = rules.enumerated().map { index, rule in ("origins-\(index)", provider(rule)) }
+        let providers = rules.enumerated().map { index, rule in ("origins-\(index)", provider(rule, of: proxy)) }
         var options: [UnsafeMutablePointer<JwtRequirement>] = providers.map { name, _ in
             arena.make { $0.set(provider_name: arena(name)) }
         }
@@ -40,7 +40,7 @@ extension Translator {
             }
     }
 
-    private func provider(_ rule: Istio.JWTRule) -> UnsafeMutablePointer<JwtProvider> {
+    private func provider(_ rule: Istio.JWTRule, of proxy: ProxyClass) -> UnsafeMutablePointer<JwtProvider> {
         arena.make {
             $0.issuer = arena(rule.issuer)
             ($0.n_audiences, $0.audiences) = arena.strings(rule.audiences)
@@ -51,7 +51,7 @@ extension Translator {
                     remote_jwks: arena.make {
                         $0.http_uri = arena.make {
                             $0.uri = arena(address)
-                            $0.set(cluster: arena(place.cluster))
+                            $0.set(cluster: arena(keySetCluster(place, of: proxy)))
                             $0.timeout = arena.duration(rule.timeout ?? .seconds(5))
                         }
                         $0.cache_duration = arena.seconds(20 * 60)
@@ -85,10 +85,20 @@ extension Translator {
         }
     }
 
-    /// The servers that key sets are fetched from.
+    /// Who serves a key set: a service of the mesh under the cluster that its callers have, else a server of the web.
+    private func keySetCluster(_ place: KeySetPlace, of proxy: ProxyClass) -> String {
+        let scope = OutboundScope(namespace: proxy.namespace, kind: proxy.kind)
+        guard let service = service(place.host, in: proxy.namespace, for: scope), !service.host.hasPrefix("*"),
+            service.port(place.port) != nil
+        else { return place.cluster }
+        return ResourceNames.outbound(place.port, service.host)
+    }
+
+    /// The servers outside the mesh that key sets are fetched from.
     func keySetClusters(of proxy: ProxyClass) -> [Resource] {
         let places = Set(
-            tokenRules(for: proxy).compactMap { $0.jwks == nil ? $0.jwksURI.flatMap(KeySetPlace.init) : nil })
+            tokenRules(for: proxy).compactMap { $0.jwks == nil ? $0.jwksURI.flatMap(KeySetPlace.init) : nil }
+        ).filter { keySetCluster($0, of: proxy) == $0.cluster }
         return places.sorted { $0.cluster < $1.cluster }.map { place in
             let cluster: UnsafeMutablePointer<Cluster> = arena.make {
                 $0.name = arena(place.cluster)
@@ -127,7 +137,7 @@ extension Translator {
                 $0.set(
                     validation_context: arena.make {
                         $0.trusted_ca = arena.make {
-                            $0.set(filename: arena("/etc/ssl/certs/ca-certificates.crt"))
+                            $0.set(filename: arena(settings.systemRoots))
                         }
                         ($0.n_match_typed_subject_alt_names, $0.match_typed_subject_alt_names) = arena.list(
                             arena.make(SubjectAltNameMatcher.self) {

@@ -155,9 +155,10 @@ public final class MeshReader {
     func partialObjects() -> [PartialObject] {
         note(.partial)
         var found: [PartialObject] = []
-        for kind in [ObjectKind.service, .serviceEntry, .virtualService, .destinationRule] {
+        let root = config.rootNamespace
+        for kind in [ObjectKind.service, .serviceEntry, .virtualService, .destinationRule, .envoyFilter] {
             for object in index.objects(of: kind) {
-                guard var partial = PartialObject(object) else { continue }
+                guard var partial = PartialObject(object, root: root) else { continue }
                 if partial.hosts.isEmpty {
                     partial.hosts = objects(of: .virtualService, naming: object.key).flatMap(MeshIndex.claimedHosts)
                 }

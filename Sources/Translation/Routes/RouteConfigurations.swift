@@ -17,7 +17,8 @@ extension Translator {
     ) -> XDS.Resource {
         var hosts = virtualHosts
         if scope.kind != .proxyless { hosts.append(pack(catchAll(for: scope), for: scope.kind)) }
-        return routeConfiguration(named: name, virtualHosts: hosts, for: scope.kind)
+        let made = routeConfiguration(named: name, virtualHosts: hosts, for: scope.kind)
+        return patched([made], for: scope).first ?? made
     }
 
     func routeConfiguration(

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Mesh
+import Translation
 
 struct Analyze: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -64,7 +65,7 @@ struct Analyze: ParsableCommand {
             }
         }
         findings += Self.repeated(objects)
-        findings += MeshIndex(objects).findings()
+        findings += MeshIndex(objects).findings() + objects.flatMap { EnvoyFilterCheck.findings($0) }
         if strict {
             for index in findings.indices where findings[index].kind.isReference { findings[index].severity = .error }
         }
@@ -74,6 +75,28 @@ struct Analyze: ParsableCommand {
         case .json: try print(findings)
         }
         if findings.contains(where: { $0.severity == .error }) { throw ExitCode(1) }
+    }
+
+    /// The objects of some files, for commands that need all of them right.
+    static func objects(of files: [String], namespace: String) throws -> [MeshObject] {
+        var objects: [MeshObject] = []
+        for entry in try files.flatMap({ try InputFiles(at: $0).entries }) {
+            let bytes: [UInt8]
+            do {
+                bytes = try InputFiles.bytes(of: entry.path)
+            } catch {
+                throw CommandProblem(
+                    "\(entry.path): \(error.localizedDescription)", hint: "give this user read permission on it")
+            }
+            do throws(ObjectErrors) {
+                objects += try ObjectText(
+                    bytes, file: entry.path == "-" ? "stdin" : entry.path, namespace: namespace
+                ).objects
+            } catch {
+                throw CommandProblem(lines: error.findings.map(\.description))
+            }
+        }
+        return objects
     }
 
     /// Objects that an earlier one of another file has the name of: the index keeps the last.

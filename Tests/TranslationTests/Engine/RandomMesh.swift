@@ -74,7 +74,7 @@ struct RandomMesh {
 
     private mutating func text() -> String {
         let meta = "metadata: { name: \(name()), namespace: \(namespace()) }"
-        switch Int.random(in: 0..<13, using: &numbers) {
+        switch Int.random(in: 0..<14, using: &numbers) {
         case 0, 1:
             let export = numbers.pick(["", "", "annotations: { networking.istio.io/exportTo: \".\" }, "])
             let extra = numbers.pick(["", "", "clusterIP: None"])
@@ -181,6 +181,23 @@ struct RandomMesh {
                 \(meta)
                 spec:
                   mtls: { mode: \(numbers.pick(["STRICT", "DISABLE", "PERMISSIVE"])) }
+                """
+        case 12:
+            let selector = numbers.pick(["", "workloadSelector: { labels: { version: v1 } }"])
+            let patch = numbers.pick([
+                "applyTo: CLUSTER, patch: { operation: MERGE, value: { connect_timeout: 7s } }",
+                "applyTo: CLUSTER, match: { context: GATEWAY }, patch: { operation: REMOVE }",
+                "applyTo: VIRTUAL_HOST, patch: { operation: MERGE, value: { include_attempt_count_in_response: true } }",
+                "applyTo: LISTENER, patch: { operation: MERGE, value: { stat_prefix: patched } }",
+                "applyTo: CLUSTER, patch: { operation: ADD, value: { name: more, type: STATIC } }",
+            ])
+            return """
+                apiVersion: networking.istio.io/v1alpha3
+                kind: EnvoyFilter
+                \(meta)
+                spec:
+                  configPatches: [{ \(patch) }]
+                  \(selector)
                 """
         default:
             return """

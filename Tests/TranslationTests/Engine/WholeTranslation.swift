@@ -10,17 +10,7 @@ struct WholeTranslation {
 
     init(of proxy: ProxyClass, in index: MeshIndex, settings: TranslationSettings) {
         let translator = Translator(MeshReader(index), settings: settings)
-        var isIntercepted = true
-        if case .explicit = proxy.interception { isIntercepted = false }
-        let choosers = index.objects(of: .destinationRule).filter { object in
-            guard case .destinationRule(let rule) = object.body, let selector = rule.workloadSelector else {
-                return false
-            }
-            return selector.selects(proxy.labels)
-        }.map(\.key)
-        let scope = OutboundScope(
-            namespace: proxy.namespace, kind: proxy.kind, sidecar: translator.sidecar(for: proxy)?.key,
-            choosers: choosers, labels: proxy.labels, locality: proxy.locality, followsDestination: isIntercepted)
+        let scope = translator.wholeScope(of: proxy)
         let services = translator.visibleServices(for: scope)
         add(translator.commonClusters())
         for service in services {

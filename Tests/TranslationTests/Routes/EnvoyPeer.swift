@@ -45,10 +45,14 @@ enum EnvoyPeer {
     }
 
     /// What Envoy answers, with the configuration in force.
-    static func answers(_ configuration: XDS.Resource, to questions: [Question]) throws -> [Answer] {
+    /// - Parameter filters: HTTP filters as JSON that stand before the others.
+    static func answers(
+        _ configuration: XDS.Resource, behind filters: [String] = [], to questions: [Question]
+    ) throws -> [Answer] {
         let directory = try folder()
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        try bootstrap([configuration]).write(toFile: directory + "/envoy.json", atomically: true, encoding: .utf8)
+        try bootstrap([configuration], behind: filters).write(
+            toFile: directory + "/envoy.json", atomically: true, encoding: .utf8)
         try JSONEncoder().encode(questions).write(to: URL(fileURLWithPath: directory + "/questions.json"))
         try script.write(toFile: directory + "/ask.py", atomically: true, encoding: .utf8)
         let (status, words) = try run("/usr/bin/env", ["python3", "ask.py", try binary()], in: directory)
@@ -79,7 +83,7 @@ enum EnvoyPeer {
     }
 
     /// A listener for each configuration; the script puts a free port in place of the first one's 0.
-    private static func bootstrap(_ configurations: [XDS.Resource]) throws -> String {
+    private static func bootstrap(_ configurations: [XDS.Resource], behind first: [String] = []) throws -> String {
         let listeners = try configurations.enumerated().map { index, resource in
             let arena = Arena()
             let message = try arena.decode(RouteConfiguration.self, from: resource.body)
@@ -96,7 +100,7 @@ enum EnvoyPeer {
             ]
             let manager = """
                 {"@type":"type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                "stat_prefix":"x","route_config":\(routes),"http_filters":[\(filters.joined(separator: ","))]}
+                "stat_prefix":"x","route_config":\(routes),"http_filters":[\((first + filters).joined(separator: ","))]}
                 """
             return """
                 {"name":"l\(index)","address":{"socket_address":{"address":"127.0.0.1","port_value":0}},

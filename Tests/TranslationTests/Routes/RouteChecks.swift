@@ -78,20 +78,21 @@ extension Translator {
     }
 }
 
-/// A packed route configuration as JSON in Envoy's own names.
+/// A packed resource as JSON in Envoy's own names.
 struct Shown {
     let value: Any?
 
     init(_ resource: XDS.Resource) throws {
         let arena = Arena()
-        let message = try arena.decode(RouteConfiguration.self, from: resource.body)
+        let descriptor = try #require(envoyTypes.descriptor(typeURL: resource.type.typeURL), "\(resource.type)")
+        let message = try arena.decode(descriptor, from: resource.body)
         // Previous priorities, of retries, are a type that only Envoy knows.
         let style = TextStyle(.compactJSON, fieldNames: .snakeCase, showsUnknownTypes: true)
-        let text = try Protobuf.text(of: DynamicMessage(message), style, types: envoyTypes)
+        let text = try Protobuf.text(of: message, style, types: envoyTypes)
         value = try JSONSerialization.jsonObject(with: Data(text.utf8))
     }
 
-    private init(_ value: Any?) { self.value = value }
+    init(_ value: Any?) { self.value = value }
 
     /// `virtual_hosts.0.routes.1.route`
     subscript(_ path: String) -> Shown {
