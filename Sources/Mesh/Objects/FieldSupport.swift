@@ -6,6 +6,9 @@
 ///   `status`): no warning, and what is below it is not looked at;
 /// - **unknown**: an error.
 public enum FieldSupport {
+    private static let zoneAwareness =
+        "proxies share by zone only if their bootstrap names the cluster that they are in; write `localityLbSetting`"
+
     /// A path is dotted, with `[]` for each element of a list and `*` for each key of a mapping.
     static let table: [ObjectKind: [String: String]] = [
         .gateway: [
@@ -14,17 +17,34 @@ public enum FieldSupport {
             "spec.servers.[].tls.verifyCertificateSpki": "gateways verify names, not keys",
             "spec.servers.[].tls.verifyCertificateHash": "gateways verify names, not hashes",
         ],
+        .service: [
+            "spec.sessionAffinityConfig": "a client keeps its endpoint as long as the endpoints are the same"
+        ],
         .destinationRule: [
             "spec.trafficPolicy.tunnel": "no CONNECT tunnels are made",
             "spec.subsets.[].trafficPolicy.tunnel": "no CONNECT tunnels are made",
+            "spec.trafficPolicy.retryBudget.budgetInterval": "a budget is a share of the requests under way",
+            "spec.subsets.[].trafficPolicy.retryBudget.budgetInterval":
+                "a budget is a share of the requests under way",
+            "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting": zoneAwareness,
+            "spec.trafficPolicy.portLevelSettings.[].loadBalancer.zoneAwareLbSetting": zoneAwareness,
+            "spec.subsets.[].trafficPolicy.loadBalancer.zoneAwareLbSetting": zoneAwareness,
         ],
+        .serviceEntry: ["spec.endpoints.[].network": "all workloads are in one network"],
+        .workloadEntry: ["spec.network": "all workloads are in one network"],
         .sidecar: [
             "spec.outboundTrafficPolicy.egressProxy": "write a VirtualService and a Gateway for an egress proxy",
             "spec.ingress.[].port.targetPort": "it is deprecated: write `defaultEndpoint`",
             "spec.egress.[].port.targetPort": "it is deprecated",
         ],
+        .telemetry: [
+            "spec.metrics": "the proxies' own statistics are what they are; see the access log",
+            "spec.tracing.[].providers": "the proxy's bootstrap names the tracer",
+            "spec.tracing.[].disableContextPropagation": "proxies pass on the trace that a request is part of",
+        ],
         .workloadGroup: [
-            "spec.probe": "the health of a workload comes from its proxy"
+            "spec.template.network": "all workloads are in one network",
+            "spec.probe": "the health of a workload comes from its proxy",
         ],
         .proxyConfig: [
             "spec.image": "nobody injects proxies here",
@@ -39,13 +59,26 @@ public enum FieldSupport {
         ],
         .httpRoute: [
             "spec.useDefaultGateways": "there are no default gateways here",
-            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions",
-            "spec.rules.[].backendRefs.[].filters.[].extensionRef": "this controller has no extensions",
+            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions; its requests fail",
+            "spec.rules.[].backendRefs.[].filters.[].extensionRef":
+                "this controller has no extensions; its requests fail",
+            "spec.rules.[].filters.[].externalAuth": "write an AuthorizationPolicy; until then its requests fail",
+            "spec.rules.[].sessionPersistence": "write a DestinationRule with `consistentHash`",
+            "spec.rules.[].backendRefs.[].filters.[].requestMirror": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].requestRedirect": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].urlRewrite": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].cors": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].externalAuth": "write an AuthorizationPolicy",
         ],
         .grpcRoute: [
             "spec.useDefaultGateways": "there are no default gateways here",
-            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions",
-            "spec.rules.[].backendRefs.[].filters.[].extensionRef": "this controller has no extensions",
+            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions; its requests fail",
+            "spec.rules.[].backendRefs.[].filters.[].extensionRef":
+                "this controller has no extensions; its requests fail",
+            "spec.rules.[].filters.[].externalAuth": "write an AuthorizationPolicy; until then its requests fail",
+            "spec.rules.[].sessionPersistence": "write a DestinationRule with `consistentHash`",
+            "spec.rules.[].backendRefs.[].filters.[].requestMirror": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].externalAuth": "write an AuthorizationPolicy",
         ],
         .tlsRoute: ["spec.useDefaultGateways": "there are no default gateways here"],
         .tcpRoute: ["spec.useDefaultGateways": "there are no default gateways here"],

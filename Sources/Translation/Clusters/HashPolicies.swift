@@ -42,7 +42,8 @@ extension Translator {
         return [arena.make { $0.set(source_ip: arena.make()) }]
     }
 
-    private func hashKey(
+    /// What a client's requests are bound by: of a DestinationRule, else of the Service's session affinity.
+    func hashKey(
         _ host: String, _ port: Int, _ subset: String?, _ scope: OutboundScope
     ) -> Istio.ConsistentHash.Key? {
         guard let service = service(host, in: scope.namespace, for: scope) else { return nil }

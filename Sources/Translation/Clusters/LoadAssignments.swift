@@ -16,7 +16,7 @@ extension Translator {
         var endpoints: [MeshEndpoint]
         switch cluster.discovery {
         case .told: endpoints = cluster.endpoints(self).filter { !$0.isName }
-        case .names: endpoints = cluster.endpoints(self)
+        case .names: endpoints = cluster.endpoints(self).filter { !$0.address.hasPrefix("unix://") }
         case .host(let host, let port):
             endpoints = [MeshEndpoint(address: host, port: port, namespace: cluster.service.namespace)]
         case .originalDestination, .forwardProxy: endpoints = []
@@ -25,7 +25,7 @@ extension Translator {
             let selector = Istio.WorkloadSelector(labels: subset.labels)
             endpoints = endpoints.filter { selector.selects($0.labels) }
         }
-        if cluster.isSingle { endpoints = Array(endpoints.prefix(1)) }
+        if cluster.isSingle, cluster.discovery != .told { endpoints = Array(endpoints.prefix(1)) }
         let preference = LocalityPreference(
             policy: cluster.policy, locality: cluster.scope.locality, labels: cluster.scope.labels)
         return arena.make { assignment in

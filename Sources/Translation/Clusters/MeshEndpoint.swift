@@ -35,6 +35,17 @@ struct ServiceBackends {
     /// Who is known to be at an address.
     var tenants: [String: Workload] = [:]
     var publishesNotReady = false
+    /// What was worked out of them already.
+    let worked = Worked()
+
+    final class Worked {
+        struct Asked: Hashable {
+            var labels: [String: String]
+            var port: Int
+        }
+        var modes: [Asked: Istio.PeerAuthentication.Mode] = [:]
+        var endpoints: [MeshService.Port: [MeshEndpoint]] = [:]
+    }
 }
 
 extension Translator {
@@ -71,6 +82,13 @@ extension Translator {
 
     /// The endpoints of one port, each address and port once, sorted.
     func endpoints(of backends: ServiceBackends, port: MeshService.Port) -> [MeshEndpoint] {
+        if let known = backends.worked.endpoints[port] { return known }
+        let found = gatheredEndpoints(of: backends, port: port)
+        backends.worked.endpoints[port] = found
+        return found
+    }
+
+    private func gatheredEndpoints(of backends: ServiceBackends, port: MeshService.Port) -> [MeshEndpoint] {
         var found: [MeshEndpoint] = []
         // Addresses that are known not to be ready are not called, though their proxies are connected.
         var unready: Set<String> = []
@@ -158,7 +176,7 @@ extension Translator {
             serviceAccount: workload.serviceAccount, locality: Locality(text: workload.locality),
             weight: max(1, workload.weight),
             isMeshed: takesMutualTLS(
-                workload.labels, in: workload.id.namespace, port: port,
+                workload.labels, in: workload.id.namespace, port: port, backends,
                 hasSidecar: workload.hasSidecar || backends.tenants[address]?.hasSidecar == true))
     }
 
@@ -171,15 +189,19 @@ extension Translator {
             workload: tenant?.id.name ?? "", serviceAccount: entry.serviceAccount ?? tenant?.serviceAccount,
             locality: Locality(text: entry.locality), weight: max(1, entry.weight),
             isMeshed: takesMutualTLS(
-                tenant?.labels ?? entry.labels, in: backends.service.namespace, port: port,
+                tenant?.labels ?? entry.labels, in: backends.service.namespace, port: port, backends,
                 hasSidecar: entry.labels[Workload.modeLabel] == "istio" || tenant?.hasSidecar == true))
     }
 
     private func takesMutualTLS(
-        _ labels: [String: String], in namespace: String, port: Int, hasSidecar: Bool
+        _ labels: [String: String], in namespace: String, port: Int, _ backends: ServiceBackends, hasSidecar: Bool
     ) -> Bool {
-        hasSidecar && labels[Workload.modeLabel] != "disabled"
-            && serverMode(labels, in: namespace, port: port) != .disable
+        guard hasSidecar, labels[Workload.modeLabel] != "disabled" else { return false }
+        let asked = ServiceBackends.Worked.Asked(labels: labels, port: port)
+        if let mode = backends.worked.modes[asked] { return mode != .disable }
+        let mode = serverMode(labels, in: namespace, port: port)
+        backends.worked.modes[asked] = mode
+        return mode != .disable
     }
 
     /// What a workload's sidecar takes at a port: the narrowest PeerAuthentication that is not UNSET, else the mesh's.

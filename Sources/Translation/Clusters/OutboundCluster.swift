@@ -56,7 +56,8 @@ extension Translator {
                 return OutboundCluster(
                     name: ResourceNames.outbound(stated.number, subset: subset?.name ?? "", service.host),
                     host: service.host, number: stated.number, service: server, port: port, subset: subset,
-                    policy: policy, discovery: discovery, isSingle: server.resolution == .dns(isRoundRobin: true),
+                    policy: policy, discovery: discovery,
+                    isSingle: server.resolution == .dns(isRoundRobin: true) || scope.kind == .proxyless,
                     backends: backends, scope: scope)
             }
         }

@@ -42,9 +42,11 @@ extension Translator {
                 $0.service_name = arena(outbound.name)
             }
         case .names, .host:
-            let isSingle = outbound.isSingle || outbound.scope.kind == .proxyless
+            let assignment = loadAssignment(outbound)
+            // A logical name without an endpoint is refused.
+            let isSingle = outbound.isSingle && assignment.pointee.n_endpoints == 1
             cluster.set(type: isSingle ? .LOGICAL_DNS : .STRICT_DNS)
-            cluster.load_assignment = loadAssignment(outbound)
+            cluster.load_assignment = assignment
             cluster.dns_lookup_family = .V4_PREFERRED
             cluster.dns_refresh_rate = arena.seconds(60)
             cluster.set(respect_dns_ttl: true)
@@ -154,8 +156,24 @@ extension Translator {
                 break
             }
             cluster.lb_policy = .MAGLEV
-            if let size { cluster.set(maglev_lb_config: arena.make { $0.table_size = arena.u64(UInt64(size)) }) }
+            guard let size else { break }
+            cluster.set(maglev_lb_config: arena.make { $0.table_size = arena.u64(Self.prime(from: UInt64(size))) })
         }
+    }
+
+    /// The first prime number from this on: Maglev takes no others. At most 5,000,011, which is one.
+    static func prime(from number: UInt64) -> UInt64 {
+        var candidate = min(max(2, number), 5_000_011)
+        func hasDivisor() -> Bool {
+            var divisor: UInt64 = 2
+            while divisor * divisor <= candidate {
+                if candidate % divisor == 0 { return true }
+                divisor += 1
+            }
+            return false
+        }
+        while hasDivisor() { candidate += 1 }
+        return candidate
     }
 
     private func setRoundRobin(_ policy: ClientPolicy, _ cluster: inout Cluster) {

@@ -35,20 +35,6 @@ extension Translator {
     /// What the DestinationRules for a target bind a client's requests by.
     func hashKey(of target: Forwarding.Target, for scope: OutboundScope) -> Istio.ConsistentHash.Key? {
         guard !target.isInvalid else { return nil }
-        let rules = mesh.destinationRules(for: target.host, from: scope.namespace)
-        var found: Istio.LoadBalancer.Policy?
-        for object in rules {
-            guard case .destinationRule(let rule) = object.body else { continue }
-            if rule.workloadSelector != nil, !scope.choosers.contains(object.key) { continue }
-            let subset = rule.subsets.first { $0.name == target.subset }
-            if !target.subset.isEmpty, subset == nil, found != nil { continue }
-            for policy in [subset?.trafficPolicy, rule.trafficPolicy].compactMap({ $0 }) where found == nil {
-                let port = policy.ports.first { $0.port == target.port }
-                // The settings of a port replace those of all ports as a whole.
-                found = port != nil ? port?.loadBalancer?.policy : policy.loadBalancer?.policy
-            }
-        }
-        if case .consistentHash(let hash) = found { return hash.key }
-        return nil
+        return hashKey(target.host, target.port, target.subset.isEmpty ? nil : target.subset, scope)
     }
 }
