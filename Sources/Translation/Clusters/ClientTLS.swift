@@ -88,7 +88,7 @@ extension Translator {
             if outbound.scope.kind != .proxyless { return .automatic }
             let endpoints = outbound.endpoints(self)
             let isStrict = endpoints.allSatisfy {
-                $0.isMeshed && serverMode($0.labels, in: $0.namespace, port: $0.port) == .strict
+                $0.isMeshed && mesh.mutualTLS(of: $0.labels, in: $0.namespace, port: $0.port) == .strict
             }
             return isStrict && !endpoints.isEmpty ? .mutual(sni: nil, names: []) : .plaintext
         }
@@ -207,7 +207,8 @@ extension Translator {
         return origin
     }
 
-    private func transportSocket(_ origin: Origin, _ outbound: OutboundCluster) -> UnsafeMutablePointer<TransportSocket> {
+    private func transportSocket(_ origin: Origin, _ outbound: OutboundCluster) -> UnsafeMutablePointer<TransportSocket>
+    {
         let validation = arena.make(CertificateValidationContext.self) { made in
             (made.n_match_typed_subject_alt_names, made.match_typed_subject_alt_names) = arena.list(
                 origin.names.map { exactName($0) })

@@ -199,21 +199,9 @@ extension Translator {
         guard hasSidecar, labels[Workload.modeLabel] != "disabled" else { return false }
         let asked = ServiceBackends.Worked.Asked(labels: labels, port: port)
         if let mode = backends.worked.modes[asked] { return mode != .disable }
-        let mode = serverMode(labels, in: namespace, port: port)
+        let mode = mesh.mutualTLS(of: labels, in: namespace, port: port)
         backends.worked.modes[asked] = mode
         return mode != .disable
-    }
-
-    /// What a workload's sidecar takes at a port: the narrowest PeerAuthentication that is not UNSET, else the mesh's.
-    func serverMode(
-        _ labels: [String: String], in namespace: String, port: Int
-    ) -> Istio.PeerAuthentication.Mode {
-        for object in mesh.policies(.peerAuthentication, selecting: labels, in: namespace).reversed() {
-            guard case .peerAuthentication(let policy) = object.body else { continue }
-            if let mode = policy.ports[port], mode != .unset { return mode }
-            if policy.mode != .unset { return policy.mode }
-        }
-        return mesh.config.mutualTLS
     }
 
     /// The workload's number for a service's port; nil if it has no port of that name.
