@@ -3,12 +3,13 @@
 SWIFT_FLAGS  = -j 2 --explicit-target-dependency-import-check error
 RELEASE      = -c release -Xswiftc -enforce-exclusivity=unchecked --scratch-path .build-release
 PACKAGES     = libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libssl-dev \
-               libsqlite3-dev pkg-config python3-venv nghttp2-client curl openssl
+               libsqlite3-dev pkg-config python3-venv nghttp2-client curl openssl iproute2 iptables
 VENV         = .build/venv
 SOURCES      = Sources Tests Package.swift
 SECONDS     ?= 60
 
-.PHONY: help setup build release test check protos format clean demo bench bench-identity bench-mesh soak fuzz sanitize
+.PHONY: help setup build release test check protos format clean demo demo-envoy bench bench-identity bench-mesh soak fuzz \
+        sanitize
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -44,6 +45,10 @@ clean: ## Remove what was built
 
 demo: release ## A real Envoy takes its configuration from martinet and follows changes (ONCE=1: end after the story)
 	$(VENV)/bin/python Deploy/demo/demo.py
+
+demo-envoy: release ## A book shop of real Envoys, ruled by the objects of Deploy/bookinfo (ONCE=1: end after the story)
+	swift build $(SWIFT_FLAGS) $(RELEASE) --product bookinfo
+	$(VENV)/bin/python Deploy/demo/bookinfo.py
 
 bench: setup ## Push latency, CPU and memory against a raw send floor, and the bars (ARGUMENTS="--quick --json FILE")
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench

@@ -9,6 +9,7 @@ let package = Package(
     products: [
         .library(name: "XDS", targets: ["XDS", "Discovery"]),
         .executable(name: "martinet", targets: ["martinet"]),
+        .executable(name: "bookinfo", targets: ["bookinfo"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -17,6 +18,7 @@ let package = Package(
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
@@ -103,6 +105,17 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
+        // The demo application, which knows nothing of meshes.
+        .executableTarget(
+            name: "bookinfo",
+            dependencies: [
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]),
         // Measures the server against a raw floor: `make bench`.
         .executableTarget(
             name: "martinet-bench",
@@ -168,7 +181,8 @@ let package = Package(
             name: "ConsoleTests",
             dependencies: ["Console", .product(name: "CoreMetrics", package: "swift-metrics")]),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["martinet", "Time", .product(name: "Logging", package: "swift-log")],
+            name: "EndToEndTests",
+            dependencies: ["bookinfo", "martinet", "Time", .product(name: "Logging", package: "swift-log")],
             exclude: ["Peers"]),
     ],
     swiftLanguageModes: [.v6]

@@ -16,35 +16,12 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from story import Story, bold, milliseconds, until
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 DEMO = TOP / "Deploy/demo"
 MARTINET = os.environ.get("MARTINET", str(TOP / ".build-release/release/martinet"))
 PROXY, ADMIN, CONSOLE = 18080, 15900, 15014
-COLOUR = sys.stdout.isatty()
-
-
-def bold(text):
-    return f"\033[1m{text}\033[0m" if COLOUR else text
-
-
-class Story:
-    """Prints each step with what was measured, and remembers whether all held."""
-
-    def __init__(self):
-        self.number = 0
-        self.failed = []
-
-    def step(self, title):
-        self.number += 1
-        print(f"\n{bold(f'{self.number}. {title}')}", flush=True)
-
-    def tell(self, text):
-        print(f"   {text}", flush=True)
-
-    def check(self, held, text):
-        print(f"   {'✔' if held else '✘'} {text}", flush=True)
-        if not held:
-            self.failed.append(f"step {self.number}: {text}")
 
 
 def upstream(port, name):
@@ -84,20 +61,6 @@ def tally(count):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         answers = pool.map(lambda _: get(PROXY), range(count))
     return collections.Counter(body if code == 200 else f"code {code}" for code, body in answers)
-
-
-def until(ask, seconds=20.0):
-    """Seconds until `ask()` is true; None when it never was."""
-    start = time.monotonic()
-    while time.monotonic() - start < seconds:
-        if ask():
-            return time.monotonic() - start
-        time.sleep(0.01)
-    return None
-
-
-def milliseconds(seconds):
-    return "never" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
 def metric(name):

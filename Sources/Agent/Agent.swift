@@ -126,7 +126,7 @@ public final class Agent {
     private func resume() {
         guard let directory else { return }
         do throws(CertificateError) {
-            guard let held = try directory.held(by: configuration.spiffeID, now: .readClock()) else { return }
+            guard let held = try directory.held(by: configuration.spiffeID, now: .systemClock()) else { return }
             let leaf = held.certificate.leaf
             holdings.certificate = held.certificate
             holdings.anchors = held.anchors
@@ -151,7 +151,7 @@ public final class Agent {
     /// Does what is due, and looks again when the next thing is; at least every 30 s, since the clock of the wall may
     /// jump and the machine may sleep.
     private func tick() {
-        let now = Timestamp.readClock()
+        let now = Timestamp.systemClock()
         warnOfExpiry(now)
         if !isAsking, now >= plan.nextAttempt { ask(now) }
         setAlarm()
@@ -161,7 +161,7 @@ public final class Agent {
     private func setAlarm() {
         alarm += 1
         let number = alarm
-        let left = isAsking ? Duration.seconds(1) : plan.nextAttempt - .readClock()
+        let left = isAsking ? Duration.seconds(1) : plan.nextAttempt - .systemClock()
         let wait = min(max(left, .milliseconds(10)), .seconds(30))
         runner?.schedule(after: wait) { [unowned self] in
             if number == alarm { tick() }
@@ -205,9 +205,9 @@ public final class Agent {
                 configuration.spiffeID, node: configuration.nodeID, algorithm: configuration.keyAlgorithm,
                 life: configuration.certificateLife)
             isAsking = true
-            runner?.call(IstioCertificateService.createCertificate, order.request, at: server) { [unowned self] in
-                answered($0, order)
-            }
+            runner?.call(
+                IstioCertificateService.createCertificate, order.request, at: server, stamp: ControlPlaneLink.stateClock
+            ) { [unowned self] in answered($0, order) }
         } catch {
             failed(OrderProblem("\(error)"), now)
         }
@@ -215,7 +215,7 @@ public final class Agent {
 
     private func answered(_ result: Result<[UInt8], GRPCStatus>, _ order: CertificateOrder) {
         isAsking = false
-        let now = Timestamp.readClock()
+        let now = Timestamp.systemClock()
         do throws(OrderProblem) {
             switch result {
             case .success(let answer): obtained(try order.certificate(in: answer, anchors: anchors, now: now), now)
@@ -264,7 +264,7 @@ public final class Agent {
 
     private func renewNow(because reason: String) {
         logger.info("renewing the certificate", metadata: ["reason": "\(reason)"])
-        plan.hasten(now: .readClock())
+        plan.hasten(now: .systemClock())
         setAlarm()
     }
 
@@ -307,10 +307,8 @@ public final class Agent {
             else { return }
             take(secret)
         case .removed(_, let name, .removedByServer):
-            guard let id = try? SPIFFEID(name), holdings.federated.removeValue(forKey: id.trustDomain) != nil else {
-                return
-            }
-            logger.info("the trust domain is not federated any more", metadata: ["domain": "\(id.trustDomain)"])
+            guard holdings.forget(name, own: configuration.spiffeID.trustDomain) else { return }
+            logger.info("a secret of another trust domain is not given any more", metadata: ["name": "\(name)"])
             schedulePublication()
         case .rejected(_, let name, _, let reason):
             logger.error(
@@ -346,6 +344,8 @@ public final class Agent {
                 runner?.replaceServer(at: 0, with: server)
             }
         case .federated(let domain, let anchors): holdings.federated[domain] = anchors
+        case .tokenKeys(let keys) where keys.trustDomain != configuration.spiffeID.trustDomain:
+            holdings.federatedKeys[keys.trustDomain] = keys
         case .tokenKeys(let keys):
             if keys != holdings.tokenKeys { tokens.forgetTokens() }
             holdings.tokenKeys = keys
@@ -426,7 +426,7 @@ public final class Agent {
     }
 
     private func sign(_ audience: [String]) {
-        let now = Timestamp.readClock()
+        let now = Timestamp.systemClock()
         guard let runner, let certificate = holdings.certificate, now < certificate.leaf.notAfter,
             let server = try? link.server(.certificate(certificate), anchors: anchors)
         else {

@@ -22,6 +22,11 @@ struct ControlPlaneLink: Sendable {
         case certificate(HeldCertificate)
     }
 
+    /// Tells the control plane what this machine's clock shows, so that it can warn of a wrong one.
+    static func stateClock(_ metadata: inout GRPCMetadata) {
+        metadata.append("martinet-clock", "\(Timestamp.systemClock().nanoseconds)")
+    }
+
     /// - Parameter anchors: whom to believe about the server.
     func server(_ proof: Proof, anchors: [Certificate]) throws(TLSError) -> ServerAddress {
         var identity: TLSIdentity?

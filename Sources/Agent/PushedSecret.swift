@@ -10,7 +10,7 @@ enum PushedSecret: Equatable {
     case anchors([Certificate])
     /// Those of another one.
     case federated(TrustDomain, [Certificate])
-    /// Keys that sign JWT-SVIDs.
+    /// Keys that sign JWT-SVIDs, of the own trust domain or of another one.
     case tokenKeys(SPIFFEBundle)
     /// The subject key identifier of the authority that issues now, in hexadecimal.
     case authority(String)
@@ -20,6 +20,13 @@ enum PushedSecret: Equatable {
     static let anchorsName = "ROOTCA"
     static let tokenKeysName = "JWKS"
     static let authorityName = "AUTHORITY"
+
+    /// The trust domain whose token keys are under a name: `JWKS` is of our own, `JWKS/DOMAIN` of another one.
+    static func tokenDomain(of name: String, own: TrustDomain) -> TrustDomain? {
+        if name == tokenKeysName { return own }
+        guard name.hasPrefix(tokenKeysName + "/") else { return nil }
+        return try? TrustDomain(String(name.dropFirst(tokenKeysName.count + 1)))
+    }
 
     /// - Parameter body: a packed `Secret`.
     init(_ name: String, body: [UInt8], trustDomain: TrustDomain) throws(PushedSecretError) {
@@ -64,13 +71,15 @@ enum PushedSecret: Equatable {
     private static func generic(
         _ name: String, _ bytes: [UInt8]?, _ trustDomain: TrustDomain
     ) -> Result<PushedSecret, PushedSecretError> {
-        guard name == tokenKeysName || name == authorityName else { return .success(.other) }
+        let domain = tokenDomain(of: name, own: trustDomain)
+        guard domain != nil || name == authorityName else { return .success(.other) }
         guard let bytes else { return .failure(PushedSecretError(reason: "it holds no inline secret")) }
         if name == authorityName {
             return .success(.authority(String(decoding: bytes, as: UTF8.self).lowercased()))
         }
+        guard let domain else { return .success(.other) }
         do throws(CertificateError) {
-            return .success(.tokenKeys(try SPIFFEBundle(json: bytes, trustDomain: trustDomain)))
+            return .success(.tokenKeys(try SPIFFEBundle(json: bytes, trustDomain: domain)))
         } catch {
             return .failure(PushedSecretError(reason: "\(error)"))
         }

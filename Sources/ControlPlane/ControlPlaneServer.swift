@@ -186,7 +186,7 @@ public final class ControlPlaneServer: Sendable {
         let mesh = MeshService(
             mailbox: parts.thread.mailbox, source: OnControlThread(parts.mesh.value.source), operators: operators,
             logger: logger)
-        let clientStatus = ClientStatusService(thread: parts.thread, server: reference)
+        let clientStatus = ClientStatusService(thread: parts.thread, server: reference, operators: operators)
         let services: [any Service] =
             [control, mesh, clientStatus, health] + parts.identity.services(operators: operators, logger: logger)
         let reflection = ReflectionService(

@@ -86,5 +86,8 @@ extension Store {
                     ) STRICT;
                     """)
         }
+        migrator.registerMigration("the journal without an index that nothing asks") { db in
+            try db.execute(sql: "DROP INDEX issuedByHolder")
+        }
     }
 }

@@ -17,14 +17,18 @@ struct MeshTranslating {
 
     /// - Returns: whether the bars hold.
     mutating func run() throws -> Bool {
-        print("Processor time of one thread. Every service has port 80 (HTTP), so that all share one route configuration.")
+        print(
+            "Processor time of one thread. Every service has port 80 (HTTP), so that all share one route configuration."
+        )
         _ = try whole(services: 1000, endpoints: 20, namespaces: 10, views: 2000, limit: 2)
         let small = try whole(services: 100, endpoints: 10, namespaces: 10, views: 500, limit: nil)
         let large = try whole(services: 10_000, endpoints: 10, namespaces: 100, views: 500, limit: 20)
         let memory = peakMegabytes()
         bar("peak memory of this process", "\(memory) MB", memory < 4096, "under 4 GB")
         let ratio = large / small
-        bar("one endpoint: 10,000 services against 100", "\(hundredths(ratio)) times", ratio <= 1.5, "at most 1.5 times")
+        bar(
+            "one endpoint: 10,000 services against 100", "\(hundredths(ratio)) times", ratio <= 1.5, "at most 1.5 times"
+        )
         bar("one endpoint among 10,000 services", "\(Int(large)) us", large < 2000, "under 2 ms")
         return isHeld
     }
@@ -87,7 +91,8 @@ struct MeshTranslating {
         }
         let median = times.sorted()[times.count / 2]
         let counts = (last?.made ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key.rawValue) \($0.value)" }
-        print("  one \(what): \(Int(median)) us; \(last?.views.count ?? 0) views; made \(counts.joined(separator: ", "))")
+        print(
+            "  one \(what): \(Int(median)) us; \(last?.views.count ?? 0) views; made \(counts.joined(separator: ", "))")
         return median
     }
 

@@ -41,6 +41,8 @@ final class TestControlPlane: Sendable {
         var life = Duration.seconds(3600)
         /// What each request was proved by.
         var proofs: [String] = []
+        /// What each request said of the agent's clock.
+        var clocks: [Timestamp] = []
         /// What the next requests are answered with.
         var refusals: [GRPCStatus] = []
         /// Changes the answer to a request.
@@ -57,6 +59,8 @@ final class TestControlPlane: Sendable {
     let port: UInt16
     let first: Tier
     let tokenKey: PrivateKey
+    /// Of the federated trust domain.
+    let otherTokenKey: PrivateKey
     private let cache = SnapshotCache()
     let state: Mutex<State>
     private let server = Mutex<DiscoveryServer?>(nil)
@@ -67,6 +71,7 @@ final class TestControlPlane: Sendable {
         let now = Timestamp.now
         first = try Tier("one", now: now)
         tokenKey = try PrivateKey.generate(.ecdsaP256)
+        otherTokenKey = try PrivateKey.generate(.ecdsaP256)
         state = Mutex(State(issuing: first, trusted: [first]))
         source = TLSSource(try Self.settings(first, trusting: [first]))
         try publish()
@@ -118,10 +123,13 @@ final class TestControlPlane: Sendable {
         let (issuing, trusted) = state.withLock { ($0.issuing, $0.trusted) }
         var keys = SPIFFEBundle(trustDomain: meshTrustDomain)
         keys.jwtAuthorities = [JWTAuthority(keyID: "k1", publicKey: tokenKey.publicKey)]
+        var others = SPIFFEBundle(trustDomain: try TrustDomain("other.test"))
+        others.jwtAuthorities = [JWTAuthority(keyID: "o1", publicKey: otherTokenKey.publicKey)]
         try cache.publish([
             Self.validation("ROOTCA", trusted.flatMap(\.root.pem)),
             Self.validation("spiffe://other.test", try Tier("other", now: .now).root.pem),
             Self.generic("AUTHORITY", Array(issuing.id.utf8)), Self.generic("JWKS", try keys.json()),
+            Self.generic("JWKS/other.test", try others.jwks()),
         ])
     }
 
@@ -160,7 +168,11 @@ final class TestControlPlane: Sendable {
             if call.request.method.path == WorkloadIdentity.signJWT {
                 return call.reply(try signToken(request))
             }
-            state.withLock { $0.proofs.append(proof) }
+            let stated = call.request.metadata["martinet-clock"].flatMap(Int64.init)
+            state.withLock {
+                $0.proofs.append(proof)
+                if let stated { $0.clocks.append(Timestamp(nanoseconds: stated)) }
+            }
             let refusal = state.withLock { $0.refusals.isEmpty ? nil : $0.refusals.removeFirst() }
             if let refusal { return call.finish(refusal) }
             call.reply(try issue(request))

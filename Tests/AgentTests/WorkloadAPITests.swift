@@ -1,4 +1,6 @@
+import Certificates
 import Foundation
+import Identity
 import Testing
 import Time
 
@@ -21,6 +23,38 @@ struct WorkloadAPITests {
             ], "\(peer.errors)")
         #expect(rig.plane.state.withLock { $0.tokensSigned } == 1)
         #expect(rig.plane.state.withLock { $0.proofs } == ["token"])
+    }
+
+    @Test func tokensOfAFederatedDomainAreCheckedByItsOwnKeys() throws {
+        let rig = try AgentRig()
+        rig.start { $0.socketPath = rig.socket }
+        try eventually("the socket") { FileManager.default.fileExists(atPath: rig.socket) ? true : nil }
+        let now = Timestamp.now
+        let foreign = try SPIFFEID("spiffe://other.test/ns/bank/sa/ledger")
+        func ask(_ id: SPIFFEID, _ key: PrivateKey, _ keyID: String) throws -> Program {
+            let token = try JWTSVID.sign(
+                id, audience: ["billing"], validity: now..<now + .seconds(300), key: key, keyID: keyID)
+            return try Program(
+                Program.python, [Program.peer("workload.py"), rig.socket, "federated", token.token, "billing"])
+        }
+        let good = try ask(foreign, rig.plane.otherTokenKey, "o1")
+        #expect(
+            good.lines == ["keys mesh.test other.test", "checked \(foreign)", "validated \(foreign)"], "\(good.errors)")
+        // Our own key vouches for nobody of that domain.
+        let forged = try ask(foreign, rig.plane.tokenKey, "k1")
+        #expect(forged.lines == ["keys mesh.test other.test"])
+    }
+
+    @Test func theControlPlaneIsToldWhatTheClockShows() throws {
+        let rig = try AgentRig()
+        rig.start { $0.socketPath = rig.socket }
+        let clocks = try eventually("a request") {
+            let clocks = rig.plane.state.withLock { $0.clocks }
+            return clocks.isEmpty ? nil : clocks
+        }
+        #expect(clocks.count == 1)
+        let age = Timestamp.now - clocks[0]
+        #expect(age >= .zero && age < .seconds(30))
     }
 
     /// Prepare, activate, retire: each step reaches an open stream, and at each the chain verifies.

@@ -1,5 +1,6 @@
 import Foundation
 import GRPC
+import Reactor
 import Testing
 import Time
 import XDS
@@ -149,6 +150,31 @@ private let secretPath = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaS
         peer.pump(seconds: 0.2) { false }
         #expect(peer.status(of: call) == nil)
         #expect(peer.pump { peer.status(of: call) != nil })
+    }
+
+    @Test func aStreamEndsWithTheProofThatOpenedIt() throws {
+        let gate = Gatekeeper { _ in .admitted(principal: "alice", until: nil) }
+        let rig = try Rig { $0.admission = gate }
+        try rig.cache.publish([resource(.cluster, "c")])
+        let peer = try RawPeer(port: rig.port)
+        let lasting = try peer.start(deltaPath)
+        peer.send(delta(.cluster), on: lasting)
+        #expect(peer.pump { peer.messages[lasting]?.count == 1 })
+
+        let past = Gatekeeper { _ in
+            .admitted(principal: "alice", until: Loop.readClock().advanced(by: Duration.milliseconds(300)))
+        }
+        let other = try Rig { $0.admission = past }
+        try other.cache.publish([resource(.cluster, "c")])
+        let expiring = try RawPeer(port: other.port)
+        let call = try expiring.start(deltaPath)
+        expiring.send(delta(.cluster), on: call)
+        #expect(expiring.pump { expiring.messages[call]?.count == 1 })
+        #expect(expiring.pump { expiring.status(of: call) != nil })
+        #expect(expiring.status(of: call)?.code == .unauthenticated)
+        #expect(expiring.status(of: call)?.message.contains("has expired; connect again") == true)
+        #expect(eventually { past.read { $0.ended.count } == 1 })
+        #expect(peer.status(of: lasting) == nil)
     }
 
     @Test func secretsAreMadeBeforeTheyAreSubscribedTo() throws {

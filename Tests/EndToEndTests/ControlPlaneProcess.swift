@@ -40,6 +40,15 @@ final class ControlPlaneProcess {
     /// Ends it.
     func stop(_ signal: Int32) { process.stop(signal) }
 
+    /// Starts it where it cannot serve, and waits until it has ended.
+    /// - Parameter user: a program that runs another as somebody else, with its arguments.
+    func runToItsEnd(as user: [String] = []) throws -> (status: Int32, output: String, errors: String) {
+        let command =
+            user + [Installation.martinet]
+            + Self.arguments(directory: directory, xds: xdsPort, tls: tlsPort, http: httpPort, extra: extra)
+        return try ChildProcess.run(command[0], Array(command.dropFirst()), timeout: 20)
+    }
+
     /// Ends it and starts it again on the same ports and the same data.
     func restart(_ signal: Int32 = SIGKILL) throws {
         process.stop(signal)

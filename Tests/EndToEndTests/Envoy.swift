@@ -22,30 +22,46 @@ final class Envoy {
     struct Workload {
         var namespace: String
         var serviceAccount: String
+        /// Further entries, as YAML reads them between braces: `A: b, C: d`.
+        var more = ""
+    }
+
+    /// Where it runs, if not as every other program here.
+    struct Place {
+        /// What runs it: `ip netns exec NAME …`.
+        var command: [String] = []
+        /// Where its admin port is, and where it finds its control plane.
+        var adminAddress = "127.0.0.1"
+        var controlAddress = "127.0.0.1"
     }
 
     let process: ChildProcess
     let adminPort: Int
+    private let adminAddress: String
 
     init(
         nodeID: String, cluster: String = "test", xdsPort: Int, variant: Variant = .delta,
         version: Installation.EnvoyVersion = .newest, credentials: Credentials? = nil,
-        workload: Workload? = nil, in directory: String
+        workload: Workload? = nil, at place: Place = Place(), adminPort: Int? = nil, in directory: String
     ) throws {
-        adminPort = try freePort()
+        self.adminPort = try adminPort ?? freePort()
+        adminAddress = place.adminAddress
         let path = directory + "/\(nodeID)-\(shortID()).yaml"
         try Self.bootstrap(
-            nodeID: nodeID, cluster: cluster, adminPort: adminPort, xdsPort: xdsPort, variant: variant,
-            credentials: credentials, workload: workload
+            nodeID: nodeID, cluster: cluster, adminPort: self.adminPort, xdsPort: xdsPort, variant: variant,
+            credentials: credentials, workload: workload, place: place
         ).write(toFile: path, atomically: true, encoding: .utf8)
-        process = try ChildProcess(
-            try version.binary(),
-            ["-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"], in: directory)
+        let command =
+            place.command + [
+                try version.binary(), "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level",
+                "warning",
+            ]
+        process = try ChildProcess(command[0], Array(command.dropFirst()), in: directory)
     }
 
     /// An answer of the admin port, for example `/config_dump?include_eds`.
     func admin(_ path: String) throws -> String {
-        let answer = try httpGet("http://127.0.0.1:\(adminPort)\(path)")
+        let answer = try httpGet("http://\(adminAddress):\(adminPort)\(path)")
         guard answer.code == 200 else { throw WaitedInVain(what: "\(path): \(answer.code) \(answer.body)") }
         return answer.body
     }
@@ -64,11 +80,12 @@ final class Envoy {
 
     private static func bootstrap(
         nodeID: String, cluster: String, adminPort: Int, xdsPort: Int, variant: Variant, credentials: Credentials?,
-        workload: Workload?
+        workload: Workload?, place: Place
     ) -> String {
         let metadata =
             workload.map {
-                ", metadata: { NAMESPACE: \($0.namespace), SERVICE_ACCOUNT: \($0.serviceAccount) }"
+                ", metadata: { NAMESPACE: \($0.namespace), SERVICE_ACCOUNT: \($0.serviceAccount)"
+                    + ($0.more.isEmpty ? " }" : ", \($0.more) }")
             } ?? ""
         let proof =
             credentials?.token.map {
@@ -77,7 +94,7 @@ final class Envoy {
         let transport = credentials.map { "      transport_socket: " + socket($0) } ?? ""
         return """
             node: { id: \(nodeID), cluster: \(cluster)\(metadata) }
-            admin: { address: { socket_address: { address: 127.0.0.1, port_value: \(adminPort) } } }
+            admin: { address: { socket_address: { address: \(place.adminAddress), port_value: \(adminPort) } } }
             dynamic_resources:
               ads_config:
                 api_type: \(variant.rawValue)
@@ -102,7 +119,7 @@ final class Envoy {
                     endpoints:
                       - lb_endpoints:
                           - endpoint:
-                              address: { socket_address: { address: 127.0.0.1, port_value: \(xdsPort) } }
+                              address: { socket_address: { address: \(place.controlAddress), port_value: \(xdsPort) } }
             \(transport)
             """
     }

@@ -7,13 +7,18 @@ enum Installation {
         .deletingLastPathComponent().path
 
     /// Beside the test bundle, so that sanitized and release builds test themselves.
-    static let martinet: String = {
+    static let martinet = program("martinet")
+
+    /// The demo application.
+    static let bookinfo = program("bookinfo")
+
+    private static func program(_ name: String) -> String {
         let bundle = URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath()
         var directory = bundle.deletingLastPathComponent()
         while directory.path != "/" {
-            let candidate = directory.appendingPathComponent("martinet").path
+            let candidate = directory.appendingPathComponent(name).path
             if FileManager.default.isExecutableFile(atPath: candidate),
-                !candidate.hasSuffix("Sources/martinet")
+                !candidate.hasSuffix("Sources/\(name)")
             {
                 var isDirectory: ObjCBool = false
                 FileManager.default.fileExists(atPath: candidate, isDirectory: &isDirectory)
@@ -21,8 +26,8 @@ enum Installation {
             }
             directory.deleteLastPathComponent()
         }
-        return root + "/.build/debug/martinet"
-    }()
+        return root + "/.build/debug/\(name)"
+    }
 
     static let python = root + "/.build/venv/bin/python"
 

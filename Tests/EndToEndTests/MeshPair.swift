@@ -11,8 +11,10 @@ final class MeshPair {
     let port: Int
     private let upstream: ChildProcess
 
-    /// - Parameter extra: further flags of `martinet serve`.
-    init(_ variant: Envoy.Variant = .delta, serving extra: [String]) throws {
+    /// - Parameters:
+    ///   - extra: further flags of `martinet serve`.
+    ///   - bundle: the secret that says whom each trusts.
+    init(_ variant: Envoy.Variant = .delta, serving extra: [String], trusting bundle: String = "ROOTCA") throws {
         let (inbound, local) = (try freePort(), try freePort())
         port = try freePort()
         control = try ControlPlaneProcess(
@@ -20,10 +22,11 @@ final class MeshPair {
             resources: [
                 "node-cluster=web/listener.yaml": RawResources.listener("outbound", port: port, routes: "outbound"),
                 "node-cluster=web/routes.yaml": RawResources.routes("outbound", weights: [("api", 1)]),
-                "node-cluster=web/clusters.yaml": RawResources.mutualTLSCluster("api", accepting: Self.id("api")),
+                "node-cluster=web/clusters.yaml": RawResources.mutualTLSCluster(
+                    "api", accepting: Self.id("api"), trusting: bundle),
                 "node-cluster=web/endpoints.yaml": RawResources.endpoints([("api", [inbound])]),
                 "node-cluster=api/listener.yaml": RawResources.mutualTLSListener(
-                    "inbound", port: inbound, routes: "inbound", accepting: Self.id("web")),
+                    "inbound", port: inbound, routes: "inbound", accepting: Self.id("web"), trusting: bundle),
                 "node-cluster=api/routes.yaml": RawResources.routes("inbound", weights: [("local", 1)]),
                 "node-cluster=api/clusters.yaml": RawResources.clusters(["local"]),
                 "node-cluster=api/endpoints.yaml": RawResources.endpoints([("local", [local])]),
@@ -128,28 +131,30 @@ extension Envoy {
 }
 
 extension RawResources {
-    private static func context(_ kind: String, accepting id: String) -> String {
+    private static func context(_ kind: String, accepting id: String, trusting bundle: String) -> String {
         let more = kind == "DownstreamTlsContext" ? "require_client_certificate: true, " : ""
         return "{ name: envoy.transport_sockets.tls, typed_config: { "
             + "\"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.\(kind), \(more)"
             + "common_tls_context: { tls_certificate_sds_secret_configs: [{ name: default, "
             + "sds_config: { resource_api_version: V3, ads: {} } }], combined_validation_context: { "
             + "default_validation_context: { match_typed_subject_alt_names: [{ san_type: URI, "
-            + "matcher: { exact: \"\(id)\" } }] }, validation_context_sds_secret_config: { name: ROOTCA, "
+            + "matcher: { exact: \"\(id)\" } }] }, validation_context_sds_secret_config: { name: \(bundle), "
             + "sds_config: { resource_api_version: V3, ads: {} } } } } } }"
     }
 
     /// A listener that asks for a certificate of the mesh.
-    static func mutualTLSListener(_ name: String, port: Int, routes: String, accepting id: String) -> String {
+    static func mutualTLSListener(
+        _ name: String, port: Int, routes: String, accepting id: String, trusting bundle: String
+    ) -> String {
         listener(name, port: port, routes: routes)
-            + "\n        transport_socket: " + context("DownstreamTlsContext", accepting: id) + "\n"
+            + "\n        transport_socket: " + context("DownstreamTlsContext", accepting: id, trusting: bundle) + "\n"
     }
 
     /// A cluster that is called with the own certificate of the mesh, over a new connection for each request.
-    static func mutualTLSCluster(_ name: String, accepting id: String) -> String {
+    static func mutualTLSCluster(_ name: String, accepting id: String, trusting bundle: String) -> String {
         clusters(
             [name],
             options: "    max_requests_per_connection: 1\n    transport_socket: "
-                + context("UpstreamTlsContext", accepting: id) + "\n")
+                + context("UpstreamTlsContext", accepting: id, trusting: bundle) + "\n")
     }
 }

@@ -44,6 +44,23 @@ struct MeshRotationTests {
         #expect(!pair.control.process.log.contains("PRIVATE KEY"))
     }
 
+    /// With the bundles of several trust domains in one context, each checked for its own names alone.
+    @Test func envoysThatTrustSeveralDomainsByDomainFollowARotation() throws {
+        let other = try ControlPlaneProcess(["--trust-domain", "other.test"])
+        let bundle = other.directory + "/bundle.json"
+        try other.command("ca", "bundle", "--format", "spiffe").output.write(
+            toFile: bundle, atomically: true, encoding: .utf8)
+        let pair = try MeshPair(serving: ["--federate", "other.test=\(bundle)"], trusting: "ALL")
+        let answers = try pair.load(perSecond: 50)
+        let (status, output, errors) = try pair.control.command("ca", "rotate", "--root", "--wait")
+        #expect(status == 0, "\(output)\(errors)")
+        let counts = try answers()
+        #expect(counts.keys.sorted() == ["200"] && counts["200", default: 0] > 10, "\(counts)")
+        for statistics in [try pair.api.secured("listener.127."), try pair.web.secured("cluster.api.")] {
+            #expect(statistics["fail_verify_error"] == 0, "\(statistics)")
+        }
+    }
+
     @Test func aRestartInTheMiddleOfARootRotationGoesOnWhereItWas() throws {
         let pair = try MeshPair(serving: ["--ca-leaf-ttl", "20s"])
         let old = try pair.web.certificates().trusted

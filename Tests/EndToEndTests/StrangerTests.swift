@@ -71,6 +71,32 @@ struct StrangerTests {
             try call(claims("web").merging(["token": token, "names": [own]]) { $1 }).hasPrefix("response Secret 1"))
         let answer = try call(claims("web").merging(["token": token, "names": [other]]) { $1 })
         #expect(!answer.hasPrefix("response Secret 1"), "\(answer)")
+        let metrics = try httpGet("http://127.0.0.1:\(control.httpPort)/metrics").body
+        #expect(metrics.contains("martinet_secrets_refused_total{reason=\"foreign\"} 1"), "\(metrics)")
+        #expect(metrics.contains("martinet_secrets_refused_total{reason=\"no_identity\"} 0"))
+    }
+
+    @Test func aMemberOfTheMeshSeesNoOthersClientStatus() throws {
+        let admin = "spiffe://cluster.local/ns/shop/sa/admin"
+        let control = try ControlPlaneProcess(["--operator", admin])
+        let agents = try ["web", "api"].map { name in
+            try Agent(control, name, ["--out", control.directory + "/" + name])
+        }
+        func seen(by name: String) throws -> String {
+            let own = try Agent.files(of: name, from: control)
+            return try ChildProcess.run(
+                Installation.python,
+                [
+                    Installation.root + "/Tests/EndToEndTests/Peers/csds_caller.py", "\(control.tlsPort)",
+                    control.rootCertificate, own.certificate, own.key,
+                ]
+            ).output.trimmingCharacters(in: .whitespacesAndNewlines)
+        }
+        try eventually("both agents; \(agents.map(\.process.log))", within: 30) {
+            try seen(by: "admin") == "api-1 web-1" ? true : nil
+        }
+        #expect(try seen(by: "web") == "web-1")
+        #expect(try seen(by: "db") == "")
     }
 
     private func refusal(of certificate: CertificateAuthority.Issued, saying reason: String) throws {

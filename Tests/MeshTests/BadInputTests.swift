@@ -390,3 +390,33 @@ struct BadInputTests {
         #expect(errors("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: " + deep).count == 1)
     }
 }
+
+@Test(arguments: [
+    (#"\2"#, "there is no group 2 in `match`"), (#"/\x"#, #"`\x` means nothing there"#),
+    ("a\\", "it ends in a lone backslash"),
+])
+func aSubstitutionThatNoProxyTakesIsRefused(rewrite: String, words: String) {
+    let found = errors(
+        object(
+            .virtualService,
+            """
+            hosts: [a]
+            http: [{rewrite: {uriRegexRewrite: {match: '/[(](.*)(?:x)', rewrite: '\(rewrite)'}}, route: [{destination: {host: a}}]}]
+            """))
+    #expect(found == ["8: spec.http[0].rewrite.uriRegexRewrite.rewrite: \(words)"])
+}
+
+@Test func headersThatNoProxyChangesAreRefused() {
+    func found(_ headers: String) -> [String] {
+        errors(
+            object(
+                .virtualService, "hosts: [a]\nhttp: [{headers: \(headers), route: [{destination: {host: a}}]}]"))
+    }
+    #expect(
+        found("{request: {set: {':path': /x}}}") == [
+            "8: spec.http[0].headers.request: no proxy lets `:path` be changed"
+        ])
+    #expect(
+        found("{response: {add: {host: x}}}") == ["8: spec.http[0].headers.response: no proxy lets `host` be changed"])
+    #expect(found("{request: {set: {host: x}}}").isEmpty)
+}

@@ -188,6 +188,25 @@ struct IdentityStoreTests {
         #expect(found.count > turns / 2, "\(found.sorted())")
     }
 
+    @Test func aDatabaseThatCannotBeWrittenRefusesAChangeWholeAndGoesOnWhenItCan() throws {
+        try withStore { store in
+            var change = IdentityChange()
+            change.rotation = StoredRotation(revision: 1, body: Data([1]))
+            change.issued = [line(1)]
+            func isWritable(_ value: Bool) throws {
+                try store.database.writeWithoutTransaction { try $0.execute(sql: "PRAGMA query_only = \(!value)") }
+            }
+            try isWritable(false)
+            let problem = #expect(throws: StoreError.self) { try store.commit(change) }
+            #expect(problem == .readOnly(path: store.path))
+            #expect(problem?.hint.contains("owner") == true)
+            #expect(try store.rotation() == nil && store.issued(limit: 9).isEmpty)
+            try isWritable(true)
+            try store.commit(change)
+            #expect(try store.issued(limit: 9).count == 1)
+        }
+    }
+
     @Test func aTokenItsNodesAndItsRevocationAreKept() throws {
         try withStore { store in
             var token = StoredJoinToken(

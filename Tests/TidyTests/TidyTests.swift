@@ -29,7 +29,8 @@ struct TidyTests {
 
     /// Time, sockets and threads belong to the world layer and above.
     @Test(arguments: [
-        "Time", "Documents", "Mesh", "Identity", "Translation", "XDS", "Protobuf", "HTTP2", "GRPC", "Certificates", "TLS",
+        "Time", "Documents", "Mesh", "Identity", "Translation", "XDS", "Protobuf", "HTTP2", "GRPC", "Certificates",
+        "TLS",
     ])
     func modulesBelowTheWorldHaveNoClocksSocketsThreadsOrAsync(module: String) throws {
         let files = try swiftFiles("Sources/" + module)

@@ -22,6 +22,24 @@ struct Holdings: Sendable {
     var federated: [TrustDomain: [Certificate]] = [:]
     /// The keys that sign JWT-SVIDs of the own trust domain.
     var tokenKeys: SPIFFEBundle?
+    /// Those of other trust domains.
+    var federatedKeys: [TrustDomain: SPIFFEBundle] = [:]
+
+    /// Forgets what was another trust domain's, and is not given any more.
+    /// - Parameter name: of the secret.
+    /// - Returns: whether there was something.
+    mutating func forget(_ name: String, own: TrustDomain) -> Bool {
+        if let domain = PushedSecret.tokenDomain(of: name, own: own) {
+            return federatedKeys.removeValue(forKey: domain) != nil
+        }
+        return (try? SPIFFEID(name)).flatMap { federated.removeValue(forKey: $0.trustDomain) } != nil
+    }
+
+    /// All that sign JWT-SVIDs, by trust domain.
+    var allTokenKeys: [TrustDomain: SPIFFEBundle] {
+        guard let tokenKeys else { return federatedKeys }
+        return federatedKeys.merging([tokenKeys.trustDomain: tokenKeys]) { _, own in own }
+    }
 
     /// Whether workloads can make handshakes with it.
     var isComplete: Bool { certificate != nil && !anchors.isEmpty }

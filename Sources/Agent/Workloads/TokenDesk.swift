@@ -95,7 +95,7 @@ final class TokenDesk: Sendable {
     func fetch(_ audience: [String], _ completion: @escaping TokenTable.Completion) {
         let names = Set(audience).sorted()
         let (outcome, ring) = state.withLock { state in
-            let outcome = state.table.ask(names, now: .readClock(), completion)
+            let outcome = state.table.ask(names, now: .systemClock(), completion)
             if case .begins = outcome { state.orders.append(names) }
             return (outcome, state.ring)
         }
@@ -115,7 +115,7 @@ final class TokenDesk: Sendable {
     }
 
     func answer(_ audience: [String], _ result: Result<IssuedToken, GRPCStatus>) {
-        let waiting = state.withLock { $0.table.answer(audience, result, now: .readClock()) }
+        let waiting = state.withLock { $0.table.answer(audience, result, now: .systemClock()) }
         for completion in waiting { completion(result) }
     }
 

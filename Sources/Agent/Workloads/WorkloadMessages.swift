@@ -36,12 +36,14 @@ extension Holdings {
 
     /// nil as long as there are no keys.
     func jwtBundlesResponse() -> [UInt8]? {
-        guard let tokenKeys, let document = try? tokenKeys.jwks() else { return nil }
+        // The own domain's first: a workload that is told of others alone could not check its own tokens.
+        guard tokenKeys != nil else { return nil }
         let arena = Arena()
+        let documents = allTokenKeys.sorted { $0.key < $1.key }.compactMap { domain, keys in
+            (try? keys.jwks()).map { ("\(domain.id)", arena.bytes($0)) }
+        }
         return encode(
-            arena.make(SpiffeJWTBundlesResponse.self) {
-                ($0.n_bundles, $0.bundles) = arena.map([("\(tokenKeys.trustDomain.id)", arena.bytes(document))])
-            })
+            arena.make(SpiffeJWTBundlesResponse.self) { ($0.n_bundles, $0.bundles) = arena.map(documents) })
     }
 
     private func joined(_ certificates: [Certificate]) -> [UInt8] { certificates.flatMap(\.der) }

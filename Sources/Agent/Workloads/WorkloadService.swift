@@ -68,7 +68,7 @@ final class WorkloadService: Service {
         return switch subject {
         case .certificate: bundlesChange || old.certificate?.chain != new.certificate?.chain
         case .bundles: bundlesChange
-        case .tokenKeys: old.tokenKeys != new.tokenKeys
+        case .tokenKeys: old.tokenKeys != new.tokenKeys || old.federatedKeys != new.federatedKeys
         }
     }
 
@@ -157,12 +157,13 @@ final class WorkloadService: Service {
             guard !audience.isEmpty, !token.isEmpty else {
                 return call.finish(GRPCStatus(.invalidArgument, "a token and an audience are needed"))
             }
-            guard let keys = state.withLock({ $0.holdings.tokenKeys }) else {
+            let keys = state.withLock { $0.holdings.allTokenKeys }
+            guard !keys.isEmpty else {
                 return call.finish(
                     GRPCStatus(.unavailable, "the agent has no keys to check tokens with yet; try again"))
             }
             let svid = try JWTSVID(
-                verifying: token, audience: audience, bundles: [keys.trustDomain: keys], now: .readClock())
+                verifying: token, audience: audience, bundles: keys, now: .systemClock())
             let claims = try arena.decodeJSON(
                 ProtobufStruct.self, String(decoding: svid.claims, as: UTF8.self), types: envoyTypes)
             call.reply(
@@ -219,14 +220,5 @@ final class WorkloadService: Service {
             guard let number else { return }
             service.state.withLock { _ = $0.watchers.removeValue(forKey: number) }
         }
-    }
-}
-
-extension Timestamp {
-    /// The clock of the wall.
-    static func readClock() -> Timestamp {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Timestamp(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
     }
 }

@@ -1,3 +1,4 @@
+import Certificates
 import Discovery
 import GRPC
 import Identity
@@ -12,52 +13,78 @@ import XDS
 public protocol TokenRedeeming: Sendable {
     /// - Parameters:
     ///   - node: `node.id` of who joins; one that joined with the token before does not use it up again.
+    ///   - objection: why the bearer, who would be this identity, is refused all the same: then the token is not used
+    ///     up. Must be cheap; called from any thread.
     ///   - completion: called once, from any thread, with the identity that the token stands for.
     func redeem(
-        _ token: String, node: String, completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void)
+        _ token: String, node: String, objection: @escaping Objection,
+        completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void)
 }
+
+/// What speaks against a caller who has proved to be an identity: claims that say otherwise, a request that is not for
+/// it. nil: nothing.
+public typealias Objection = @Sendable (SPIFFEID) -> StreamRefusal?
 
 /// Finds out who calls. Streams of xDS and calls of other services prove themselves alike.
 public struct MeshAuthenticator: Sendable {
     public let trustDomain: TrustDomain
     /// nil: there are no join tokens.
     public let tokens: (any TokenRedeeming)?
+    /// This machine's clock, UTC.
+    public let clock: @Sendable () -> Timestamp
 
-    public init(trustDomain: TrustDomain, tokens: (any TokenRedeeming)? = nil) {
+    /// How long a certificate that has expired is still a proof on a connection that it opened: clocks differ, and the
+    /// next one may be on its way.
+    public static let grace = Duration.seconds(60)
+
+    public init(
+        trustDomain: TrustDomain, tokens: (any TokenRedeeming)? = nil,
+        clock: @escaping @Sendable () -> Timestamp = { .systemClock() }
+    ) {
         self.trustDomain = trustDomain
         self.tokens = tokens
+        self.clock = clock
     }
 
     /// - Parameters:
     ///   - node: the id that the peer gives itself, for the use of a token; empty for who is no node.
+    ///   - objection: refuses who has proved himself, before a token is used up.
     ///   - completion: called once, from any thread, with the identity that was proved.
     public func authenticate(
-        _ origin: CallOrigin, _ metadata: GRPCMetadata, node: String,
+        _ origin: CallOrigin, _ metadata: GRPCMetadata, node: String, objection: @escaping Objection = { _ in nil },
         completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
     ) {
         do throws(StreamRefusal) {
-            authenticate(try PeerProof(origin, metadata), origin, node: node, completion: completion)
+            authenticate(
+                try PeerProof(origin, metadata), origin, node: node, objection: objection, completion: completion)
         } catch {
             completion(.failure(error))
         }
     }
 
     func authenticate(
-        _ proof: PeerProof, _ origin: CallOrigin, node: String,
+        _ proof: PeerProof, _ origin: CallOrigin, node: String, objection: @escaping Objection,
         completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
     ) {
+        if let refusal = expiry(of: proof) { return completion(.failure(refusal)) }
         switch proof {
         case .none: completion(.failure(.noProof(over: origin.transport)))
-        case .namedCertificate(let name): completion(.failure(.noIdentity(in: name)))
-        case .certificate(let identity):
+        case .namedCertificate(let name, _): completion(.failure(.noIdentity(in: name)))
+        case .certificate(let identity, _):
             guard identity.trustDomain == trustDomain else {
                 return completion(.failure(StreamRefusal(.otherTrustDomain(identity, ours: trustDomain))))
             }
-            completion(.success(identity))
+            completion(objection(identity).map { .failure($0) } ?? .success(identity))
         case .token(let token):
             guard let tokens else { return completion(.failure(.noTokens)) }
-            tokens.redeem(token, node: node, completion: completion)
+            tokens.redeem(token, node: node, objection: objection, completion: completion)
         }
+    }
+
+    /// A certificate was valid when its connection began, or when the session began that the connection resumes.
+    func expiry(of proof: PeerProof) -> StreamRefusal? {
+        guard let end = proof.notAfter, end + Self.grace <= clock() else { return nil }
+        return .expired(at: end)
     }
 }
 
@@ -66,7 +93,8 @@ public struct MeshAuthenticator: Sendable {
 /// - Over plaintext and the Unix socket nobody proves anything: a stream gets the configuration of its class and no
 ///   secrets.
 /// - Over TLS every peer proves who it is, by a join token or a certificate of the mesh, and what the node says of
-///   itself must agree with it.
+///   itself must agree with it. A stream ends ``MeshAuthenticator/grace`` after the certificate that opened it; a token
+///   that is revoked or past opens no more streams, and those that it opened go on.
 public final class MeshAdmission: Admission {
     public struct Configuration: Sendable {
         /// Whether a certificate that names no identity is enough, as it is where the operator gave an authority for
@@ -95,7 +123,10 @@ public final class MeshAdmission: Admission {
         var logLimit = LogLimit()
     }
 
-    private let secretsRefused = Counter(label: "martinet_secrets_refused_total")
+    /// Secrets of others that were asked for, and secrets that were asked for by who has proved nothing.
+    private let secretsRefused = [true, false].map {
+        Counter(label: "martinet_secrets_refused_total", dimensions: [("reason", $0 ? "foreign" : "no_identity")])
+    }
 
     public init(_ authenticator: MeshAuthenticator, directory: SecretDirectory, configuration: Configuration) {
         self.authenticator = authenticator
@@ -132,17 +163,18 @@ public final class MeshAdmission: Admission {
             }
             configuration.began(applicant.stream, applicant.node)
             decide(.admitted(principal: nil))
-        case (.namedCertificate(let name), _) where configuration.admitsNamedCertificates:
-            letIn(applicant, as: "certificate:\(name)", decide)
+        case (.namedCertificate(let name, let end), _) where configuration.admitsNamedCertificates:
+            if let refusal = authenticator.expiry(of: proof) { return decide(.refused(refusal)) }
+            letIn(applicant, as: "certificate:\(name)", until: end, decide)
         case (.token, _) where isThrottled(origin.host): decide(.refused(.throttled))
         default:
-            authenticator.authenticate(proof, origin, node: applicant.node.id) { [self] result in
-                do throws(StreamRefusal) {
-                    let identity = try result.get()
-                    try checkClaims(of: applicant.node, against: identity)
-                    letIn(applicant, as: "\(identity)", decide)
-                } catch {
-                    decide(.refused(error))
+            let objection: Objection = { [self] in self.objection(to: applicant, as: $0) }
+            authenticator.authenticate(proof, origin, node: applicant.node.id, objection: objection) {
+                [self] result in
+                switch result {
+                case .success(let identity):
+                    letIn(applicant, as: "\(identity)", until: proof.notAfter, decide)
+                case .failure(let refusal): decide(.refused(refusal))
                 }
             }
         }
@@ -154,13 +186,17 @@ public final class MeshAdmission: Admission {
     }
 
     private func letIn(
-        _ applicant: Applicant, as principal: String, _ decide: @Sendable (AdmissionDecision) -> Void
+        _ applicant: Applicant, as principal: String, until end: Timestamp?,
+        _ decide: @Sendable (AdmissionDecision) -> Void
     ) {
         var node = applicant.node
         node.principal = principal
         directory.enter(applicant.stream, node)
         configuration.began(applicant.stream, node)
-        decide(.admitted(principal: principal))
+        let deadline = end.map { end in
+            configuration.clock().advanced(by: end + MeshAuthenticator.grace - authenticator.clock())
+        }
+        decide(.admitted(principal: principal, until: deadline))
     }
 
     public func prepare(
@@ -171,21 +207,19 @@ public final class MeshAdmission: Admission {
         let foreign = names.filter { directory.isForeign($0, to: node) }
         if !foreign.isEmpty || node.principal == nil { noteRefused(foreign, node) }
         if isOnlySecrets, let name = foreign.first {
-            return ready(
-                GRPCStatus(
-                    .permissionDenied,
-                    "\(name.prefix(200)) is not the identity of this proxy (\(node.principal ?? "none")); ask for "
-                        + "`\(SecretDirectory.certificateName)`"))
+            return ready(StreamRefusal.foreignSecret(name, of: node.principal).status)
         }
         guard let holder = node.holder else { return ready(nil) }
-        let own = [SecretDirectory.certificateName, "\(holder.identity)", "*"]
-        guard names.isEmpty || names.contains(where: own.contains) else { return ready(nil) }
+        directory.asked(holder, stream, names)
+        // Who subscribes to everything sees what is there, and has nothing made: an agent brings its own key.
+        let own = [SecretDirectory.certificateName, "\(holder.identity)"]
+        guard names.contains(where: own.contains) else { return ready(nil) }
         directory.prepareIdentity(of: holder, ready)
     }
 
     /// On an aggregated stream such secrets are missing: all else that it asks for is served.
     private func noteRefused(_ foreign: [String], _ node: Node) {
-        secretsRefused.increment()
+        secretsRefused[foreign.isEmpty ? 1 : 0].increment()
         let (who, now) = (node.principal ?? "nobody", configuration.clock())
         guard let withheld = state.withLock({ $0.logLimit.line(of: who, now: now) }) else { return }
         configuration.logger.warning(
@@ -199,8 +233,9 @@ public final class MeshAdmission: Admission {
 
     public func answered(_ stream: StreamToken, node: Node, holdings: TypeHoldings) {
         guard let holder = node.holder else { return }
+        let names = directory.authorityNames(of: holder)
         directory.answered(
-            holder, SecretAnswer(entries: holdings.entries(limit: 100), refusal: holdings.refusal?.detail))
+            holder, stream, SecretAnswer(entries: holdings.entries(named: names), refusal: holdings.refusal?.detail))
     }
 
     public func ended(_ stream: StreamToken) {
@@ -211,8 +246,10 @@ public final class MeshAdmission: Admission {
 }
 
 extension MeshAdmission {
-    /// What a node says of itself must be what was proved; what it does not say is no contradiction.
-    private func checkClaims(of node: Node, against identity: SPIFFEID) throws(StreamRefusal) {
+    /// What a node says of itself must be what was proved; what it does not say is no contradiction. Who asks for
+    /// secrets alone must ask for its own.
+    private func objection(to applicant: Applicant, as identity: SPIFFEID) -> StreamRefusal? {
+        var node = applicant.node
         func claim(_ key: String) -> String? {
             guard case .string(let text)? = node.metadata[key], !text.isEmpty else { return nil }
             return text
@@ -222,8 +259,14 @@ extension MeshAdmission {
         do throws(AdmissionRefusal) {
             _ = try claims.admitted(.certificate(identity), in: authenticator.trustDomain)
         } catch {
-            throw StreamRefusal(error)
+            return StreamRefusal(error)
         }
+        node.principal = "\(identity)"
+        guard applicant.service == .single(.secret),
+            let foreign = applicant.secretNames?.first(where: { directory.isForeign($0, to: node) })
+        else { return nil }
+        noteRefused([foreign], node)
+        return .foreignSecret(foreign, of: node.principal)
     }
 }
 
@@ -253,6 +296,23 @@ extension StreamRefusal {
                 .unauthenticated,
                 "the client certificate of \(name.prefix(200)) names no SPIFFE ID; show one of the mesh"),
             reason: "certificate")
+    }
+
+    static func expired(at end: Timestamp) -> StreamRefusal {
+        StreamRefusal(
+            GRPCStatus(
+                .unauthenticated,
+                "the client certificate of this connection expired \(end.utcText); connect again with a newer one"),
+            reason: "certificate_expired")
+    }
+
+    static func foreignSecret(_ name: String, of principal: String?) -> StreamRefusal {
+        StreamRefusal(
+            GRPCStatus(
+                .permissionDenied,
+                "\(name.prefix(200)) is not the identity of this proxy (\(principal ?? "none")); ask for "
+                    + "`\(SecretDirectory.certificateName)`"),
+            reason: "foreign_secret")
     }
 
     static let throttled = StreamRefusal(

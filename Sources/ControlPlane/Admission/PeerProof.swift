@@ -2,15 +2,16 @@ import Certificates
 import Discovery
 import GRPC
 import Identity
+import Time
 
 /// What a peer shows to say who it is.
 public enum PeerProof: Hashable, Sendable {
     /// Over a transport that carries no proof.
     case none
-    /// A verified client certificate that names an identity.
-    case certificate(SPIFFEID)
-    /// A verified client certificate without a SPIFFE ID, by one of its names.
-    case namedCertificate(String)
+    /// A client certificate that names an identity; verified when the connection began.
+    case certificate(SPIFFEID, notAfter: Timestamp)
+    /// A client certificate without a SPIFFE ID, by one of its names; verified when the connection began.
+    case namedCertificate(String, notAfter: Timestamp)
     /// A secret, `Bearer` in the call's `authorization`: not verified yet.
     case token(String)
 
@@ -34,7 +35,10 @@ public enum PeerProof: Hashable, Sendable {
                 reason: "certificate")
         }
         let spiffe = leaf.uris.filter { $0.hasPrefix("spiffe:") }
-        if spiffe.isEmpty { return .namedCertificate(leaf.dnsNames.first ?? leaf.uris.first ?? leaf.subject) }
+        if spiffe.isEmpty {
+            let name = leaf.dnsNames.first ?? leaf.uris.first ?? leaf.subject
+            return .namedCertificate(name, notAfter: leaf.notAfter)
+        }
         guard leaf.uris.count == 1 else {
             throw StreamRefusal(
                 GRPCStatus(
@@ -43,11 +47,28 @@ public enum PeerProof: Hashable, Sendable {
                 reason: "certificate")
         }
         do throws(SPIFFEIDError) {
-            return .certificate(try SPIFFEID(spiffe[0]))
+            return .certificate(try SPIFFEID(spiffe[0]), notAfter: leaf.notAfter)
         } catch {
             throw StreamRefusal(
                 GRPCStatus(.unauthenticated, "the client certificate: \(error); \(error.hint)"),
                 reason: "certificate")
+        }
+    }
+
+    /// When it ends; nil: only what it stands for may end.
+    var notAfter: Timestamp? {
+        switch self {
+        case .certificate(_, let notAfter), .namedCertificate(_, let notAfter): notAfter
+        case .none, .token: nil
+        }
+    }
+
+    /// Whom a certificate names, as ``XDS/Node/principal`` has it; nil: it proves nothing yet.
+    var principal: String? {
+        switch self {
+        case .certificate(let identity, _): "\(identity)"
+        case .namedCertificate(let name, _): "certificate:\(name)"
+        case .none, .token: nil
         }
     }
 

@@ -12,7 +12,9 @@ final class AuthorityDesk: SecretIssuer {
     enum Errand: Sendable {
         case demanded(SecretHolder, ready: @Sendable (GRPCStatus?) -> Void)
         case connected(SecretHolder)
-        case answered(SecretHolder, SecretAnswer)
+        case asked(SecretHolder, StreamToken, takesBundle: Bool)
+        case answered(SecretHolder, StreamToken, SecretAnswer)
+        case left(SecretHolder, StreamToken)
         case disconnected(SecretHolder)
         case sign(CertificateOrder)
         case signToken(TokenOrder)
@@ -49,7 +51,7 @@ final class AuthorityDesk: SecretIssuer {
             case .demanded(_, let ready): ready(status)
             case .sign(let order): order.call.finish(status)
             case .signToken(let order): order.call.finish(status)
-            case .connected, .answered, .disconnected: break
+            case .connected, .asked, .answered, .left, .disconnected: break
             }
         }
     }
@@ -75,7 +77,13 @@ final class AuthorityDesk: SecretIssuer {
     }
 
     func connected(_ holder: SecretHolder) { _ = leave(.connected(holder)) }
-    func answered(_ holder: SecretHolder, _ answer: SecretAnswer) { _ = leave(.answered(holder, answer)) }
+    func asked(_ holder: SecretHolder, _ stream: StreamToken, takesBundle: Bool) {
+        _ = leave(.asked(holder, stream, takesBundle: takesBundle))
+    }
+    func answered(_ holder: SecretHolder, _ stream: StreamToken, _ answer: SecretAnswer) {
+        _ = leave(.answered(holder, stream, answer))
+    }
+    func left(_ holder: SecretHolder, _ stream: StreamToken) { _ = leave(.left(holder, stream)) }
     func disconnected(_ holder: SecretHolder) { _ = leave(.disconnected(holder)) }
 
     private func leaveCall(_ errand: Errand) -> Bool {

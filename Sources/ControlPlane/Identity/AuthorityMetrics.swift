@@ -1,6 +1,7 @@
 import Identity
 import Metrics
 import Store
+import Time
 
 /// What the authority counts, through swift-metrics.
 final class AuthorityMetrics {
@@ -8,6 +9,8 @@ final class AuthorityMetrics {
     let failures = Counter(label: "martinet_certificate_failures_total")
     /// Holders that are connected.
     let holders = Gauge(label: "martinet_certificate_holders")
+    private let skew = Gauge(label: "martinet_clock_skew_seconds")
+    private let skewedPeers = Gauge(label: "martinet_clock_skewed_peers")
     private let byReason: [String: Counter]
     /// There while there is a certificate of the tier: a level of 0 would be an alarm.
     private var expiry: [String: Gauge] = [:]
@@ -41,6 +44,14 @@ final class AuthorityMetrics {
             expiry[tier] ?? Gauge(label: "martinet_certificate_expiry_seconds", dimensions: [("tier", tier)])
         expiry[tier] = gauge
         gauge.record(seconds)
+    }
+
+    /// - Parameters:
+    ///   - largest: of the peers' clocks, of those that are certainly off; zero: none is.
+    ///   - peers: how many are.
+    func setSkew(_ largest: Duration, peers: Int) {
+        skew.record(Double(largest.nanoseconds) / 1e9)
+        skewedPeers.record(peers)
     }
 
     /// 0: none is under way; 1 to 4: make, prepare, activate, retire.

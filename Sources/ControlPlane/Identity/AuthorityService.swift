@@ -13,7 +13,7 @@ struct AuthorityService: Service {
     /// Names of client certificates that may call over mutual TLS.
     let operators: Set<String>
     /// Of this machine, UTC.
-    var clock: @Sendable () -> Timestamp = JoinTokenDesk.systemClock
+    var clock: @Sendable () -> Timestamp = { .systemClock() }
     let logger: Logger
 
     /// Bytes of a request: certificates and a key take a few thousand.

@@ -25,8 +25,6 @@ extension CertificateAuthority {
         case .waitsLong(let tier, let phase, let since, let holders):
             "the rotation of the \(tier.rawValue) waits for \(holders) holders since \(since.utcText) (\(phase.rawValue)); "
                 + "see `martinet ca status`, and decide with `martinet ca rotate --force-after` if they will not come"
-        case .successorShortened(let id, let end):
-            "the \(id) is valid until \(end.utcText) only, because its root ends then: rotate the root"
         case .leafUnderUnknownIssuer(let holder, let id):
             "a certificate for \(holder) was issued under \(id), which signs no more"
         }
@@ -54,6 +52,11 @@ extension CertificateAuthority {
             "the last certificate that the rotation of the \(tier.rawValue) waits for is past"
         case .ends(let id, let tier): "the \(tier.rawValue) \(id) expires"
         }
+    }
+
+    func words(_ skew: ClockSkew) -> String {
+        "\(skew.size.brief) \(skew.estimate < .zero ? "behind" : "ahead") at least, certificates begin "
+            + "\(configuration.policy.clockAllowance.brief) early"
     }
 
     func words(_ phase: Rotation.Phase) -> String {

@@ -106,13 +106,14 @@ extension CertificateAuthority {
                 "the trust bundle's file is out of date", metadata: ["reason": "\(error)", "hint": "\(error.hint)"])
         }
         if port != nil { portSchedule?.hasten(now: configuration.clock()) }
-        logger.info("trust bundle published", metadata: ["roots": "\(roots.sorted().map(\.text))"])
+        logger.info(
+            "trust bundle published", metadata: ["roots": "\(roots.sorted().map(\.text).joined(separator: ","))"])
     }
 
     /// - Returns: the version of the trust bundle.
     @discardableResult
     func publishSecrets() -> String {
-        secrets.setBundle(bundle, federated: federation.anchors)
+        secrets.setBundle(bundle, federated: federation.anchors, isFederated: !federation.isEmpty)
     }
 
     private func issueUnder(_ id: AuthorityID, _ signature: CrossSignature?) {

@@ -1,4 +1,5 @@
 import Certificates
+import Discovery
 import GRPC
 import Identity
 import Logging
@@ -21,7 +22,14 @@ extension CertificateAuthority {
             let id = HolderID(holder)
             served[id] = nil
             tell(id) { .disconnected($0) }
-        case .answered(let holder, let answer): note(answer, of: HolderID(holder))
+        case .asked(let holder, let stream, let takesBundle):
+            note(stream, takesBundle: takesBundle, of: HolderID(holder))
+        case .answered(let holder, let stream, let answer): note(answer, on: stream, of: HolderID(holder))
+        case .left(let holder, let stream):
+            let id = HolderID(holder)
+            guard served[id]?.streams.removeValue(forKey: stream) != nil else { break }
+            // Those that are left may agree now.
+            noteAgreement(of: id)
         case .demanded(let holder, _):
             let id = HolderID(holder)
             if served[id] == nil {
@@ -38,19 +46,41 @@ extension CertificateAuthority {
         if machine.record(of: id.keepingKey) != nil { events.append(event(id.keepingKey)) }
     }
 
-    private func note(_ answer: SecretAnswer, of id: HolderID) {
+    private func note(_ stream: StreamToken, takesBundle: Bool, of id: HolderID) {
+        guard takesBundle, var holder = served[id] else { return }
+        defer { served[id] = holder }
+        let isBesideAnother = holder.streams.contains { $0.key != stream && $0.value.takesBundle }
+        holder.streams[stream, default: StreamSecrets()].takesBundle = true
+        tell(id) { .bundleRequested($0) }
+        guard isBesideAnother, holder.acknowledgedBundle != nil else { return }
+        // Whatever reads this stream has no bundle yet; what the other one has acknowledged is not the node's any more.
+        holder.acknowledgedBundle = nil
+        tell(id) { .bundleAcknowledged($0, roots: []) }
+    }
+
+    private func note(_ answer: SecretAnswer, on stream: StreamToken, of id: HolderID) {
+        guard var holder = served[id] else { return }
+        holder.refusal = answer.refusal.map { String($0.message.prefix(300)) }
+        let own = answer.agreedVersion(of: [SecretDirectory.certificateName, "\(id.identity)"])
+        let shared = answer.agreedVersion(of: [SecretDirectory.bundleName, "\(configuration.trustDomain.id)"])
+        holder.streams[stream] = StreamSecrets(
+            takesBundle: shared.isTaken, bundle: shared.version, takesCertificate: own.isTaken,
+            certificate: own.version)
+        served[id] = holder
+        noteAgreement(of: id)
+    }
+
+    /// What a node has is what all of its streams have.
+    private func noteAgreement(of id: HolderID) {
         guard var holder = served[id] else { return }
         defer { served[id] = holder }
-        holder.refusal = answer.refusal.map { String($0.message.prefix(300)) }
-        let own = [SecretDirectory.certificateName, "\(id.identity)"]
-        if let version = answer.agreedVersion(of: own), version == holder.version, let serial = holder.serial,
+        if let version = holder.agreedCertificate, version == holder.version, let serial = holder.serial,
             holder.installedSerial != serial
         {
             holder.installedSerial = serial
             events.append(.leafInstalled(id, serial: serial))
         }
-        let shared = [SecretDirectory.bundleName, "\(configuration.trustDomain.id)"]
-        guard let version = answer.agreedVersion(of: shared), version != holder.acknowledgedBundle,
+        guard let version = holder.agreedBundle, version != holder.acknowledgedBundle,
             let roots = bundleVersions.last(where: { $0.version == version })?.roots
         else { return }
         holder.acknowledgedBundle = version
@@ -67,7 +97,7 @@ extension CertificateAuthority {
         case .demanded(let holder, let ready): issue(to: HolderID(holder), now: now, ready)
         case .sign(let order): sign(order, now: now)
         case .signToken(let order): signToken(order, now: now)
-        case .connected, .disconnected, .answered: break
+        case .connected, .asked, .answered, .left, .disconnected: break
         }
     }
 
@@ -75,13 +105,19 @@ extension CertificateAuthority {
         guard served[id] != nil else {
             return ready(GRPCStatus(.unavailable, "the stream has ended"))
         }
-        guard machine.mayReceiveLeaf(id) else {
+        guard machine.mayReceiveLeaf(id) || hasNothing(id) else {
             // Its request goes on without: the trust bundle is in the answer, and after its ACK comes the certificate.
             served[id]?.waitsUntil = now + Self.bundlePatience
             calendar.add(id, at: now + Self.bundlePatience)
             return ready(nil)
         }
         give(id, reason: "first", now: now, ready)
+    }
+
+    /// Whether a holder has nothing of an older root: it gets its first certificate together with the trust bundle.
+    private func hasNothing(_ id: HolderID) -> Bool {
+        guard let record = machine.record(of: id) else { return true }
+        return record.leaves.isEmpty && record.bundle?.isEmpty ?? true
     }
 
     /// Renews what is due, some at a time.

@@ -22,6 +22,9 @@ extension CertificateAuthority {
         report.rotations = status.progress.map(rotation)
         report.problems = problems(status, now: now)
         report.federatedBundles = federation.report
+        report.clockSkews = clocks.list.prefix(100).map { peer, entry in
+            "\(peer): \(words(entry.skew)) (heard \(entry.heardAt.utcText))"
+        }
         return report
     }
 
@@ -66,6 +69,9 @@ extension CertificateAuthority {
         if let portSchedule, portSchedule.failures > 0 {
             problems.append("the TLS port's certificate was not renewed \(portSchedule.failures) times")
         }
+        for (peer, entry) in clocks.list where entry.skew.exceeds(configuration.policy.clockAllowance) {
+            if problems.count < 100 { problems.append("the clock of \(peer) is off: \(words(entry.skew)); set it") }
+        }
         for (id, holder) in served.sorted(by: { $0.key < $1.key }) where problems.count < 100 {
             if let failure = holder.failure {
                 problems.append("the certificate of \(id) cannot be renewed: \(failure)")
@@ -90,5 +96,8 @@ extension CertificateAuthority {
         metrics.setPhase(machine.state.rootRotation?.phase, of: .root)
         metrics.setPhase(machine.state.intermediateRotation?.phase, of: .intermediate)
         metrics.holders.record(served.count)
+        // Who renews is heard twice in a certificate's life.
+        clocks.forget(heardBefore: now - configuration.policy.leafValidity)
+        metrics.setSkew(clocks.largest, peers: clocks.entries.count)
     }
 }

@@ -7,6 +7,7 @@ import Time
 extension CertificateAuthority {
     func sign(_ order: CertificateOrder, now: Timestamp) {
         let holder = order.holder
+        if let skew = order.skew { note(skew, of: holder, now: now) }
         if let node = order.node { follow(HolderID(node: node, identity: order.identity), for: holder) }
         // Who takes its trust by SDS acknowledges it there. Others, such as Istio's agents, trust the last certificate
         // of the answer alone.
@@ -32,6 +33,17 @@ extension CertificateAuthority {
             order.call.finish(GRPCStatus(.internalError, "\(error); \(error.hint)"))
         } catch {
             order.call.finish(GRPCStatus(.unavailable, "\(error)"))
+        }
+    }
+
+    private func note(_ skew: ClockSkew, of holder: HolderID, now: Timestamp) {
+        guard let change = clocks.heard(holder, skew, now: now) else { return }
+        switch change {
+        case .strayed:
+            logger.warning(
+                "the clock of a workload is off; set it before it takes certificates for past or not yet valid",
+                metadata: ["holder": "\(holder)", "skew": "\(words(skew))"])
+        case .returned: logger.notice("the clock of a workload is right again", metadata: ["holder": "\(holder)"])
         }
     }
 

@@ -42,6 +42,8 @@ final class CertificateAuthority {
     var portIssuer: AuthorityID?
     var tokens: TokenSigner
     var federation: Federation
+    /// Of those who ask with a CSR.
+    var clocks: PeerClocks
     /// What was published as secrets for everybody.
     var shared: [String: [UInt8]] = [:]
 
@@ -118,6 +120,7 @@ final class CertificateAuthority {
         federation = try Federation(
             configuration.federation, own: configuration.trustDomain, stored: try store.federatedBundles(),
             webAnchorsFile: configuration.webAnchorsFile, logger: logger)
+        clocks = PeerClocks(tolerance: configuration.policy.clockAllowance / 3)
         unsaved.forgettingBundles = federation.forgotten
         actions = start.isFirst ? machine.handle(.tick, now: now) : machine.pendingActions(now: now)
         settle(now: now)

@@ -13,6 +13,8 @@ struct CertificateOrder: Sendable {
     var key: PublicKey
     /// nil: as long as the authority gives.
     var wanted: Duration?
+    /// How far the caller's clock is off; nil: it did not say what it shows.
+    var skew: ClockSkew?
 }
 
 /// A request for a JWT-SVID of a caller that has proved who it is.

@@ -120,6 +120,17 @@ final class Federation {
         }
     }
 
+    /// Whether no other trust domain was asked for.
+    var isEmpty: Bool { domains.isEmpty }
+
+    /// JWKS of those that sign JWT-SVIDs, by domain.
+    var tokenKeys: [TrustDomain: [UInt8]] {
+        domains.compactMapValues { domain in
+            guard let bundle = domain.bundle, !bundle.jwtAuthorities.isEmpty else { return nil }
+            return try? bundle.jwks()
+        }
+    }
+
     var report: [AuthorityReport.FederatedBundle] {
         domains.values.sorted { $0.source.trustDomain < $1.source.trustDomain }.map { domain in
             AuthorityReport.FederatedBundle(
@@ -280,7 +291,12 @@ extension CertificateAuthority {
     /// Bundles were read: kept, and shown if they differ.
     func federationChanged(_ bundles: [StoredBundle]) {
         unsaved.bundles += bundles
-        deliveries.append(Delivery(deliver: { [self] in publishSecrets() }, fail: { _ in }))
+        deliveries.append(
+            Delivery(
+                deliver: { [self] in
+                    publishSecrets()
+                    publishShared()
+                }, fail: { _ in }))
         settle(now: configuration.clock())
     }
 }

@@ -33,7 +33,7 @@ struct IdentityParts: Sendable {
         self.ledger = OnControlThread(ledger)
         tokens = JoinTokenDesk(trustDomain: secrets.trustDomain, clock: clock)
         tokens.open(loop.mailbox, ledger: self.ledger)
-        authenticator = MeshAuthenticator(trustDomain: secrets.trustDomain, tokens: tokens)
+        authenticator = MeshAuthenticator(trustDomain: secrets.trustDomain, tokens: tokens, clock: clock)
         guard configuration.tls?.files == nil else {
             (authority, desk, portSource) = (nil, nil, nil)
             return
@@ -58,8 +58,9 @@ struct IdentityParts: Sendable {
                 AuthorityService(
                     mailbox: mailbox, authority: OnControlThread(authority.value), operators: operators, clock: clock,
                     logger: logger))
-            services.append(CertificateService(authenticator: authenticator, desk: desk, logger: logger))
-            services.append(IdentityService(authenticator: authenticator, desk: desk, logger: logger))
+            let refusals = CallRefusals(mailbox, logger: logger)
+            services.append(CertificateService(authenticator: authenticator, desk: desk, refusals: refusals))
+            services.append(IdentityService(authenticator: authenticator, desk: desk, refusals: refusals))
         }
         return services
     }

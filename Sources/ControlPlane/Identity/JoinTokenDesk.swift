@@ -1,6 +1,5 @@
 import Discovery
 import GRPC
-import Glibc
 import Identity
 import Reactor
 import Synchronization
@@ -27,16 +26,9 @@ public final class JoinTokenDesk: TokenRedeeming {
     private let clock: @Sendable () -> Timestamp
 
     /// - Parameter clock: UTC; this machine's unless a test has its own.
-    public init(trustDomain: TrustDomain, clock: @escaping @Sendable () -> Timestamp = JoinTokenDesk.systemClock) {
+    public init(trustDomain: TrustDomain, clock: @escaping @Sendable () -> Timestamp = { .systemClock() }) {
         self.trustDomain = trustDomain
         self.clock = clock
-    }
-
-    /// This machine's, UTC.
-    public static let systemClock: @Sendable () -> Timestamp = {
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
-        return Timestamp(nanoseconds: Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec))
     }
 
     /// Once; the ledger is asked on the control thread.
@@ -59,11 +51,16 @@ public final class JoinTokenDesk: TokenRedeeming {
     /// From any thread.
     /// - Parameters:
     ///   - nodeID: of who joins; empty for who has none.
+    ///   - objection: see ``JoinTokenLedger/Visit/objection``.
     ///   - completion: called once, on the control thread or, if too much waits, on this one.
-    public func redeem(_ token: String, nodeID: String, completion: @escaping @Sendable (Outcome) -> Void) {
+    public func redeem(
+        _ token: String, nodeID: String,
+        objection: @escaping @Sendable (JoinTokenLedger.Grant) -> StreamRefusal? = { _ in nil },
+        completion: @escaping @Sendable (Outcome) -> Void
+    ) {
         let isTaken = waiting.withLock { waiting in
             guard !waiting.isClosed, waiting.visits.count < Self.mostWaiting else { return false }
-            waiting.visits.append(JoinTokenLedger.Visit(token: token, nodeID: nodeID))
+            waiting.visits.append(JoinTokenLedger.Visit(token: token, nodeID: nodeID, objection: objection))
             waiting.completions.append(completion)
             return true
         }
@@ -72,20 +69,29 @@ public final class JoinTokenDesk: TokenRedeeming {
     }
 
     public func redeem(
-        _ token: String, node: String, completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
+        _ token: String, node: String, objection: @escaping Objection,
+        completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
     ) {
-        redeem(token, nodeID: node) { [trustDomain] outcome in
+        let domain = trustDomain
+        @Sendable func identity(_ grant: JoinTokenLedger.Grant) -> Result<SPIFFEID, StreamRefusal> {
+            do throws(SPIFFEIDError) {
+                return .success(
+                    try SPIFFEID(domain, namespace: grant.namespace, serviceAccount: grant.serviceAccount))
+            } catch {
+                return .failure(StreamRefusal(.badName(error)))
+            }
+        }
+        let objectionToGrant: @Sendable (JoinTokenLedger.Grant) -> StreamRefusal? = { grant in
+            switch identity(grant) {
+            case .success(let identity): objection(identity)
+            case .failure(let refusal): refusal
+            }
+        }
+        redeem(token, nodeID: node, objection: objectionToGrant) { outcome in
             switch outcome {
-            case .success(let grant):
-                do throws(SPIFFEIDError) {
-                    completion(
-                        .success(
-                            try SPIFFEID(
-                                trustDomain, namespace: grant.namespace, serviceAccount: grant.serviceAccount)))
-                } catch {
-                    completion(.failure(StreamRefusal(.badName(error))))
-                }
+            case .success(let grant): completion(identity(grant))
             case .failure(.refused(let refusal)): completion(.failure(StreamRefusal(.token(refusal))))
+            case .failure(.objected(let refusal)): completion(.failure(refusal))
             case .failure(let failure):
                 let status = GRPCStatus(.unavailable, "\(failure); \(failure.hint)")
                 completion(.failure(StreamRefusal(status, reason: "token_store")))

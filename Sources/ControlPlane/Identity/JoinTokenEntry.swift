@@ -1,3 +1,4 @@
+import Discovery
 import Identity
 import Store
 import Time
@@ -95,6 +96,8 @@ public enum JoinTokenProblem: Error, Hashable, Sendable, CustomStringConvertible
 /// Why the bearer of a token does not join.
 public enum JoinFailure: Error, Hashable, Sendable, CustomStringConvertible {
     case refused(TokenRefusal)
+    /// The token is good, and something else speaks against the bearer: it was not used up.
+    case objected(StreamRefusal)
     /// Its use could not be written down, so it was not taken.
     case unwritten(StoreError)
     /// The control plane is stopping, or too many wait.
@@ -103,6 +106,7 @@ public enum JoinFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .refused(let refusal): "\(refusal)"
+        case .objected(let refusal): refusal.status.message
         case .unwritten(let error): "the use of the join token could not be written down: \(error)"
         case .busy: "join tokens cannot be looked up now"
         }
@@ -111,6 +115,7 @@ public enum JoinFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public var hint: String {
         switch self {
         case .refused(let refusal): refusal.hint
+        case .objected: "mend what is said there; the token is as good as before"
         case .unwritten(let error): error.hint
         case .busy: "try again"
         }

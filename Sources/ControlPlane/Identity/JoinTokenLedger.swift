@@ -1,4 +1,5 @@
 import Certificates
+import Discovery
 import Foundation
 import Identity
 import Store
@@ -27,7 +28,7 @@ public final class JoinTokenLedger {
         self.store = store
         let nodes = Dictionary(grouping: try store.joinedNodes(), by: \.token)
         for token in try store.joinTokens() {
-            records[token.id] = JoinTokenRecord(token, nodes: nodes[token.id, default: []].map(\.node))
+            records[token.id] = JoinTokenRecord(token, nodes: Set(nodes[token.id, default: []].map(\.node)))
         }
     }
 
@@ -102,9 +103,15 @@ public final class JoinTokenLedger {
         /// Empty for who has none.
         public var nodeID: String
 
-        public init(token: String, nodeID: String) {
+        /// Why the bearer is refused though the token is good; nil: nothing speaks against him. Then it is not used up.
+        public var objection: @Sendable (Grant) -> StreamRefusal?
+
+        public init(
+            token: String, nodeID: String, objection: @escaping @Sendable (Grant) -> StreamRefusal? = { _ in nil }
+        ) {
             self.token = token
             self.nodeID = nodeID
+            self.objection = objection
         }
     }
 
@@ -118,44 +125,57 @@ public final class JoinTokenLedger {
     /// Takes tokens, in the order given. All uses are one transaction; if it fails, those who needed it are refused and
     /// nothing was used.
     public func redeem(_ visits: [Visit], now: Timestamp) -> [Result<Grant, JoinFailure>] {
-        var changed: [String: JoinTokenRecord] = [:]
-        var joined: [JoinedNode] = []
-        // A node's second visit in the same batch hangs on the use that its first one made.
-        var unwritten: Set<JoinedNode> = []
+        // By token. A node's second visit in the same batch hangs on the use that its first one makes.
+        var newcomers: [String: Set<String>] = [:]
         var hanging: [Int] = []
         var outcomes: [Result<Grant, JoinFailure>] = []
         for (index, visit) in visits.enumerated() {
-            do throws(TokenRefusal) {
-                var record = try find(visit.token, among: changed)
-                let node = JoinedNode(token: record.id, node: Self.mark(visit.nodeID))
-                if try record.redeem(by: node.node, now: now) {
-                    changed[record.id] = record
-                    joined.append(node)
-                    unwritten.insert(node)
+            do throws(JoinFailure) {
+                let record = try find(visit.token)
+                if let refusal = visit.objection(Grant(record)) { throw .objected(refusal) }
+                let node = Self.mark(visit.nodeID)
+                if try Self.usesUp(record, node, beside: newcomers[record.id, default: []], now: now) {
+                    newcomers[record.id, default: []].insert(node)
                 }
-                if unwritten.contains(node) { hanging.append(index) }
+                if newcomers[record.id]?.contains(node) == true { hanging.append(index) }
                 outcomes.append(.success(Grant(record)))
             } catch {
-                outcomes.append(.failure(.refused(error)))
+                outcomes.append(.failure(error))
             }
         }
-        guard !joined.isEmpty else { return outcomes }
-        do {
+        guard !newcomers.isEmpty else { return outcomes }
+        let joined = newcomers.sorted { $0.key < $1.key }.flatMap { token, nodes in
+            nodes.sorted().map { JoinedNode(token: token, node: $0) }
+        }
+        do throws(StoreError) {
             try store.commit(joined: joined)
-            records.merge(changed) { $1 }
+            for node in joined { records[node.token]?.join(node.node) }
         } catch {
             for index in hanging { outcomes[index] = .failure(.unwritten(error)) }
         }
         return outcomes
     }
 
-    private func find(_ text: String, among changed: [String: JoinTokenRecord]) throws(TokenRefusal) -> JoinTokenRecord
-    {
-        let shown = try JoinToken(text)
-        // The hash is made for an id that is not there, too: as much work, and the same answer.
-        let hash = shown.hash
-        guard let record = changed[shown.id] ?? records[shown.id], record.matches(hash) else { throw .unknown }
-        return record
+    private static func usesUp(
+        _ record: JoinTokenRecord, _ node: String, beside newcomers: Set<String>, now: Timestamp
+    ) throws(JoinFailure) -> Bool {
+        do throws(TokenRefusal) {
+            return try record.admits(node, beside: newcomers, now: now)
+        } catch {
+            throw .refused(error)
+        }
+    }
+
+    private func find(_ text: String) throws(JoinFailure) -> JoinTokenRecord {
+        do throws(TokenRefusal) {
+            let shown = try JoinToken(text)
+            // The hash is made for an id that is not there, too: as much work, and the same answer.
+            let hash = shown.hash
+            guard let record = records[shown.id], record.matches(hash) else { throw .unknown }
+            return record
+        } catch {
+            throw .refused(error)
+        }
     }
 
     /// Node ids may be long, and peers choose them: 16 bytes of a hash stand for one.
@@ -173,7 +193,7 @@ extension JoinTokenLedger.Grant {
 }
 
 extension JoinTokenRecord {
-    fileprivate init(_ token: StoredJoinToken, nodes: [String]) {
+    fileprivate init(_ token: StoredJoinToken, nodes: Set<String>) {
         self.init(
             id: token.id, hash: Array(token.hash), namespace: token.namespace, serviceAccount: token.serviceAccount,
             createdAt: token.createdAt, expiresAt: token.expiresAt, uses: token.uses, nodes: nodes,

@@ -111,12 +111,14 @@ extension CertificateAuthority {
         }
     }
 
-    /// Secrets for everybody: the JWT keys, and whose certificates are current.
+    /// Secrets for everybody: the JWT keys, those of other trust domains as `JWKS/DOMAIN`, and whose certificates are
+    /// current.
     func publishShared() {
         var secrets: [String: [UInt8]] = [:]
         if let issuing { secrets["AUTHORITY"] = Array(issuing.id.text.utf8) }
         let bundle = SPIFFEBundle(trustDomain: configuration.trustDomain, jwtAuthorities: tokens.authorities)
         if let document = try? bundle.jwks() { secrets["JWKS"] = document }
+        for (domain, keys) in federation.tokenKeys { secrets["JWKS/\(domain)"] = keys }
         guard secrets != shared else { return }
         shared = secrets
         self.secrets.setShared(secrets)

@@ -18,7 +18,7 @@ public final class MeshSource {
         /// How long after a change it is read at the latest.
         public var longestWait = Duration.milliseconds(200)
         /// Of this machine, UTC: the time of revisions.
-        public var clock: @Sendable () -> Timestamp = JoinTokenDesk.systemClock
+        public var clock: @Sendable () -> Timestamp = { Timestamp.systemClock() }
         public var logger = Logger(label: "mesh")
 
         public init(directory: String? = nil) {

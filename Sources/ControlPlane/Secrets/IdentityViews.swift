@@ -229,18 +229,19 @@ struct IdentityViews: Sendable {
         return isFirst
     }
 
-    /// - Returns: the holder if this was its last stream, and who waits for a certificate that nobody needs any more.
-    mutating func leave(_ stream: StreamToken) -> (gone: SecretHolder?, waiting: [Ready]) {
+    /// - Returns: the holder, whether this was its last stream, and who waits for a certificate that nobody needs any
+    ///   more.
+    mutating func leave(_ stream: StreamToken) -> (holder: SecretHolder?, isLast: Bool, waiting: [Ready]) {
         expected.remove(stream)
-        guard let place = streams.removeValue(forKey: stream) else { return (nil, []) }
+        guard let place = streams.removeValue(forKey: stream) else { return (nil, false, []) }
         leaveView(place.view)
-        guard let holder = place.node.holder, let count = holders[holder]?.streams else { return (nil, []) }
+        guard let holder = place.node.holder, let count = holders[holder]?.streams else { return (nil, false, []) }
         guard count == 1 else {
             holders[holder]?.streams = count - 1
-            return (nil, [])
+            return (holder, false, [])
         }
         holders[holder] = nil
-        return (holder, takeDemands(of: holder))
+        return (holder, true, takeDemands(of: holder))
     }
 
     mutating func assignAgain(parent: (Node) -> ViewName) {

@@ -34,18 +34,27 @@ public final class SecretDirectory: Sendable {
     /// - Parameter issuer: makes certificates upon demand; before, nobody gets any.
     public func attach(_ issuer: any SecretIssuer) { self.issuer.withLock { $0 = issuer } }
 
-    /// Sets what everybody trusts: `ROOTCA` and `spiffe://TRUST-DOMAIN`, and a bundle for each federated domain under
-    /// its SPIFFE ID.
+    /// Sets what everybody trusts: `ROOTCA` and `spiffe://TRUST-DOMAIN`, a bundle for each federated domain under its
+    /// SPIFFE ID, and all of them in one validation context, `ALL`.
     /// - Parameters:
     ///   - anchors: PEM.
     ///   - federated: PEM, by trust domain; domains that are not named any more are forgotten.
+    ///   - isFederated: whether there are other domains, though there may be no bundle of them yet: without any there
+    ///     is no `ALL`.
     /// - Returns: the version of the bundle, as ``SecretAnswer`` tells it.
     @discardableResult
-    public func setBundle(_ anchors: [UInt8], federated: [TrustDomain: [UInt8]] = [:]) -> String {
+    public func setBundle(
+        _ anchors: [UInt8], federated: [TrustDomain: [UInt8]] = [:], isFederated: Bool? = nil
+    ) -> String {
         let own = SecretMessages.validation([Self.bundleName, "\(trustDomain.id)"], anchors: anchors)
         let others = federated.filter { $0.key != trustDomain }.sorted { $0.key < $1.key }
             .flatMap { SecretMessages.validation(["\($0.key.id)"], anchors: $0.value) }
-        change { $0.setBundle(own + others) }
+        var all: [Resource] = []
+        if isFederated ?? !others.isEmpty {
+            let bundles = federated.merging([trustDomain: anchors]) { _, own in own }
+            all = [SecretMessages.validation(Self.allBundlesName, bundles: bundles)]
+        }
+        change { $0.setBundle(own + others + all) }
         return own[0].version
     }
 
@@ -82,6 +91,9 @@ public final class SecretDirectory: Sendable {
     /// The name of the trust bundle. Source: Istio.
     public static let bundleName = "ROOTCA"
 
+    /// The name of the trust bundles of all domains, by domain. Source: SPIRE, `default_all_bundles_name`.
+    public static let allBundlesName = "ALL"
+
     /// Whether a name is for the authority to give.
     static func isReserved(_ name: String) -> Bool {
         name == certificateName || name == bundleName || name.hasPrefix("spiffe://")
@@ -113,15 +125,17 @@ public final class SecretDirectory: Sendable {
     /// - Parameter node: with its principal.
     func enter(_ stream: StreamToken, _ node: Node) {
         let holder = node.holder
-        let isFirst = change { [classes] in $0.enter(stream, classes.remembered(node), parent: { classes.view(of: $0) }) }
+        let isFirst = change { [classes] in $0.enter(stream, classes.remembered(node), parent: { classes.view(of: $0) })
+        }
         if isFirst, let holder { issuer.withLock { $0 }?.connected(holder) }
     }
 
     /// A stream is over.
     func leave(_ stream: StreamToken) {
-        let (gone, waiting) = change { $0.leave(stream) }
+        let (holder, isLast, waiting) = change { $0.leave(stream) }
         for ready in waiting { ready(GRPCStatus(.unavailable, "the stream is over")) }
-        if let gone { issuer.withLock { $0 }?.disconnected(gone) }
+        guard let holder, let issuer = issuer.withLock({ $0 }) else { return }
+        if isLast { issuer.disconnected(holder) } else { issuer.left(holder, stream) }
     }
 
     /// Has a certificate made if a stream's node has none.
@@ -144,8 +158,20 @@ public final class SecretDirectory: Sendable {
         state.withLock { $0.isForeign(name, to: node.holder) }
     }
 
-    func answered(_ holder: SecretHolder, _ answer: SecretAnswer) {
-        issuer.withLock { $0 }?.answered(holder, answer)
+    /// Names of what the authority gives to a holder alone, and to everybody.
+    func authorityNames(of holder: SecretHolder) -> [String] {
+        [Self.certificateName, "\(holder.identity)", Self.bundleName, "\(trustDomain.id)"]
+    }
+
+    /// - Parameter names: that the stream has not named before; empty or `*`: everything.
+    func asked(_ holder: SecretHolder, _ stream: StreamToken, _ names: [String]) {
+        let takesBundle =
+            names.isEmpty || names.contains { ["*", Self.bundleName, "\(trustDomain.id)"].contains($0) }
+        issuer.withLock { $0 }?.asked(holder, stream, takesBundle: takesBundle)
+    }
+
+    func answered(_ holder: SecretHolder, _ stream: StreamToken, _ answer: SecretAnswer) {
+        issuer.withLock { $0 }?.answered(holder, stream, answer)
     }
 
     /// Changes the views, and shows what has changed before anything else can change.

@@ -1,3 +1,4 @@
+import Discovery
 import GRPC
 import Identity
 import XDS
@@ -31,8 +32,15 @@ public protocol SecretIssuer: Sendable {
     /// The first stream of a holder was admitted.
     func connected(_ holder: SecretHolder)
 
-    /// A stream of a holder has acknowledged or refused secrets.
-    func answered(_ holder: SecretHolder, _ answer: SecretAnswer)
+    /// A stream of a holder asks for secrets that it did not ask for before.
+    /// - Parameter takesBundle: the trust bundle is among them.
+    func asked(_ holder: SecretHolder, _ stream: StreamToken, takesBundle: Bool)
+
+    /// A stream of a holder has acknowledged or refused secrets. Another of the same holder may hold others.
+    func answered(_ holder: SecretHolder, _ stream: StreamToken, _ answer: SecretAnswer)
+
+    /// A stream of a holder is over, and others are not.
+    func left(_ holder: SecretHolder, _ stream: StreamToken)
 
     /// The last stream of a holder is over: its secrets are forgotten here.
     func disconnected(_ holder: SecretHolder)
@@ -40,7 +48,7 @@ public protocol SecretIssuer: Sendable {
 
 /// What one stream holds of secrets, as it said itself.
 public struct SecretAnswer: Sendable {
-    /// By name in ascending order. The versions are those that ``SecretDirectory`` returned.
+    /// Those that the authority gives. The versions are those that ``SecretDirectory`` returned.
     public var entries: [TypeHoldings.Entry]
     /// The proxy's words, if it refused something.
     public var refusal: ErrorDetail?
@@ -48,10 +56,5 @@ public struct SecretAnswer: Sendable {
     public init(entries: [TypeHoldings.Entry], refusal: ErrorDetail? = nil) {
         self.entries = entries
         self.refusal = refusal
-    }
-
-    /// The version that is in force at the proxy under one of these names; nil: none of them.
-    public func acknowledged(_ names: String...) -> String? {
-        entries.first { $0.state == .acknowledged && names.contains($0.name) }?.version
     }
 }

@@ -28,6 +28,32 @@ enum SecretMessages {
         }
     }
 
+    /// What to trust of each of several trust domains, kept apart: a certificate is checked by the bundle of the domain
+    /// that it names, and by no other.
+    /// - Parameter bundles: PEM, by domain.
+    /// Source: envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.
+    static func validation(_ name: String, bundles: [TrustDomain: [UInt8]]) -> XDS.Resource {
+        let made = resources([name]) { secret, arena in
+            let validator = arena.make(SPIFFECertValidatorConfig.self) { config in
+                (config.n_trust_domains, config.trust_domains) = arena.list(
+                    bundles.sorted { $0.key < $1.key }.map { domain, anchors in
+                        arena.make(SPIFFECertValidatorConfigTrustDomain.self) {
+                            $0.name = arena(domain.name)
+                            $0.trust_bundle = arena.inline(anchors)
+                        }
+                    })
+            }
+            secret.set(
+                validation_context: arena.make(CertificateValidationContext.self) {
+                    $0.custom_validator_config = arena.make(TypedExtensionConfig.self) {
+                        $0.name = arena("envoy.tls.cert_validator.spiffe")
+                        $0.typed_config = arena.any(validator)
+                    }
+                })
+        }
+        return made[0]
+    }
+
     /// Bytes without a meaning to Envoy.
     static func generic(_ name: String, _ bytes: [UInt8]) -> XDS.Resource {
         let made = resources([name]) { secret, arena in

@@ -2,6 +2,7 @@ import Certificates
 import Discovery
 import GRPC
 import TLS
+import XDS
 
 /// Who may call a service that is not for everybody.
 enum Access {
@@ -12,9 +13,7 @@ enum Access {
         switch origin.transport {
         case .unix: return nil
         case .mtls:
-            let names =
-                origin.certificates.first.flatMap { try? Certificate(der: $0) }
-                .map { $0.uris + $0.dnsNames } ?? []
+            let names = names(of: origin)
             if !operators.isDisjoint(with: names) { return nil }
             return GRPCStatus(
                 .permissionDenied,
@@ -30,7 +29,35 @@ enum Access {
         }
     }
 
-    /// Shows what proxies are sent, secrets' names included.
+    private static func names(of origin: CallOrigin) -> [String] {
+        origin.certificates.first.flatMap { try? Certificate(der: $0) }.map { $0.uris + $0.dnsNames } ?? []
+    }
+
+    /// Proxies whose status a caller sees.
+    enum VisibleProxies: Equatable {
+        case all
+        /// Those that have proved to be this; nil: none.
+        case own(principal: String?)
+
+        func includes(_ node: Node) -> Bool {
+            switch self {
+            case .all: true
+            case .own(let principal): principal != nil && node.principal == principal
+            }
+        }
+    }
+
+    /// This machine's users and operators see all proxies; a member of the mesh sees itself.
+    static func visibleProxies(_ origin: CallOrigin, operators: Set<String>) -> VisibleProxies {
+        switch origin.transport {
+        case .unix, .plaintext: return .all
+        case .mtls, .tls:
+            if !operators.isDisjoint(with: names(of: origin)) { return .all }
+            return .own(principal: (try? PeerProof(origin, GRPCMetadata()))?.principal)
+        }
+    }
+
+    /// Shows what proxies are sent, secrets' names included: which, says ``visibleProxies(_:operators:)``.
     static func clientStatus(_ origin: CallOrigin) -> GRPCStatus? {
         switch origin.transport {
         case .unix, .mtls: nil

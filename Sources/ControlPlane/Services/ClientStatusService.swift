@@ -10,12 +10,15 @@ import XDS
 struct ClientStatusService: Service {
     let thread: ControlThread
     let server: ServerReference
+    let operators: Set<String>
     /// Resources of one type of one stream that are told one by one.
     private let entryLimit = 10_000
 
-    init(thread: ControlThread, server: ServerReference) {
+    /// - Parameter operators: URI or DNS names of client certificates that see every proxy; the others see themselves.
+    init(thread: ControlThread, server: ServerReference, operators: Set<String>) {
         self.thread = thread
         self.server = server
+        self.operators = operators
     }
 
     var methods: [GRPCMethod] {
@@ -111,10 +114,11 @@ struct ClientStatusService: Service {
         guard let server = server.current else {
             return call.finish(GRPCStatus(.unavailable, "the control plane is starting or stopping; try again"))
         }
+        let visible = Access.visibleProxies(call.origin, operators: operators)
         thread.report(of: server, to: call) { report in
             // The answer has no words for what is missing.
             guard report.silentLoops == 0 else { return call.finish(ControlThread.busy) }
-            send(response(to: report.streams.filter { filter.matches($0.node.id) }))
+            send(response(to: report.streams.filter { visible.includes($0.node) && filter.matches($0.node.id) }))
         }
     }
 

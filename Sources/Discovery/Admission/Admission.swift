@@ -1,5 +1,6 @@
 import GRPC
 import Synchronization
+import Time
 import XDS
 
 /// Decides who may open xDS streams, and as whom.
@@ -70,8 +71,10 @@ public struct Applicant: Sendable {
 
 /// What becomes of a stream.
 public enum AdmissionDecision: Sendable {
-    /// - Parameter principal: what the peer has proved, for ``XDS/Node/principal``; nil: nothing.
-    case admitted(principal: String?)
+    /// - Parameters:
+    ///   - principal: what the peer has proved, for ``XDS/Node/principal``; nil: nothing.
+    ///   - until: when the proof ends, and the stream with it; nil: it does not.
+    case admitted(principal: String?, until: Instant? = nil)
     case refused(StreamRefusal)
 }
 

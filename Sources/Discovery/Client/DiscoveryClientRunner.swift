@@ -111,15 +111,17 @@ public final class DiscoveryClientRunner {
     ///   - path: `/package.Service/Method`.
     ///   - request: the packed message.
     ///   - timeout: for all of it, connecting included.
+    ///   - stamp: adds what is known only when the call goes out to its metadata.
     ///   - completion: called once, on the loop's thread, unless the runner stops before.
     public func call(
         _ path: String, _ request: [UInt8], at server: ServerAddress, timeout: Duration = .seconds(10),
+        stamp: @escaping (inout GRPCMetadata) -> Void = { _ in },
         completion: @escaping (Result<[UInt8], GRPCStatus>) -> Void
     ) {
         lastCall += 1
         let number = lastCall
         calls[number] = UnaryClientCall(
-            path, request, at: server, timeout: timeout, answerSize: 1 << 20, on: loop
+            path, request, at: server, timeout: timeout, answerSize: 1 << 20, stamp: stamp, on: loop
         ) { [weak self] result in
             self?.calls[number] = nil
             completion(result)

@@ -10,11 +10,12 @@ public enum UnaryCallClient {
     ///   - request: the packed message.
     ///   - timeout: for all of it, connecting included.
     ///   - answerSize: bytes that the answer may have.
+    ///   - stamp: adds what is known only when the call goes out to its metadata.
     /// - Returns: the packed answer.
     /// - Throws: the server's status; UNAVAILABLE with the reason when there is no server.
     public static func call(
         _ path: String, _ request: [UInt8], at server: ServerAddress, timeout: Duration = .seconds(30),
-        answerSize: Int = 256 << 20
+        answerSize: Int = 256 << 20, stamp: @escaping (inout GRPCMetadata) -> Void = { _ in }
     ) throws(GRPCStatus) -> [UInt8] {
         let loop: EventLoop<ClientConnection>
         do {
@@ -23,7 +24,9 @@ public enum UnaryCallClient {
             throw GRPCStatus(.internalError, "\(error)")
         }
         var result: Result<[UInt8], GRPCStatus>?
-        let call = UnaryClientCall(path, request, at: server, timeout: timeout, answerSize: answerSize, on: loop) {
+        let call = UnaryClientCall(
+            path, request, at: server, timeout: timeout, answerSize: answerSize, stamp: stamp, on: loop
+        ) {
             result = $0
             loop.stop()
         }
@@ -40,21 +43,26 @@ final class UnaryClientCall: ClientConnectionOwner {
     private let request: [UInt8]
     private let server: ServerAddress
     private let timeout: Duration
+    private let stamp: (inout GRPCMetadata) -> Void
     private let loop: EventLoop<ClientConnection>
     private var completion: ((Result<[UInt8], GRPCStatus>) -> Void)?
     private var connection: ClientConnection?
     private var timer: TimerID?
     private var answer: [UInt8]?
 
-    /// - Parameter completion: called once, on the loop's thread, after this returns.
+    /// - Parameters:
+    ///   - stamp: adds what is known only when the call goes out to its metadata.
+    ///   - completion: called once, on the loop's thread, after this returns.
     init(
         _ path: String, _ request: [UInt8], at server: ServerAddress, timeout: Duration, answerSize: Int,
-        on loop: EventLoop<ClientConnection>, _ completion: @escaping (Result<[UInt8], GRPCStatus>) -> Void
+        stamp: @escaping (inout GRPCMetadata) -> Void = { _ in }, on loop: EventLoop<ClientConnection>,
+        _ completion: @escaping (Result<[UInt8], GRPCStatus>) -> Void
     ) {
         self.path = path
         self.request = request
         self.server = server
         self.timeout = timeout
+        self.stamp = stamp
         self.loop = loop
         self.completion = completion
         var limits = GRPCLimits()
@@ -89,9 +97,9 @@ final class UnaryClientCall: ClientConnectionOwner {
     }
 
     func connected(_ connection: ClientConnection) {
-        guard
-            let call = connection.grpc.start(path, metadata: server.metadata, timeout: timeout, now: loop.now)
-        else {
+        var metadata = server.metadata
+        stamp(&metadata)
+        guard let call = connection.grpc.start(path, metadata: metadata, timeout: timeout, now: loop.now) else {
             return finish(.failure(GRPCStatus(.unavailable, "the server takes no calls")))
         }
         _ = connection.grpc.send(GRPC.frame(request), on: call, last: true)

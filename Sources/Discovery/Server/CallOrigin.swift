@@ -1,4 +1,5 @@
 import Reactor
+import Time
 
 /// Where a call comes from, as far as it is proved.
 public struct CallOrigin: Sendable {
@@ -17,6 +18,9 @@ public struct CallOrigin: Sendable {
     public var userID: UInt32?
     /// The process at the other end of a Unix socket.
     public var credentials: PeerCredentials?
+    /// When the connection was accepted, on the clock of ``Reactor/EventLoop/readClock()``. What the peer said on it
+    /// was said since.
+    public var acceptedAt: Instant?
 
     public init(
         transport: Transport, peer: String, isLoopback: Bool = false, certificates: [[UInt8]] = [],

@@ -19,6 +19,8 @@ class DiscoveryCall {
     /// The names of secrets that ``Admission`` was asked to prepare.
     private var preparedNames: Set<String> = []
     private var isEverythingPrepared = false
+    /// When the proof that opened the stream ends; nil: it does not.
+    var provedUntil: Instant?
     /// nil once the connection has ended.
     weak var connection: ServerConnection?
     /// What the first request said; before it, an empty node.

@@ -14,6 +14,8 @@ final class DiscoveryMetrics: Sendable {
     let acknowledgeLatency = Metrics.Timer(label: "martinet_xds_ack_latency_seconds")
     let streamsOpened = Counter(label: "martinet_xds_streams_opened_total")
     let streamsRefused = Counter(label: "martinet_xds_streams_refused_total")
+    /// Ended because the proof that opened them is past.
+    let streamsExpired = Counter(label: "martinet_xds_streams_expired_total")
     let bytesSent = Counter(label: "martinet_xds_bytes_sent_total")
     private let factory = MetricsSystem.factory
     private let admissionsRefused = Mutex<[String: Counter]>([:])

@@ -39,8 +39,9 @@ extension ServerConnection {
     func take(_ outcome: StreamVerdicts.Outcome, for id: GRPCCallID, loop: Loop) {
         guard let call = discoveryCalls.first(where: { $0.id == id }) else { return }
         switch (outcome, call.gate.state) {
-        case (.decided(.admitted(let principal)), .deciding):
+        case (.decided(.admitted(let principal, let end)), .deciding):
             call.node.principal = principal
+            call.provedUntil = end
             if let names = call.firstNames, let admission = home.configuration.admission {
                 prepare(names, for: call, then: nil, admission, loop)
             } else {
@@ -86,6 +87,17 @@ extension ServerConnection {
         }
         home.delayedRefusals += 1
         call.gate.close(.refusing(refusal.status), until: loop.now.advanced(by: refusal.delay))
+    }
+
+    /// What the peer has proved itself by is past.
+    func endProof(of call: DiscoveryCall) {
+        home.metrics.streamsExpired.increment()
+        log(.info, "stream ended: the client certificate that opened it has expired", call, [:])
+        finish(
+            call,
+            GRPCStatus(
+                .unauthenticated,
+                "the client certificate that opened this stream has expired; connect again with a newer one"))
     }
 
     /// What was waited for did not come in time, or the time of a refusal has come.

@@ -28,6 +28,7 @@ final class ServerConnection: ConnectionHandler {
         self.home = home
         self.id = id
         origin = CallOrigin(peer, isSecure: isSecure)
+        origin.acceptedAt = now
         grpc = GRPCServerConnection(methods: home.methods, limits: limits, now: now)
     }
 
@@ -60,6 +61,7 @@ final class ServerConnection: ConnectionHandler {
             perform(call.tick(now: loop.now), of: call, loop)
         }
         for call in discoveryCalls where (call.gate.deadline ?? .distantFuture) <= loop.now { stopWaiting(call) }
+        for call in discoveryCalls where (call.provedUntil ?? .distantFuture) <= loop.now { endProof(of: call) }
         flush(loop)
     }
 
@@ -261,7 +263,9 @@ final class ServerConnection: ConnectionHandler {
     private func setTimer(_ loop: Loop) {
         var next = grpc.nextDeadline ?? .distantFuture
         for call in discoveryCalls {
-            next = min(next, call.nextDeadline ?? .distantFuture, call.gate.deadline ?? .distantFuture)
+            next = min(
+                next, call.nextDeadline ?? .distantFuture, call.gate.deadline ?? .distantFuture,
+                call.provedUntil ?? .distantFuture)
         }
         if let timer {
             // An early timer finds nothing due and sets itself anew: cheaper than moving it at every message.

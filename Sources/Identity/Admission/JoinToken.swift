@@ -12,8 +12,8 @@ public struct JoinTokenRecord: Hashable, Codable, Sendable {
     public let expiresAt: Timestamp
     /// How many nodes may join by it; `nil`: any number.
     public let uses: Int?
-    /// The nodes that joined, in the order of their first coming. One that comes again (it restarted) uses up nothing.
-    public private(set) var nodes: [String]
+    /// The nodes that joined. One that comes again (it restarted) uses up nothing.
+    public private(set) var nodes: Set<String>
     public private(set) var revokedAt: Timestamp?
 
     /// The shortest and the longest life of a token.
@@ -35,7 +35,7 @@ public struct JoinTokenRecord: Hashable, Codable, Sendable {
     /// As it was kept.
     public init(
         id: String, hash: [UInt8], namespace: String, serviceAccount: String, createdAt: Timestamp,
-        expiresAt: Timestamp, uses: Int?, nodes: [String], revokedAt: Timestamp?
+        expiresAt: Timestamp, uses: Int?, nodes: Set<String>, revokedAt: Timestamp?
     ) {
         self.id = id
         self.hash = hash
@@ -50,17 +50,21 @@ public struct JoinTokenRecord: Hashable, Codable, Sendable {
 
     public var used: Int { nodes.count }
 
-    /// A node joins by this token, whose secret the caller has compared (``matches(_:)``). Keep the record before the
-    /// node hears of it.
-    /// - Returns: whether the record changed.
-    public mutating func redeem(by node: String, now: Timestamp) throws(TokenRefusal) -> Bool {
+    /// Whether a node may join by this token, whose secret the caller has compared (``matches(_:)``).
+    /// - Parameter newcomers: those that are about to join by it and are not in ``nodes`` yet.
+    /// - Returns: whether it uses the token up: then ``join(_:)`` it, and keep that, before the node hears of it.
+    public func admits(
+        _ node: String, beside newcomers: Set<String> = [], now: Timestamp
+    ) throws(TokenRefusal) -> Bool {
         if let revokedAt { throw .revoked(id: id, at: revokedAt) }
         guard now < expiresAt else { throw .expired(id: id, at: expiresAt) }
-        guard let uses, !nodes.contains(node) else { return false }
-        guard nodes.count < uses else { throw .usedUp(id: id, uses: uses) }
-        nodes.append(node)
+        guard let uses, !nodes.contains(node), !newcomers.contains(node) else { return false }
+        guard nodes.count + newcomers.count < uses else { throw .usedUp(id: id, uses: uses) }
         return true
     }
+
+    /// A node has joined.
+    public mutating func join(_ node: String) { nodes.insert(node) }
 
     /// Compares without telling by time how many bytes agree.
     public func matches(_ other: [UInt8]) -> Bool {

@@ -33,10 +33,16 @@ extension NodeClaims {
     public func admitted(_ proof: Proof?, in trustDomain: TrustDomain) throws(AdmissionRefusal) -> SPIFFEID {
         guard let proof else { throw .noProof }
         guard !id.isEmpty else { throw .noNodeID }
+        let identity = try identity(of: proof, in: trustDomain)
+        try agree(with: identity)
+        return identity
+    }
+
+    /// Checks the claims against what was proved; an id is not needed.
+    public func agree(with identity: SPIFFEID) throws(AdmissionRefusal) {
         for name in [id, namespace ?? "", serviceAccount ?? ""] where name.utf8.count > Self.longestName {
             throw .claimTooLong(bytes: name.utf8.count)
         }
-        let identity = try identity(of: proof, in: trustDomain)
         guard let proved = identity.workload else { throw .notAWorkload(identity) }
         if let namespace, namespace != proved.namespace {
             throw .otherNamespace(claimed: namespace, proved: identity)
@@ -44,7 +50,17 @@ extension NodeClaims {
         if let serviceAccount, serviceAccount != proved.serviceAccount {
             throw .otherServiceAccount(claimed: serviceAccount, proved: identity)
         }
-        return identity
+        if let named = namespaceInID, named != proved.namespace {
+            throw .otherNodeID(claimed: id, proved: identity)
+        }
+    }
+
+    /// The namespace in an id of Istio's form, `TYPE~IP~POD.NAMESPACE~DOMAIN`; `nil`: the id is of another form and
+    /// names none.
+    private var namespaceInID: String? {
+        let parts = id.split(separator: "~", omittingEmptySubsequences: false)
+        guard parts.count == 4, let dot = parts[2].lastIndex(of: ".") else { return nil }
+        return String(parts[2][parts[2].index(after: dot)...])
     }
 
     private func identity(of proof: Proof, in trustDomain: TrustDomain) throws(AdmissionRefusal) -> SPIFFEID {
@@ -72,6 +88,7 @@ public enum AdmissionRefusal: Error, Hashable, Sendable, CustomStringConvertible
     case otherTrustDomain(SPIFFEID, ours: TrustDomain)
     case otherNamespace(claimed: String, proved: SPIFFEID)
     case otherServiceAccount(claimed: String, proved: SPIFFEID)
+    case otherNodeID(claimed: String, proved: SPIFFEID)
     case token(TokenRefusal)
 
     /// Whether proof is lacking or bad (gRPC UNAUTHENTICATED), rather than good for something else
@@ -80,7 +97,7 @@ public enum AdmissionRefusal: Error, Hashable, Sendable, CustomStringConvertible
         switch self {
         case .noProof, .token: true
         case .noNodeID, .claimTooLong, .badName, .notAWorkload, .otherTrustDomain, .otherNamespace,
-            .otherServiceAccount:
+            .otherServiceAccount, .otherNodeID:
             false
         }
     }
@@ -96,6 +113,7 @@ public enum AdmissionRefusal: Error, Hashable, Sendable, CustomStringConvertible
         case .otherTrustDomain: "other_trust_domain"
         case .otherNamespace: "other_namespace"
         case .otherServiceAccount: "other_service_account"
+        case .otherNodeID: "other_node_id"
         case .token(let refusal): refusal.reason
         }
     }
@@ -112,6 +130,8 @@ public enum AdmissionRefusal: Error, Hashable, Sendable, CustomStringConvertible
             "the node claims namespace `\(claimed)`, its proof is for \(proved)"
         case .otherServiceAccount(let claimed, let proved):
             "the node claims service account `\(claimed)`, its proof is for \(proved)"
+        case .otherNodeID(let claimed, let proved):
+            "the node id `\(claimed.prefix(200))` names another namespace, its proof is for \(proved)"
         case .token(let refusal): refusal.description
         }
     }
@@ -129,6 +149,8 @@ public enum AdmissionRefusal: Error, Hashable, Sendable, CustomStringConvertible
         case .otherNamespace, .otherServiceAccount:
             "set NAMESPACE and SERVICE_ACCOUNT in the node's metadata to what the proof is for, or make a token for "
                 + "what the node claims"
+        case .otherNodeID:
+            "set `node.id` to a name of its own namespace (TYPE~IP~POD.NAMESPACE~DOMAIN), or to one of another form"
         case .token(let refusal): refusal.hint
         }
     }

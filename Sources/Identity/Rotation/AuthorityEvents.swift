@@ -57,8 +57,6 @@ extension AuthorityMachine {
         case expires(AuthorityID, AuthorityTier, at: Timestamp, needsImport: Bool)
         case expired(AuthorityID, AuthorityTier, at: Timestamp)
         case waitsLong(AuthorityTier, Rotation.Phase, since: Timestamp, holders: Int)
-        /// A successor would end no later: the root itself ends.
-        case successorShortened(AuthorityID, end: Timestamp)
         case leafUnderUnknownIssuer(HolderID, AuthorityID)
     }
 

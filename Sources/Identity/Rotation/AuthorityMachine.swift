@@ -100,7 +100,7 @@ public struct AuthorityMachine: Sendable {
         case .madeRoot(let id, let validity): takeRoot(id, validity, now: now, into: &actions)
         case .madeIntermediate(let id, let root, let validity):
             takeIntermediate(id, under: root, validity, now: now, into: &actions)
-        case .crossSigned(let signature): takeCrossSignature(signature)
+        case .crossSigned(let signature): takeCrossSignature(signature, now: now)
         case .makingFailed(let making, let reason):
             takeFailure(of: making, reason: reason, now: now, into: &actions)
         case .forgotten(let id): state.toForget.remove(id)

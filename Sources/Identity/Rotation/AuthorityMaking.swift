@@ -3,12 +3,12 @@ import Time
 /// Making what a rotation needs.
 extension AuthorityMachine {
     /// What is lacking, in the order in which it can be made.
-    var wantedMakings: [Making] {
+    func wantedMakings(now: Timestamp) -> [Making] {
         var wanted: [Making] = []
         if let rotation = state.rootRotation, rotation.phase == .making {
             if let new = rotation.new {
                 if rotation.newIntermediate == nil { wanted.append(.intermediate(under: new)) }
-                if needsCrossSignature(rotation), let old = rotation.old {
+                if needsCrossSignature(rotation, now: now), let old = rotation.old {
                     wanted.append(.crossSignature(root: new, by: old))
                 }
             } else {
@@ -22,8 +22,11 @@ extension AuthorityMachine {
     }
 
     /// An outside root certifies nothing here: then the waiting alone keeps peers in agreement.
-    func needsCrossSignature(_ rotation: Rotation) -> Bool {
-        guard let old = rotation.old.flatMap(authority), old.hasKey, let new = rotation.new else { return false }
+    /// One that is past certifies nothing either, and nobody who knows it alone accepts anybody.
+    func needsCrossSignature(_ rotation: Rotation, now: Timestamp) -> Bool {
+        guard let old = rotation.old.flatMap(authority), old.hasKey, let new = rotation.new,
+            old.validity.upperBound > now
+        else { return false }
         return !isCrossSigned(new, by: old.id)
     }
 
@@ -35,7 +38,7 @@ extension AuthorityMachine {
 
     /// Asks for what is lacking and was not asked for, or failed long enough ago.
     mutating func askForMakings(now: Timestamp, into actions: inout [Action]) {
-        let wanted = wantedMakings
+        let wanted = wantedMakings(now: now)
         asked.formIntersection(wanted)
         retries = retries.filter { wanted.contains($0.key) }
         for making in wanted where !asked.contains(making) {
@@ -95,8 +98,8 @@ extension AuthorityMachine {
         answered(.intermediate(under: root))
     }
 
-    mutating func takeCrossSignature(_ signature: CrossSignature) {
-        guard wantedMakings.contains(.crossSignature(root: signature.root, by: signature.by)) else { return }
+    mutating func takeCrossSignature(_ signature: CrossSignature, now: Timestamp) {
+        guard wantedMakings(now: now).contains(.crossSignature(root: signature.root, by: signature.by)) else { return }
         answered(.crossSignature(root: signature.root, by: signature.by))
         state.crossSignatures.append(signature)
     }
@@ -114,7 +117,7 @@ extension AuthorityMachine {
 
     /// Pauses between attempts: from a second, doubling, to ten minutes.
     mutating func takeFailure(of making: Making, reason: String, now: Timestamp, into actions: inout [Action]) {
-        guard wantedMakings.contains(making) else { return }
+        guard wantedMakings(now: now).contains(making) else { return }
         asked.remove(making)
         let attempts = (retries[making]?.attempts ?? 0) + 1
         let retryAt = now + min(.seconds(1 << min(attempts - 1, 10)), .seconds(600))

@@ -81,7 +81,8 @@ extension AuthorityMachine {
         guard let rotation = state.rootRotation else { return false }
         switch rotation.phase {
         case .making:
-            guard let new = rotation.new, let intermediate = rotation.newIntermediate, !needsCrossSignature(rotation)
+            guard let new = rotation.new, let intermediate = rotation.newIntermediate,
+                !needsCrossSignature(rotation, now: now)
             else { return false }
             set(new, .prepared)
             set(intermediate, .prepared)

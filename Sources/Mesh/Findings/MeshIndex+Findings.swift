@@ -15,6 +15,7 @@ extension MeshIndex {
         case .gateway(let gateway): findings += self.findings(object, gateway)
         case .serviceEntry(let entry): findings += self.findings(object, entry)
         case .authorizationPolicy(let policy): findings += self.findings(object, policy)
+        case .telemetry(let telemetry): findings += self.findings(object, telemetry)
         case .sidecar(let sidecar): findings += self.findings(object, sidecar)
         case .service(let service): findings += self.findings(object, service)
         case .endpointSlice: findings += sliceFindings(object)
@@ -35,7 +36,7 @@ extension MeshIndex {
                         mend: "rename it"))
             }
         case .namespace, .serviceAccount, .secret, .workloadEntry, .workloadGroup, .envoyFilter, .proxyConfig,
-            .peerAuthentication, .requestAuthentication, .telemetry, .gatewayClass, .referenceGrant:
+            .peerAuthentication, .requestAuthentication, .gatewayClass, .referenceGrant:
             break
         }
         return findings + scopeFindings(object)

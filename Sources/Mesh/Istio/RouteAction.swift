@@ -172,6 +172,42 @@ extension Istio.RegexRewrite: ObjectPart {
     init(_ fields: inout ObjectFields) {
         match = fields.requiredText("match", .regex)
         rewrite = fields.required("rewrite", "")
+        if let fault = Self.fault(of: rewrite, for: match) {
+            fields.fail(
+                .invalidValue, "rewrite", fault, mend: #"write \1 to \9 for groups of `match`, and \\ for a backslash"#)
+        }
+    }
+
+    /// What RE2 does not take as a substitution.
+    private static func fault(of rewrite: String, for match: String) -> String? {
+        var groups = 0
+        var (isEscaped, isSet) = (false, false)
+        let letters = Array(match)
+        for (index, letter) in letters.enumerated() {
+            if isEscaped {
+                isEscaped = false
+            } else if letter == "\\" {
+                isEscaped = true
+            } else if isSet {
+                isSet = letter != "]"
+            } else if letter == "[" {
+                isSet = true
+            } else if letter == "(" {
+                let next = letters[(index + 1)...].prefix(3)
+                if next.first != "?" || next.starts(with: "?P<") || next.starts(with: "?<") { groups += 1 }
+            }
+        }
+        var rest = rewrite[...]
+        while let place = rest.firstIndex(of: "\\") {
+            rest = rest[rest.index(after: place)...]
+            guard let letter = rest.popFirst() else { return "it ends in a lone backslash" }
+            if letter == "\\" { continue }
+            guard letter.isASCII, let number = letter.wholeNumberValue else {
+                return #"`\#(letter)` means nothing there"#
+            }
+            if number > groups { return #"there is no group \#(number) in `match`"# }
+        }
+        return nil
     }
 }
 
@@ -303,6 +339,15 @@ extension Istio.HeaderChanges: ObjectPart {
     init(_ fields: inout ObjectFields) {
         request = fields.value("request", default: Operations())
         response = fields.value("response", default: Operations())
+        for (field, operations) in [("request", request), ("response", response)] {
+            let names = Array(operations.set.keys) + Array(operations.add.keys)
+            let own = names.filter { $0.hasPrefix(":") || $0.lowercased() == "host" }
+            let allowed = field == "request" ? [":authority", "host"] : []
+            guard let bad = own.filter({ !allowed.contains($0.lowercased()) }).min() else { continue }
+            fields.fail(
+                .invalidValue, field, "no proxy lets `\(bad)` be changed",
+                mend: field == "request" ? "write a `rewrite`" : "remove it")
+        }
     }
 }
 

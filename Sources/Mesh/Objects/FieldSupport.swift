@@ -37,6 +37,11 @@ public enum FieldSupport {
             "spec.ingress.[].port.targetPort": "it is deprecated: write `defaultEndpoint`",
             "spec.egress.[].port.targetPort": "it is deprecated",
         ],
+        .telemetry: [
+            "spec.metrics": "the proxies' own statistics are what they are; see the access log",
+            "spec.tracing.[].providers": "the proxy's bootstrap names the tracer",
+            "spec.tracing.[].disableContextPropagation": "proxies pass on the trace that a request is part of",
+        ],
         .workloadGroup: [
             "spec.template.network": "all workloads are in one network",
             "spec.probe": "the health of a workload comes from its proxy",
@@ -54,13 +59,26 @@ public enum FieldSupport {
         ],
         .httpRoute: [
             "spec.useDefaultGateways": "there are no default gateways here",
-            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions",
-            "spec.rules.[].backendRefs.[].filters.[].extensionRef": "this controller has no extensions",
+            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions; its requests fail",
+            "spec.rules.[].backendRefs.[].filters.[].extensionRef":
+                "this controller has no extensions; its requests fail",
+            "spec.rules.[].filters.[].externalAuth": "write an AuthorizationPolicy; until then its requests fail",
+            "spec.rules.[].sessionPersistence": "write a DestinationRule with `consistentHash`",
+            "spec.rules.[].backendRefs.[].filters.[].requestMirror": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].requestRedirect": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].urlRewrite": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].cors": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].externalAuth": "write an AuthorizationPolicy",
         ],
         .grpcRoute: [
             "spec.useDefaultGateways": "there are no default gateways here",
-            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions",
-            "spec.rules.[].backendRefs.[].filters.[].extensionRef": "this controller has no extensions",
+            "spec.rules.[].filters.[].extensionRef": "this controller has no extensions; its requests fail",
+            "spec.rules.[].backendRefs.[].filters.[].extensionRef":
+                "this controller has no extensions; its requests fail",
+            "spec.rules.[].filters.[].externalAuth": "write an AuthorizationPolicy; until then its requests fail",
+            "spec.rules.[].sessionPersistence": "write a DestinationRule with `consistentHash`",
+            "spec.rules.[].backendRefs.[].filters.[].requestMirror": "write it as a filter of the rule",
+            "spec.rules.[].backendRefs.[].filters.[].externalAuth": "write an AuthorizationPolicy",
         ],
         .tlsRoute: ["spec.useDefaultGateways": "there are no default gateways here"],
         .tcpRoute: ["spec.useDefaultGateways": "there are no default gateways here"],

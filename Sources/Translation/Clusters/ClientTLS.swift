@@ -102,9 +102,11 @@ extension Translator {
         let sans = names.isEmpty ? subjectAltNames(of: outbound.backends) : names
         if outbound.scope.kind == .proxyless { return tlsSocket(proxylessTLSContext(sans: sans)) }
         let isHTTP2 = speaksHTTP2(outbound.port.statedProtocol, outbound.policy.connectionPool)
-        return tlsSocket(
-            upstreamTLSContext(
-                sans: sans, sni: sni ?? outbound.serverName, alpn: isHTTP2 ? [Self.meshALPN, "h2"] : [Self.meshALPN]))
+        // Where the protocol is found out at run time, the proxy offers what it speaks on each connection, so that the
+        // server's sidecar knows whether it is HTTP; the server name tells it that the mesh calls.
+        let isDetected = outbound.port.statedProtocol == nil && sni == nil
+        let alpn = isDetected ? [] : isHTTP2 ? [Self.meshALPN, "h2"] : [Self.meshALPN]
+        return tlsSocket(upstreamTLSContext(sans: sans, sni: sni ?? outbound.serverName, alpn: alpn))
     }
 
     func tlsSocket<M: ProtobufMessage>(_ context: UnsafeMutablePointer<M>) -> UnsafeMutablePointer<TransportSocket> {

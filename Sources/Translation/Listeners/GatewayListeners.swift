@@ -111,7 +111,9 @@ extension Translator {
                 "auto_passthrough.\(server.port).\(server.name)",
                 ChainMatch(
                     serverNames: Self.chainNames(server.serverNames), transport: ChainMatch.tls,
-                    applicationProtocols: ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"]),
+                    applicationProtocols: [
+                        "istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2",
+                    ]),
                 filters))
     }
 

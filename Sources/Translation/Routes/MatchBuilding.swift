@@ -7,8 +7,11 @@ extension Translator {
             switch match.path {
             case .exact(let path): made.set(path: arena(path))
             case .prefix(let path): made.set(prefix: arena(path))
+            // Envoy takes no such prefix, and no path has one.
+            case .separatedPrefix(let path) where path.contains("?") || path.contains("#"):
+                made.set(safe_regex: regex(quoted(path) + "(?:/.*)?"))
             case .separatedPrefix(let path): made.set(path_separated_prefix: arena(path))
-            case .regex(let pattern): made.set(safe_regex: arena.make { $0.regex = arena(pattern) })
+            case .regex(let pattern): made.set(safe_regex: regex(pattern))
             }
             if match.ignoresCase { made.case_sensitive = arena.bool(false) }
             (made.n_headers, made.headers) = arena.list(match.headers.map { header($0) })
@@ -45,10 +48,16 @@ extension Translator {
         arena.make { made in
             switch condition {
             case .exact(let text): made.set(exact: arena(text))
+            // Envoy takes no empty prefix.
+            case .prefix(""), .present: made.set(safe_regex: regex(".*"))
             case .prefix(let text): made.set(prefix: arena(text))
-            case .regex(let pattern): made.set(safe_regex: arena.make { $0.regex = arena(pattern) })
-            case .present: made.set(safe_regex: arena.make { $0.regex = arena(".*") })
+            case .regex(let pattern): made.set(safe_regex: regex(pattern))
             }
         }
+    }
+
+    /// - Parameter pattern: Envoy takes no empty one.
+    func regex(_ pattern: String) -> UnsafeMutablePointer<RegexMatcher> {
+        arena.make { $0.regex = arena(pattern.isEmpty ? "(?:)" : pattern) }
     }
 }

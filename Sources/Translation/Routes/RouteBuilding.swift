@@ -69,7 +69,8 @@ extension Translator {
     ) -> UnsafeMutablePointer<RouteAction> {
         arena.make { action in
             let targets = forwarding.targets
-            if targets.count == 1 {
+            // A lone cluster has no headers of its own.
+            if targets.count == 1, targets[0].requestHeaders.isEmpty, targets[0].responseHeaders.isEmpty {
                 action.set(cluster: arena(targets[0].cluster))
             } else {
                 action.set(
@@ -278,7 +279,7 @@ extension Translator {
         _ pattern: String, _ substitution: String
     ) -> UnsafeMutablePointer<RegexMatchAndSubstitute> {
         arena.make {
-            $0.pattern = arena.make { $0.regex = arena(pattern) }
+            $0.pattern = regex(pattern)
             $0.substitution = arena(substitution)
         }
     }

@@ -127,6 +127,8 @@ public struct HeaderRule: Hashable, Sendable {
     public var set: [Header] = []
     public var add: [Header] = []
     public var remove: [String] = []
+
+    public var isEmpty: Bool { self.set.isEmpty && add.isEmpty && remove.isEmpty }
 }
 
 public struct RetryRule: Hashable, Sendable {

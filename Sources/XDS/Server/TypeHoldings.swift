@@ -17,6 +17,12 @@ public struct TypeHoldings: Sendable {
         /// Empty where there is no resource.
         public var version: String
         public var state: State
+
+        public init(name: String, version: String, state: State) {
+            self.name = name
+            self.version = version
+            self.state = state
+        }
     }
 
     public let type: ResourceType
@@ -32,7 +38,6 @@ public struct TypeHoldings: Sendable {
     /// - Parameter limit: how many at most.
     public func entries(limit: Int) -> [Entry] {
         let pending = inFlight?.resources.map { ($0.name, $0.version) } ?? []
-        let pendingVersions = Dictionary(pending) { first, _ in first }
         var names: [String]
         if subscription.isWildcard {
             names = (held?.names ?? []) + pending.map(\.0)
@@ -40,7 +45,18 @@ public struct TypeHoldings: Sendable {
         } else {
             names = subscription.names
         }
-        return names.sortedUnique().prefix(limit).map { name in
+        return entries(Array(names.sortedUnique().prefix(limit)))
+    }
+
+    /// Those of some names that are subscribed to, in the order given.
+    public func entries(named names: [String]) -> [Entry] {
+        entries(names.filter { subscription.isWildcard || subscription.contains($0) })
+    }
+
+    private func entries(_ names: [String]) -> [Entry] {
+        let pending = inFlight?.resources.map { ($0.name, $0.version) } ?? []
+        let pendingVersions = Dictionary(pending) { first, _ in first }
+        return names.map { name in
             if let version = pendingVersions[name] { return Entry(name: name, version: version, state: .pending) }
             guard let resource = held?.resource(named: name) else {
                 return Entry(name: name, version: "", state: .missing)

@@ -146,7 +146,7 @@ struct RevokeToken: ParsableCommand {
         abstract: "End a join token, once and for all.",
         discussion: """
             Nobody joins with it from now on. Workloads that joined keep the certificates that they have, and renew \
-            them with those.
+            them with those; streams that they opened with the token go on.
 
             EXAMPLES
               martinet token revoke m4yp5q2xga

@@ -1,6 +1,6 @@
 """A workload with the SPIFFE library from PyPI: says what the Workload API gives it, one line a fact.
 
-Usage: workload.py SOCKET all AUDIENCE | watch COUNT | as UID
+Usage: workload.py SOCKET all AUDIENCE | federated TOKEN AUDIENCE | watch COUNT | as UID
 """
 import os
 import subprocess
@@ -86,6 +86,14 @@ if mode == "all":
         except Exception as error:
             say(name, "refused", "INVALID_ARGUMENT" in str(error))
     say("no-header", raw([]))
+elif mode == "federated":
+    token, audience = sys.argv[3:5]
+    keys = client.fetch_jwt_bundles()
+    say("keys", *[name for name in ["mesh.test", "other.test", "third.test"]
+                  if keys.get_bundle_for_trust_domain(TrustDomain(name))])
+    other = keys.get_bundle_for_trust_domain(TrustDomain("other.test"))
+    say("checked", JwtSvid.parse_and_validate(token, other, {audience}).spiffe_id)
+    say("validated", client.validate_jwt_svid(token, audience).spiffe_id)
 elif mode == "watch":
     left, done = int(sys.argv[3]), threading.Event()
 

@@ -1,3 +1,4 @@
+import Certificates
 import Discovery
 import GRPC
 import Identity
@@ -12,17 +13,21 @@ import XDS
 /// A mesh with one token for each of some service accounts: `token-of-ACCOUNT`.
 private final class Tokens: TokenRedeeming {
     let redeemed = Mutex(0)
+    let used = Mutex(0)
     let domain: TrustDomain
 
     init(_ domain: TrustDomain) { self.domain = domain }
 
     func redeem(
-        _ token: String, node: String, completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
+        _ token: String, node: String, objection: @escaping Objection,
+        completion: @escaping @Sendable (Result<SPIFFEID, StreamRefusal>) -> Void
     ) {
         redeemed.withLock { $0 += 1 }
         guard token.hasPrefix("token-of-"),
             let identity = try? SPIFFEID(domain, namespace: "shop", serviceAccount: String(token.dropFirst(9)))
         else { return completion(.failure(StreamRefusal(.token(.unknown)))) }
+        if let refusal = objection(identity) { return completion(.failure(refusal)) }
+        used.withLock { $0 += 1 }
         completion(.success(identity))
     }
 }
@@ -33,6 +38,13 @@ private final class World {
     let directory: SecretDirectory
     let admission: MeshAdmission
     let clock = Clock()
+    let wall = WallClock()
+
+    final class WallClock: Sendable {
+        private let time = Mutex(Timestamp.systemClock())
+        var now: Timestamp { time.withLock { $0 } }
+        func set(_ now: Timestamp) { time.withLock { $0 = now } }
+    }
 
     final class Clock: Sendable {
         private let time = Mutex(Instant(nanoseconds: 0))
@@ -50,7 +62,8 @@ private final class World {
         configuration.admitsNamedCertificates = admitsNamedCertificates
         configuration.clock = { [clock] in clock.now }
         admission = MeshAdmission(
-            MeshAuthenticator(trustDomain: authority.domain, tokens: tokens), directory: directory,
+            MeshAuthenticator(trustDomain: authority.domain, tokens: tokens, clock: { [wall] in wall.now }),
+            directory: directory,
             configuration: configuration)
     }
 
@@ -61,13 +74,15 @@ private final class World {
 
     func admit(
         _ origin: CallOrigin, token: String? = nil, node: Node = Node(id: "n"), service: DiscoveryService = .aggregated,
-        stream: StreamToken = StreamToken()
+        stream: StreamToken = StreamToken(), secretNames: [String]? = nil
     ) -> AdmissionDecision {
         var metadata = GRPCMetadata()
         if let token { metadata.append("authorization", token) }
         let decision = Mutex<AdmissionDecision?>(nil)
         admission.admit(
-            Applicant(stream: stream, service: service, origin: origin, metadata: metadata, node: node)
+            Applicant(
+                stream: stream, service: service, origin: origin, metadata: metadata, node: node,
+                secretNames: secretNames)
         ) { made in decision.withLock { $0 = made } }
         return decision.withLock { $0 } ?? .refused(StreamRefusal(GRPCStatus(.unknown, "undecided"), reason: ""))
     }
@@ -77,7 +92,7 @@ extension AdmissionDecision {
     /// `as PRINCIPAL`, or `CODE reason`.
     fileprivate var text: String {
         switch self {
-        case .admitted(let principal): "as \(principal ?? "nobody")"
+        case .admitted(let principal, _): "as \(principal ?? "nobody")"
         case .refused(let refusal): "\(refusal.status.code) \(refusal.reason)"
         }
     }
@@ -142,6 +157,55 @@ private func node(namespace: String? = nil, account: String? = nil) -> Node {
             #expect(world.admit(try world.certificate(of: "web"), node: node).text == expected)
             if expected.hasPrefix("P") { #expect(world.directory.counts.views == before) }
         }
+    }
+
+    @Test func aStreamIsAdmittedUntilItsCertificateAndTheGraceAreOver() throws {
+        let world = try World()
+        let origin = try world.certificate(of: "web")
+        let end = try #require(try Certificate(der: origin.certificates[0]).notAfter)
+        func until(_ decision: AdmissionDecision) -> Instant?? {
+            if case .admitted(_, let end) = decision { return .some(end) }
+            return nil
+        }
+        let left = end + MeshAuthenticator.grace - world.wall.now
+        #expect(until(world.admit(origin)) == .some(world.clock.now.advanced(by: left)))
+        #expect(until(world.admit(tls, token: "Bearer token-of-web")) == .some(nil))
+        world.wall.set(end + .seconds(59))
+        #expect(until(world.admit(origin)) == .some(world.clock.now.advanced(by: .seconds(1))))
+        world.wall.set(end + .seconds(60))
+        #expect(world.admit(origin).text == "UNAUTHENTICATED certificate_expired")
+    }
+
+    @Test func aTokenIsUsedUpByNobodyWhoIsRefused() throws {
+        let world = try World()
+        let token = "Bearer token-of-web"
+        #expect(world.admit(tls, token: token, node: node(account: "cart")).text.hasPrefix("PERMISSION_DENIED"))
+        #expect(world.admit(tls, token: token, node: Node(id: "")).text == "PERMISSION_DENIED no_node_id")
+        let foreign = ["spiffe://mesh.test/ns/shop/sa/cart"]
+        let secret = world.admit(tls, token: token, service: .single(.secret), secretNames: foreign)
+        #expect(secret.text == "PERMISSION_DENIED foreign_secret")
+        #expect(world.tokens.used.withLock { $0 } == 0)
+        #expect(
+            world.admit(tls, token: token, service: .single(.secret), secretNames: ["default", "ROOTCA"]).text
+                == "as spiffe://mesh.test/ns/shop/sa/web")
+        #expect(world.tokens.used.withLock { $0 } == 1)
+    }
+
+    @Test func aMemberOfTheMeshSeesItsOwnStatusAndOperatorsSeeAll() throws {
+        let world = try World()
+        let web = "spiffe://mesh.test/ns/shop/sa/web"
+        let member = try world.certificate(of: "web")
+        let visible = Access.visibleProxies(member, operators: ["spiffe://mesh.test/ns/ops/sa/admin"])
+        #expect(visible == .own(principal: web))
+        #expect(visible.includes(Node(id: "n", principal: web)))
+        #expect(!visible.includes(Node(id: "n", principal: web + "2")) && !visible.includes(Node(id: "n")))
+        #expect(Access.visibleProxies(member, operators: [web]) == .all)
+        let unnamed = CallOrigin(transport: .mtls, peer: "10.0.0.1:1", certificates: [try openSSLCertificate()])
+        #expect(Access.visibleProxies(unnamed, operators: []) == .own(principal: "certificate:proxy.test"))
+        #expect(Access.visibleProxies(unnamed, operators: ["proxy.test"]) == .all)
+        let broken = CallOrigin(transport: .mtls, peer: "10.0.0.1:1", certificates: [[1]])
+        #expect(!Access.visibleProxies(broken, operators: []).includes(Node(id: "n")))
+        #expect(Access.visibleProxies(CallOrigin(transport: .unix, peer: "unix"), operators: []) == .all)
     }
 
     @Test func aCertificateOfAnotherDomainIsRefused() throws {

@@ -93,6 +93,12 @@ final class AuthorityRig {
         return try outcome.get()
     }
 
+    /// Asks the join tokens, on the control thread.
+    func onLedger<Result: Sendable>(_ body: @escaping @Sendable (JoinTokenLedger) throws -> Result) throws -> Result {
+        let ledger = parts.ledger
+        return try onControl { _ in try body(ledger.value) }
+    }
+
     func report() throws -> AuthorityReport {
         try onControl { [clock] in $0.report(now: clock.now) }
     }

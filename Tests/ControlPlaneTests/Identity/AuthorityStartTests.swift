@@ -77,6 +77,51 @@ import Time
         rig.stop()
     }
 
+    @Test func anAuthorityThatExpiredWhileItWasOffMakesAnotherRoot() throws {
+        let first = try AuthorityRig()
+        let proxy = try SecretProxy("web", at: first.address(token: first.token()))
+        #expect(comesTrue { proxy.hasEverything })
+        proxy.stop()
+        let before = try first.report().authorities.map(\.id)
+        first.stop()
+        let clock = MovableClock()
+        clock.advance(by: .days(4000))
+        let second = try AuthorityRig(data: first.data, clock: clock)
+        #expect(try comesTrue { try second.report().rotations.isEmpty }, "\(second.log.lines)")
+        let report = try second.report()
+        #expect(Set(report.authorities.map(\.id)).isDisjoint(with: before))
+        #expect(report.authorities.allSatisfy { $0.validity.contains(clock.now) && $0.state == "active" })
+        #expect(report.problems.isEmpty, "\(report.problems)")
+        #expect(try keyFiles(second.data).allSatisfy { name in !before.contains { name.hasPrefix($0) } })
+        #expect(try second.bundle.map(\.notAfter).allSatisfy { $0 > clock.now })
+    }
+
+    @Test func anAuthorityFromOutsideThatExpiredWhileItWasOffSaysHowToGoOn() throws {
+        let rig = try AuthorityRig()
+        let outside = try Outside()
+        let key = try PrivateKey.generate(.ecdsaP256)
+        let intermediate = try outside.issue(to: key.publicKey, days: 300)
+        let material = AuthorityMaterial(
+            certificates: text([intermediate, outside.root]), key: String(decoding: try key.pem(), as: UTF8.self))
+        _ = try rig.take(material)
+        #expect(try comesTrue { try rig.report().rotations.isEmpty })
+        rig.stop()
+        let clock = MovableClock()
+        clock.advance(by: .days(301))
+        let late = try AuthorityRig(data: rig.data, clock: clock)
+        #expect(late.log.has("critical TLS is not served until another start"))
+        let problems = try late.report().problems
+        #expect(problems.contains { $0.contains("expired") && $0.contains("`martinet ca import`") }, "\(problems)")
+        // Nothing was made up, and an operator can import another one.
+        #expect(try late.bundle == [outside.root])
+        let next = try PrivateKey.generate(.ecdsaP256)
+        let successor = try outside.sign(next.publicKey, notAfter: clock.now + .days(200), notBefore: clock.now)
+        _ = try late.take(
+            AuthorityMaterial(
+                certificates: text([successor, outside.root]), key: String(decoding: try next.pem(), as: UTF8.self)))
+        #expect(try comesTrue { try late.report().problems.isEmpty })
+    }
+
     // MARK: Import
 
     @Test func anOutsideRootSignsTheRequestAndTakesOver() throws {
@@ -107,6 +152,9 @@ import Time
         let good = try outside.issue(to: key.publicKey, days: 300)
         let other = try Outside()
         let ending = try outside.sign(key.publicKey, notAfter: .systemClock() + .seconds(3600))
+        // Roots that end before the intermediate that they have signed, and before any workload certificate would.
+        let short = try outside.anotherRoot(days: 100)
+        let brief = try Outside(days: 1)
         let leaf = try outside.leaf(for: key.publicKey)
         let files = try keyFiles(rig.data)
         let before = try rig.report().authorities
@@ -126,6 +174,10 @@ import Time
         #expect(refused([good], key: keyPEM).contains("root"))
         #expect(refused([good], key: keyPEM, root: [other.root]).contains("taken") == false)
         #expect(refused([ending, outside.root], key: keyPEM).contains("expires"))
+        let early = refused([good, short], key: keyPEM)
+        #expect(early.contains("expires") && early.contains("which it signed"), "\(early)")
+        let briefKey = String(decoding: try brief.key.pem(), as: UTF8.self)
+        #expect(refused([brief.root], key: briefKey).contains("before the workload certificates that it should sign"))
         #expect(refused([outside.root, good], key: keyPEM).contains("taken") == false)
         #expect(try rig.report().authorities == before)
         #expect(try keyFiles(rig.data) == files)
@@ -248,10 +300,20 @@ private struct Outside {
         try sign(key, subject: subject, notAfter: .systemClock() + .days(days))
     }
 
-    func sign(_ key: PublicKey, subject: DistinguishedName? = nil, notAfter: Timestamp) throws -> Certificate {
+    func sign(
+        _ key: PublicKey, subject: DistinguishedName? = nil, notAfter: Timestamp,
+        notBefore: Timestamp = .systemClock() - .seconds(3600)
+    ) throws -> Certificate {
         try Issuer(chain: [root], key: self.key).issueAuthority(
             subject: subject ?? DistinguishedName(commonName: "intermediate"), trustDomain: domain,
-            validity: (.systemClock() - .seconds(3600))..<notAfter, serial: try .random(), for: key)
+            validity: notBefore..<notAfter, serial: try .random(), for: key)
+    }
+
+    /// The same key under the same name, with another end.
+    func anotherRoot(days: Int) throws -> Certificate {
+        try Issuer.selfSigned(
+            subject: try DistinguishedName(commonName: "outside \(key.publicKey.identifier)"), trustDomain: domain,
+            key: key, validity: root.notBefore..<(.systemClock() + .days(days)), serial: try .random())
     }
 
     func leaf(for key: PublicKey) throws -> Certificate {

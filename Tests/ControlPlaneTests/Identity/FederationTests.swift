@@ -31,6 +31,16 @@ import Time
         defer { federated.stop() }
         #expect(comesTrue { federated.now.federated["spiffe://other.example"] == foreign.x509Authorities })
 
+        // All domains in one context, by domain; and the keys of their tokens.
+        let spanning = try SecretProxy(
+            "web-3", at: rig.address(token: rig.token()), names: ["ALL", "JWKS/other.example"])
+        defer { spanning.stop() }
+        #expect(comesTrue { spanning.now.domains["ALL"]?.count == 2 && spanning.now.words.count == 1 })
+        #expect(
+            spanning.now.domains["ALL"]
+                == ["cluster.local": try rig.bundle, "other.example": foreign.x509Authorities])
+        #expect(spanning.now.words["JWKS/other.example"]?.contains("jwt-svid") == true)
+
         // What cannot be read leaves the last good one in force, also over a restart.
         try files.write("bundle.json", "{ nonsense")
         #expect(try comesTrue { try rig.report().federatedBundles.first?.problem.isEmpty == false })
@@ -94,7 +104,10 @@ import Time
         let root = try Issuer.selfSigned(
             subject: try DistinguishedName(commonName: "other root"), trustDomain: other, key: key,
             validity: (now - .seconds(60))..<(now + .seconds(86_400)), serial: try .random())
-        return SPIFFEBundle(trustDomain: other, x509Authorities: [root], sequence: 1, refreshHint: .seconds(60))
+        return SPIFFEBundle(
+            trustDomain: other, x509Authorities: [root],
+            jwtAuthorities: [JWTAuthority(keyID: "o1", publicKey: key.publicKey)], sequence: 1,
+            refreshHint: .seconds(60))
     }
 }
 

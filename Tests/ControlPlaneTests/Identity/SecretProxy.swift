@@ -18,6 +18,8 @@ final class SecretProxy: Sendable {
         var anchors: [Certificate] = []
         /// Other validation contexts, by name.
         var federated: [String: [Certificate]] = [:]
+        /// Of contexts that keep trust domains apart: the anchors by domain.
+        var domains: [String: [String: [Certificate]]] = [:]
         /// Of generic secrets.
         var words: [String: String] = [:]
         /// How often `ROOTCA` and `default` came.
@@ -97,6 +99,9 @@ final class SecretProxy: Sendable {
                 ($0.chain, $0.key) = (chain, key)
                 $0.certificates += 1
             }
+        case .validation_context(let context) where context.pointee.custom_validator_config != nil:
+            let domains = Self.domains(context.pointee.custom_validator_config)
+            held.withLock { $0.domains[name] = domains }
         case .validation_context(let context):
             let anchors = (try? Certificate.list(pem: Self.bytes(context.pointee.trusted_ca))) ?? []
             guard name == "ROOTCA" else { return held.withLock { $0.federated[name] = anchors } }
@@ -109,6 +114,26 @@ final class SecretProxy: Sendable {
             held.withLock { $0.words[name] = text }
         case .session_ticket_keys, nil: break
         }
+    }
+
+    private static func domains(
+        _ extending: UnsafeMutablePointer<TypedExtensionConfig>?
+    ) -> [String: [Certificate]] {
+        let arena = Arena()
+        guard let any = extending?.pointee.typed_config,
+            any.pointee.type_url.string
+                == "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
+            let config = try? arena.decode(
+                SPIFFECertValidatorConfig.self, from: Array(any.pointee.value_bytes))
+        else { return [:] }
+        return Dictionary(
+            config.pointee.trust_domains_list.map { domain in
+                (
+                    domain.pointee.name.string,
+                    (try? Certificate.list(pem: bytes(domain.pointee.trust_bundle))) ?? []
+                )
+            }
+        ) { first, _ in first }
     }
 
     private static func name(of resource: XDS.ReceivedResource) -> String {

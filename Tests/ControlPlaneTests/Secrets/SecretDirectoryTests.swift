@@ -59,7 +59,9 @@ private final class NotingIssuer: SecretIssuer {
         }
     }
     func connected(_ holder: SecretHolder) { notes.withLock { $0.connected.append(holder) } }
-    func answered(_ holder: SecretHolder, _ answer: SecretAnswer) {}
+    func asked(_ holder: SecretHolder, _ stream: StreamToken, takesBundle: Bool) {}
+    func answered(_ holder: SecretHolder, _ stream: StreamToken, _ answer: SecretAnswer) {}
+    func left(_ holder: SecretHolder, _ stream: StreamToken) {}
     func disconnected(_ holder: SecretHolder) { notes.withLock { $0.disconnected.append(holder) } }
 }
 
@@ -73,7 +75,7 @@ private final class NotingIssuer: SecretIssuer {
         let version = directory.setIdentity(SecretHolder(node: "web-1", identity: try id("web")), chain: [3], key: [4])
         #expect(version?.count == 32)
 
-        let common = ["ROOTCA", "gateway", "spiffe://mesh.test", "spiffe://other.test"]
+        let common = ["ALL", "ROOTCA", "gateway", "spiffe://mesh.test", "spiffe://other.test"]
         #expect(directory.secrets(of: web) == (common + ["default", "\(try id("web"))"]).sorted())
         #expect(directory.secrets(of: cart) == common.sorted())
         #expect(directory.secrets(of: Node(id: "web-1")) == [])
@@ -249,7 +251,7 @@ private final class NotingIssuer: SecretIssuer {
         let first = directory.setBundle([1], federated: [try TrustDomain("other.test"): [9]])
         directory.setShared(["JWKS": [7]])
         #expect(
-            directory.secrets(of: web) == ["JWKS", "ROOTCA", "spiffe://mesh.test", "spiffe://other.test"])
+            directory.secrets(of: web) == ["ALL", "JWKS", "ROOTCA", "spiffe://mesh.test", "spiffe://other.test"])
         let second = directory.setBundle([1, 2])
         #expect(first != second)
         #expect(directory.secrets(of: web) == ["JWKS", "ROOTCA", "spiffe://mesh.test"])

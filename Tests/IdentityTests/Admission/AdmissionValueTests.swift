@@ -44,6 +44,29 @@ import Time
         #expect(!AdmissionRefusal.noNodeID.isUnauthenticated)
     }
 
+    @Test func peersWhoseClocksAreOffAreListedAndBounded() throws {
+        var clocks = PeerClocks(tolerance: .seconds(100), capacity: 2)
+        func hear(_ node: String, _ offset: Int64, travel: Int64 = 0, at second: Int64 = 0) -> PeerClocks.Change? {
+            var skew = ClockSkew()
+            let now = now + .seconds(second)
+            skew.heard(now + .seconds(offset), takingAtMost: .seconds(travel), now: now)
+            return clocks.heard(HolderID(node: node, identity: web), skew, now: now)
+        }
+        #expect(hear("right", 5) == nil && clocks.entries.isEmpty)
+        // As long as the message may have taken, nothing is certain.
+        #expect(hear("slow", -150, travel: 60) == nil && clocks.entries.isEmpty)
+        #expect(hear("behind", -150, travel: 40) == .strayed)
+        #expect(hear("ahead", 200) == .strayed && hear("ahead", 201) == nil)
+        #expect(clocks.list.map(\.peer.node) == ["ahead", "behind"])
+        #expect(clocks.largest == .seconds(201))
+        // No room: neither listed nor told of.
+        #expect(hear("third", 900) == nil && clocks.entries.count == 2)
+        #expect(hear("ahead", 0) == .returned && hear("ahead", 0) == nil)
+        #expect(hear("third", -900, at: 50) == .strayed)
+        clocks.forget(heardBefore: now + .seconds(1))
+        #expect(clocks.list.map(\.peer.node) == ["third"] && clocks.largest == .seconds(900))
+    }
+
     private let now = Timestamp(seconds: 1_800_000_000)
 
     private func token(uses: Int?, life: Duration = .seconds(3600)) throws -> JoinTokenRecord {
@@ -51,24 +74,40 @@ import Time
             id: "t1", hash: [1, 2, 3], namespace: "shop", serviceAccount: "web", life: life, uses: uses, now: now)
     }
 
+    @Test func anIDOfIstiosFormNamesItsNamespaceAndOthersNameNone() throws {
+        func check(_ id: String) throws {
+            try NodeClaims(id: id, namespace: nil, serviceAccount: nil).agree(with: web)
+        }
+        for id in ["", "web-1", "a~b", "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local", "a~b~c~d"] {
+            try check(id)
+        }
+        let foreign = "sidecar~10.0.0.1~web-1.bank~bank.svc.cluster.local"
+        #expect(throws: AdmissionRefusal.otherNodeID(claimed: foreign, proved: web)) { try check(foreign) }
+        #expect(throws: AdmissionRefusal.claimTooLong(bytes: 1025)) { try check(String(repeating: "a", count: 1025)) }
+    }
+
     @Test func aTokenIsForSoManyNodesAndANodeMayComeAgain() throws {
         var token = try token(uses: 2)
-        #expect(try token.redeem(by: "a", now: now))
-        #expect(try !token.redeem(by: "a", now: now))
-        #expect(try token.redeem(by: "b", now: now))
-        #expect(throws: TokenRefusal.usedUp(id: "t1", uses: 2)) { try token.redeem(by: "c", now: now) }
-        #expect(try !token.redeem(by: "b", now: now))
+        #expect(try token.admits("a", now: now))
+        #expect(try token.admits("b", beside: ["a"], now: now))
+        #expect(throws: TokenRefusal.usedUp(id: "t1", uses: 2)) { try token.admits("c", beside: ["a", "b"], now: now) }
+        token.join("a")
+        #expect(try !token.admits("a", now: now))
+        token.join("b")
+        #expect(throws: TokenRefusal.usedUp(id: "t1", uses: 2)) { try token.admits("c", now: now) }
+        #expect(try !token.admits("b", now: now))
+        #expect(token.used == 2)
         #expect(try decoded(token) == token)
     }
 
     @Test func aTokenExpiresAndCanBeRevoked() throws {
         var token = try token(uses: nil)
-        #expect(try !token.redeem(by: "a", now: now + .seconds(3599)))
+        #expect(try !token.admits("a", now: now + .seconds(3599)))
         #expect(throws: TokenRefusal.expired(id: "t1", at: now + .seconds(3600))) {
-            try token.redeem(by: "a", now: now + .seconds(3600))
+            try token.admits("a", now: now + .seconds(3600))
         }
         token.revoke(now: now)
-        #expect(throws: TokenRefusal.revoked(id: "t1", at: now)) { try token.redeem(by: "a", now: now) }
+        #expect(throws: TokenRefusal.revoked(id: "t1", at: now)) { try token.admits("a", now: now) }
         #expect(token.matches([1, 2, 3]))
         #expect(!token.matches([1, 2, 4]))
         #expect(!token.matches([1, 2]))

@@ -108,7 +108,7 @@ extension RotationSimulation {
             }
         case .leafUnderUnknownIssuer(_, let issuer):
             if mutant == nil { violate("a leaf under \(issuer), which does not sign") }
-        case .makingFails, .expired, .waitsLong, .successorShortened: break
+        case .makingFails, .expired, .waitsLong: break
         }
     }
 
@@ -124,13 +124,13 @@ extension RotationSimulation {
             exists(Authority(id: id, tier: .root, issuer: id, validity: validity, createdAt: now))
             tell(.madeRoot(id, validity: validity))
         case .intermediate(let root):
-            guard keys.contains(root) || machine.wantedMakings.contains(making) else { return }
+            guard keys.contains(root) || machine.wantedMakings(now: now).contains(making) else { return }
             let id = AuthorityID("I\(serials)")
             judgeSigning(validity, by: root)
             exists(Authority(id: id, tier: .intermediate, issuer: root, validity: validity, createdAt: now))
             tell(.madeIntermediate(id, under: root, validity: validity))
         case .crossSignature(let root, let by):
-            guard keys.contains(by) || machine.wantedMakings.contains(making) else { return }
+            guard keys.contains(by) || machine.wantedMakings(now: now).contains(making) else { return }
             judgeSigning(validity, by: by)
             tell(.crossSigned(CrossSignature(root: root, by: by, validity: validity)))
         }

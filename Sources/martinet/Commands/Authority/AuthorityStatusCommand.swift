@@ -11,7 +11,9 @@ struct AuthorityStatusCommand: ParsableCommand {
         discussion: """
             Times are UTC, by the control plane's clock. A rotation that is under way names the proxies that it waits \
             for, what they hold, and until when that is valid. Problems are what has expired, what will expire and \
-            cannot be renewed, and renewals that failed: they make the exit code 1, for scripts and monitoring.
+            cannot be renewed, and renewals that failed: they make the exit code 1, for scripts and monitoring. \
+            `clock:` names workloads whose clocks are off by more than a third of the time by which certificates are \
+            backdated; beyond all of that time it is a problem.
 
             EXAMPLES
               martinet ca status
