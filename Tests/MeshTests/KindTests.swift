@@ -182,7 +182,6 @@ struct KindTests {
     private static let withoutEffect: [ObjectKind: [String]] = [
         .destinationRule: ["spec.trafficPolicy.retryBudget.budgetInterval"],
         .httpRoute: ["spec.rules[0].filters[2].externalAuth", "spec.rules[0].sessionPersistence"],
-        .telemetry: ["spec.metrics", "spec.tracing[0].providers"],
         .workloadEntry: ["spec.network"],
     ]
 
