@@ -121,8 +121,7 @@ struct KindTests {
         """,
         .telemetry: """
         spec:
-          tracing: [{providers: [{name: a}], randomSamplingPercentage: 10.5, customTags: {a: {literal: {value: b}}, h: {header: {name: x}}}}]
-          metrics: [{overrides: [{match: {metric: REQUEST_COUNT, mode: CLIENT}, tagOverrides: {a: {operation: REMOVE}, b: {value: c}}}]}]
+          tracing: [{randomSamplingPercentage: 10.5, customTags: {a: {literal: {value: b}}, h: {header: {name: x}}}}]
           accessLogging: [{match: {mode: SERVER}, filter: {expression: "response.code >= 400"}, disabled: false}]
         """,
         .gatewayClass: "spec: {controllerName: martinet.dev/gateway-controller, description: ours}\nstatus: {}",

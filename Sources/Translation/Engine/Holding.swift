@@ -59,6 +59,14 @@ struct ResourceDelta: Sendable {
         return result
     }
 
+    /// Without what is there already, or is not there anyway.
+    func different(from snapshot: Snapshot) -> ResourceDelta {
+        var result = self
+        result.setting = setting.filter { snapshot[$0.key.type].resource(named: $0.key.name) !== $0.value }
+        result.removing = removing.filter { snapshot[$0.type].resource(named: $0.name) != nil }
+        return result
+    }
+
     /// Without what is of some hosts; nil where there is nothing of them.
     func without(_ hosts: Set<String>) -> ResourceDelta? {
         func isOfThem(_ reference: ResourceReference) -> Bool {

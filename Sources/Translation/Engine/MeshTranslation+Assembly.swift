@@ -23,11 +23,9 @@ extension MeshTranslation {
         /// Keeps sets alive, so that no other takes the identity of one in ``known``.
         var kept: [Snapshot] = []
 
-        /// A name for what follows a change of this name.
-        mutating func name(_ delta: ResourceDelta, after inherited: Int?) -> NamedDelta {
+        mutating func name(_ delta: ResourceDelta) -> NamedDelta {
             let (setting, removing) = delta.sorted
-            let contents = Contents(
-                inherited: inherited, setting: setting.map(ObjectIdentifier.init), removing: removing)
+            let contents = Contents(setting: setting.map(ObjectIdentifier.init), removing: removing)
             let name = names[contents] ?? names.count + 1
             names[contents] = name
             return NamedDelta(name: name, delta: delta)
@@ -40,7 +38,6 @@ extension MeshTranslation {
     }
 
     struct Contents: Hashable {
-        var inherited: Int?
         var setting: [ObjectIdentifier]
         var removing: [ResourceReference]
     }
@@ -182,7 +179,7 @@ extension MeshTranslation {
         if isNew || step.plannedScopes.contains(number) { replan(&scope, &own) }
         own = revealed(oldHosts, in: scope).joined(with: own)
         let inherited = isNew ? [:] : scope.basis.flatMap { step.deltas[$0] } ?? [:]
-        let deltas = merge(inherited, own, hiding: scope.ownHosts.intersection(oldHosts), &step)
+        let deltas = merge(inherited, own, hiding: scope.ownHosts.intersection(oldHosts), from: scope.snapshot, &step)
         scope.snapshot = advanced(scope.snapshot, by: deltas, &step)
         scope.isAssembled = true
         if isNew || !deltas.isEmpty { step.deltas[number] = deltas }
@@ -249,17 +246,18 @@ extension MeshTranslation {
 
     /// What the basis changed, without what is hidden, and then what the scope changed itself.
     private func merge(
-        _ inherited: [ResourceType: NamedDelta], _ own: ResourceDelta, hiding hosts: Set<String>, _ step: inout Step
+        _ inherited: [ResourceType: NamedDelta], _ own: ResourceDelta, hiding hosts: Set<String>,
+        from snapshot: Snapshot, _ step: inout Step
     ) -> [ResourceType: NamedDelta] {
         var result = inherited
         for (type, named) in inherited {
             guard let limited = named.delta.without(hosts) else { continue }
-            result[type] = limited.isEmpty ? nil : step.name(limited, after: nil)
+            result[type] = limited.isEmpty ? nil : step.name(limited)
         }
         for type in own.types {
             let limited = own.limited(to: type)
-            let before = result[type]
-            result[type] = step.name(before?.delta.followed(by: limited) ?? limited, after: nil)
+            let whole = (result[type]?.delta.followed(by: limited) ?? limited).different(from: snapshot)
+            result[type] = whole.isEmpty ? nil : step.name(whole)
         }
         return result
     }
@@ -307,7 +305,7 @@ extension MeshTranslation {
             }
             deltas = [:]
         }
-        deltas = merge(deltas, own, hiding: [], &step)
+        deltas = merge(deltas, own, hiding: [], from: assembly.snapshot, &step)
         assembly.snapshot = advanced(assembly.snapshot, by: deltas, &step)
         guard assembly.snapshot !== before else { return nil }
         var change = ViewChange(

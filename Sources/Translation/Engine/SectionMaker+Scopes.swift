@@ -116,8 +116,14 @@ extension SectionMaker {
     /// The class that a proxy's outbound listeners are made for: without what does not change them.
     mutating func listenerClass(of proxy: ProxyClass, _ sections: inout Sections) -> ProxyClass {
         let asked = sections.value(of: .listenerSelectors, &self).hosts
+        // Spans name the workload by these.
+        let named = ["app", "app.kubernetes.io/name", "app.kubernetes.io/version", "version"]
         return ProxyClass(
-            proxy.kind, namespace: proxy.namespace, labels: proxy.labels.filter { asked.contains($0.key) },
+            proxy.kind, namespace: proxy.namespace,
+            labels: proxy.labels.filter { label in
+                asked.contains(label.key) || named.contains(label.key)
+                    || label.key.hasPrefix("service.istio.io/canonical-")
+            },
             interception: proxy.interception)
     }
 }

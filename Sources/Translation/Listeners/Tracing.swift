@@ -16,12 +16,14 @@ struct TracingPlan: Hashable {
 extension Translator {
     func tracingPlan(for proxy: ProxyClass, _ side: TrafficSide) -> TracingPlan {
         var plan = TracingPlan(sampling: mesh.config.tracingSampling)
+        // Clients with different labels share what they have for calls: whose span it is, the proxy's name says.
+        plan.addsIstioTags = side != .outbound
         for entry in telemetry(for: proxy).flatMap(\.tracing) where side.isCovered(by: entry.side) {
             plan.sampling = entry.sampling ?? plan.sampling
             plan.reportsSpans = entry.disablesReporting.map { !$0 } ?? plan.reportsSpans
             plan.tags.merge(entry.tags) { $1 }
             plan.usesRequestID = entry.usesRequestID ?? plan.usesRequestID
-            plan.addsIstioTags = entry.addsIstioTags ?? plan.addsIstioTags
+            if entry.addsIstioTags == false { plan.addsIstioTags = false }
         }
         return plan
     }

@@ -36,7 +36,8 @@ struct Delete: ParsableCommand {
 
     @Option(
         name: .shortAndLong,
-        help: ArgumentHelp("Remove what is defined there; may be repeated.", valueName: "file|dir|-"))
+        help: ArgumentHelp(
+            "Remove what is defined there; may be repeated. - stands for standard input.", valueName: "file|dir|-"))
     var file: [String] = []
 
     @Flag(help: "Say what would change, and change nothing.")

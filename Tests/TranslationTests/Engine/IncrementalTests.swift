@@ -12,7 +12,7 @@ import XDS
     static var seeds: [UInt64] {
         if let seed = number("SEED") { return [seed] }
         let from = number("FROM") ?? 1
-        return Array(from..<from + (number("SEEDS") ?? 12))
+        return Array(from..<from + (number("SEEDS") ?? 6))
     }
 
     static let proxies: [ProxyClass] = {

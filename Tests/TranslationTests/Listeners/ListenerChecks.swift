@@ -64,7 +64,18 @@ struct Read {
         let message = try arena.decode(descriptor, from: resource.body, limits: .standard)
         let text = try Protobuf.text(
             of: message, TextStyle(.compactJSON, showsUnknownTypes: true), types: envoyTypes)
-        value = try JSONSerialization.jsonObject(with: Data(text.utf8))
+        value = Self.withFilters(try JSONSerialization.jsonObject(with: Data(text.utf8)))
+    }
+
+    /// Filters of logs, which are of a type that is not in the registry, as their type has them.
+    private static func withFilters(_ value: Any) -> Any {
+        if let list = value as? [Any] { return list.map { withFilters($0) } }
+        guard let fields = value as? [String: Any] else { return value }
+        guard let type = fields["@type"] as? String, type.hasSuffix(".cel.v3.ExpressionFilter"),
+            let bytes = (fields["value"] as? String).flatMap({ Data(base64Encoded: $0) })
+        else { return fields.mapValues { withFilters($0) } }
+        // One field of under 128 bytes: its tag, its length, its text.
+        return ["@type": type, "expression": String(decoding: bytes.dropFirst(2), as: UTF8.self)]
     }
 
     subscript(path: String) -> Read {

@@ -61,6 +61,7 @@ extension ListenerCase {
     #expect(inbound["access_log"].list.map { $0["name"].text } == ["envoy.access_loggers.file"])
     #expect(
         inbound["access_log.0.filter.extension_filter.name"].text == "envoy.access_loggers.extension_filters.cel")
+    #expect(inbound["access_log.0.filter.extension_filter.typed_config.expression"].text == "response.code >= 400")
     #expect(inbound["tracing.random_sampling.value"].number == 50)
     #expect(inbound["tracing.custom_tags"].list.map { $0["tag"].text } == ["where", "who"])
     #expect(inbound["request_id_extension.typed_config.use_request_id_for_trace_sampling"].flag == false)
