@@ -25,8 +25,8 @@ extension ResourcePatching {
             let wanted = match(patch)?.listenerFilter
             let list = changed(
                 Array(listener.pointee.listener_filters_list), by: patch,
-                takes: { wanted == nil || $0.pointee.name.string == wanted }, namesOne: wanted != nil
-            ) { translator.merged($0, $1, by: patch.patch.operation) }
+                takes: { wanted == nil || $0.pointee.name.string == wanted }, namesOne: wanted != nil,
+                merge: { translator.merged($0, $1, by: patch.patch.operation) })
             (listener.pointee.n_listener_filters, listener.pointee.listener_filters) = translator.arena.list(list)
         }
         filterChains(listener)
@@ -42,8 +42,8 @@ extension ResourcePatching {
         for patch in patches(of: .filterChain) where takes(patch, listener) {
             let list = changed(
                 Array(listener.pointee.filter_chains_list), by: patch, takes: { takes(patch, $0, listener) },
-                namesOne: false
-            ) { translator.merged($0, $1, by: patch.patch.operation) }
+                namesOne: false,
+                merge: { translator.merged($0, $1, by: patch.patch.operation) })
             (listener.pointee.n_filter_chains, listener.pointee.filter_chains) = translator.arena.list(list)
             guard let standard = listener.pointee.default_filter_chain, takes(patch, standard, listener),
                 patch.patch.operation != .add
@@ -63,16 +63,16 @@ extension ResourcePatching {
             let wanted = match(patch)?.filter
             let list = changed(
                 Array(chain.pointee.filters_list), by: patch,
-                takes: { wanted == nil || $0.pointee.name.string == wanted }, namesOne: wanted != nil
-            ) { filter, value in
-                let made = translator.merged(filter, value, by: patch.patch.operation)
-                if case .typed_config(let one)? = filter.pointee.config_type,
-                    case .typed_config(let other)? = value.pointee.config_type
-                {
-                    made.pointee.set(typed_config: translator.merged(one, other, by: patch.patch.operation))
-                }
-                return made
-            }
+                takes: { wanted == nil || $0.pointee.name.string == wanted }, namesOne: wanted != nil,
+                merge: { filter, value in
+                    let made = translator.merged(filter, value, by: patch.patch.operation)
+                    if case .typed_config(let one)? = filter.pointee.config_type,
+                        case .typed_config(let other)? = value.pointee.config_type
+                    {
+                        made.pointee.set(typed_config: translator.merged(one, other, by: patch.patch.operation))
+                    }
+                    return made
+                })
             (chain.pointee.n_filters, chain.pointee.filters) = translator.arena.list(list)
         }
         for filter in chain.pointee.filters_list where filter.pointee.name.string == Self.manager {
@@ -101,16 +101,16 @@ extension ResourcePatching {
                 Array(manager.pointee.http_filters_list), by: patch,
                 takes: { name == nil || $0.pointee.name.string == name }, namesOne: name != nil,
                 // The router ends the list.
-                end: { $0.last?.pointee.name.string == Self.router ? $0.count - 1 : $0.count }
-            ) { filter, value in
-                let made = translator.merged(filter, value, by: patch.patch.operation)
-                if case .typed_config(let one)? = filter.pointee.config_type,
-                    case .typed_config(let other)? = value.pointee.config_type
-                {
-                    made.pointee.set(typed_config: translator.merged(one, other, by: patch.patch.operation))
-                }
-                return made
-            }
+                end: { $0.last?.pointee.name.string == Self.router ? $0.count - 1 : $0.count },
+                merge: { filter, value in
+                    let made = translator.merged(filter, value, by: patch.patch.operation)
+                    if case .typed_config(let one)? = filter.pointee.config_type,
+                        case .typed_config(let other)? = value.pointee.config_type
+                    {
+                        made.pointee.set(typed_config: translator.merged(one, other, by: patch.patch.operation))
+                    }
+                    return made
+                })
             (manager.pointee.n_http_filters, manager.pointee.http_filters) = translator.arena.list(list)
         }
         if case .route_config(var routes)? = manager.pointee.route_specifier, self.routes(&routes) {

@@ -20,16 +20,16 @@ extension ResourcePatching {
         for patch in patches(of: .virtualHost) where takes(patch, routes) {
             let list = changed(
                 Array(routes.pointee.virtual_hosts_list), by: patch, takes: { takes(patch, $0) },
-                namesOne: match(patch)?.virtualHost != nil
-            ) { translator.merged($0, $1, by: patch.patch.operation) }
+                namesOne: match(patch)?.virtualHost != nil,
+                merge: { translator.merged($0, $1, by: patch.patch.operation) })
             (routes.pointee.n_virtual_hosts, routes.pointee.virtual_hosts) = translator.arena.list(list)
         }
         for patch in patches(of: .httpRoute) where takes(patch, routes) {
             for host in routes.pointee.virtual_hosts_list where takes(patch, host) {
                 let list = changed(
                     Array(host.pointee.routes_list), by: patch, takes: { takes(patch, $0) },
-                    namesOne: match(patch)?.route != nil
-                ) { translator.merged($0, $1, by: patch.patch.operation) }
+                    namesOne: match(patch)?.route != nil,
+                    merge: { translator.merged($0, $1, by: patch.patch.operation) })
                 (host.pointee.n_routes, host.pointee.routes) = translator.arena.list(list)
             }
         }

@@ -38,7 +38,9 @@ struct Explain: ParsableCommand {
     @Option(help: ArgumentHelp("Of the request, with its query.", valueName: "path"))
     var path = "/"
 
-    @Option(name: [.short, .customLong("header")], help: ArgumentHelp("May be repeated.", valueName: "name=value"))
+    @Option(
+        name: [.customShort("H"), .customLong("header")],
+        help: ArgumentHelp("May be repeated.", valueName: "name=value"))
     var headers: [String] = []
 
     @Option(
