@@ -203,7 +203,7 @@ extension Istio.RegexRewrite: ObjectPart {
             guard let letter = rest.popFirst() else { return "it ends in a lone backslash" }
             if letter == "\\" { continue }
             guard letter.isASCII, let number = letter.wholeNumberValue else {
-                return #"`\#(letter)` means nothing there"#
+                return #"`\\#(letter)` means nothing there"#
             }
             if number > groups { return #"there is no group \#(number) in `match`"# }
         }
