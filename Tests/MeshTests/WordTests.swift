@@ -89,3 +89,11 @@ struct WordTests {
         #expect(!hostsOverlap("*.a.b", "a.b") && !hostsOverlap("a", "b") && !hostsOverlap("*.a", "*.b"))
     }
 }
+
+@Test(arguments: [
+    ("10.0.0.1", "10.0.0.1"), ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"), ("::", "::"), ("::1", "::1"),
+    ("fe80:0:0:1::", "fe80:0:0:1::"), ("1:0:2:3:4:5:6:7", "1:0:2:3:4:5:6:7"), ("0:0:1:0:0:0:1:0", "0:0:1::1:0"),
+])
+func anAddressIsWrittenInItsShortForm(text: String, short: String) throws {
+    #expect("\(try #require(IPAddress(text)))" == short)
+}

@@ -64,6 +64,30 @@ public struct IPAddress: Hashable, Sendable, Comparable {
     }
 }
 
+extension IPAddress: CustomStringConvertible {
+    /// `10.0.0.1`, `2001:db8::1`. Source: RFC 5952, section 4.
+    public var description: String {
+        if isIPv4 { return bytes.map(String.init).joined(separator: ".") }
+        let groups = stride(from: 0, to: 16, by: 2).map { Int(bytes[$0]) << 8 | Int(bytes[$0 + 1]) }
+        var longest = 0..<0
+        var start: Int?
+        for index in 0...8 {
+            if index < 8, groups[index] == 0 {
+                start = start ?? index
+            } else if let first = start {
+                if index - first > longest.count { longest = first..<index }
+                start = nil
+            }
+        }
+        func text(_ range: Range<Int>) -> String {
+            groups[range].map { String($0, radix: 16) }.joined(separator: ":")
+        }
+        // One group of zeros alone is written.
+        if longest.count < 2 { return text(0..<8) }
+        return text(0..<longest.lowerBound) + "::" + text(longest.upperBound..<8)
+    }
+}
+
 /// An address with the number of its leading bits that count: `10.0.0.0/8`; all of them where none is written.
 public struct AddressBlock: Hashable, Sendable {
     public let address: IPAddress

@@ -88,7 +88,7 @@ extension Translator {
             if outbound.scope.kind != .proxyless { return .automatic }
             let endpoints = outbound.endpoints(self)
             let isStrict = endpoints.allSatisfy {
-                $0.isMeshed && serverMode($0.labels, in: $0.namespace, port: $0.port) == .strict
+                $0.isMeshed && mutualTLS(of: $0.labels, in: $0.namespace, port: $0.port).mode == .strict
             }
             return isStrict && !endpoints.isEmpty ? .mutual(sni: nil, names: []) : .plaintext
         }

@@ -199,16 +199,9 @@ extension Translator {
         guard hasSidecar, labels[Workload.modeLabel] != "disabled" else { return false }
         let asked = ServiceBackends.Worked.Asked(labels: labels, port: port)
         if let mode = backends.worked.modes[asked] { return mode != .disable }
-        let mode = serverMode(labels, in: namespace, port: port)
+        let mode = mutualTLS(of: labels, in: namespace, port: port).mode
         backends.worked.modes[asked] = mode
         return mode != .disable
-    }
-
-    /// What a workload's sidecar takes at a port: the narrowest PeerAuthentication that is not UNSET, else the mesh's.
-    func serverMode(
-        _ labels: [String: String], in namespace: String, port: Int
-    ) -> Istio.PeerAuthentication.Mode {
-        mutualTLS(of: labels, in: namespace, port: port).mode
     }
 
     /// The workload's number for a service's port; nil if it has no port of that name.
