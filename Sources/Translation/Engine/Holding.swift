@@ -52,6 +52,19 @@ struct ResourceDelta: Sendable {
         return result
     }
 
+    /// What is taken away shows again what lies under it.
+    /// - Parameter hosts: what is of these stays hidden.
+    func revealing(_ snapshot: Snapshot, hiding hosts: Set<String> = []) -> ResourceDelta {
+        var result = self
+        for reference in removing {
+            let host = self.hosts[reference]
+            if let host, hosts.contains(host) { continue }
+            guard let under = snapshot[reference.type].resource(named: reference.name) else { continue }
+            result.set(under, of: host)
+        }
+        return result
+    }
+
     func limited(to type: ResourceType) -> ResourceDelta {
         var result = self
         result.setting = setting.filter { $0.key.type == type }

@@ -178,6 +178,7 @@ extension MeshTranslation {
         let oldHosts = isNew ? [] : scope.ownHosts
         if isNew || step.plannedScopes.contains(number) { replan(&scope, &own) }
         own = revealed(oldHosts, in: scope).joined(with: own)
+        if let basis = scope.basis { own = own.revealing(scopes[basis]!.snapshot, hiding: scope.ownHosts) }
         let inherited = isNew ? [:] : scope.basis.flatMap { step.deltas[$0] } ?? [:]
         let deltas = merge(inherited, own, hiding: scope.ownHosts.intersection(oldHosts), from: scope.snapshot, &step)
         scope.snapshot = advanced(scope.snapshot, by: deltas, &step)
@@ -296,6 +297,7 @@ extension MeshTranslation {
         }
         if isNew || step.plannedClasses.contains(number) { replan(&assembly, number, &own) }
         let before = assembly.snapshot
+        own = own.revealing(scopes[assembly.scope]!.snapshot)
         var deltas = step.deltas[assembly.scope] ?? [:]
         if isNew {
             assembly.snapshot = scopes[assembly.scope]!.snapshot

@@ -62,12 +62,27 @@ import XDS
                 let differences = WholeTranslation(snapshot).difference(from: whole)
                 #expect(
                     differences.isEmpty,
-                    "SEED=\(seed) step \(step): \(proxy.kind) in \(proxy.namespace) \(proxy.labels): \(differences)")
+                    """
+                    SEED=\(seed) step \(step): \(proxy.kind) in \(proxy.namespace) \(proxy.labels): \(differences)
+                    after \(changes.map(\.words).joined(separator: "\n"))
+                    """)
                 if !differences.isEmpty { return }
             }
         }
         for proxy in translation.proxies { translation.remove(proxy) }
         #expect(translation.sections.count == 0, "nothing is kept for nobody")
         #expect(translation.sections.factCount == 0)
+    }
+}
+
+extension MeshIndex.Change {
+    /// What changed, as users write it.
+    fileprivate var words: String {
+        switch self {
+        case .put(let object): "put \(object.key):\n\(object.source.yaml)"
+        case .remove(let key): "removal of \(key)"
+        case .connect(let workload): "\(workload) came"
+        case .disconnect(let id): "\(id) went"
+        }
     }
 }
