@@ -195,7 +195,7 @@ static_resources:
 """)
         self.start(
             f"envoy-{name}", envoy, "-c", str(bootstrap), "--concurrency", "1", "--disable-hot-restart", "--log-level",
-            "warning",
+            "warning", "--drain-time-s", "45", "--drain-strategy", "immediate",
         )
 
     def administer(self, name, path):

@@ -33,6 +33,11 @@ final class Envoy {
         /// Where its admin port is, and where it finds its control plane.
         var adminAddress = "127.0.0.1"
         var controlAddress = "127.0.0.1"
+        var flags: [String] = []
+
+        /// As Istio starts its proxies: what a change of a listener replaces is closed after the answer under way.
+        /// Otherwise a kept connection goes by the old rules for up to ten minutes.
+        static let drainingAtOnce = ["--drain-time-s", "45", "--drain-strategy", "immediate"]
     }
 
     let process: ChildProcess
@@ -55,7 +60,7 @@ final class Envoy {
             place.command + [
                 try version.binary(), "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level",
                 "warning",
-            ]
+            ] + place.flags
         process = try ChildProcess(command[0], Array(command.dropFirst()), in: directory)
     }
 

@@ -39,7 +39,8 @@ final class InterceptedMesh {
                 at: Envoy.Place(
                     command: namespace.command + [
                         "/usr/bin/setpriv", "--regid", "\(NetworkNamespace.proxyGroup)", "--clear-groups",
-                    ], adminAddress: address, controlAddress: "\(mesh.network).254"),
+                    ], adminAddress: address, controlAddress: "\(mesh.network).254",
+                    flags: Envoy.Place.drainingAtOnce),
                 adminPort: adminPort, in: directory)
         }
 

@@ -124,7 +124,7 @@ final class MeshOfEnvoys {
             credentials: Envoy.Credentials(trusted: control.rootCertificate, token: token),
             workload: Envoy.Workload(
                 namespace: workload.namespace, serviceAccount: workload.serviceAccount, more: member.metadata),
-            in: control.directory)
+            at: Envoy.Place(flags: Envoy.Place.drainingAtOnce), in: control.directory)
         members.append(member)
         return member
     }
