@@ -117,15 +117,14 @@ extension Translator {
     // MARK: Merging
 
     /// A message with what a patch sets set: numbers and texts take the place of others, messages merge, lists grow; or,
-    /// if asked, lists take the place of lists. Both are bytes one after the other: what protobuf means by merging.
+    /// if asked, lists take the place of lists.
     func merged<M: ProtobufMessage>(
         _ message: UnsafeMutablePointer<M>, _ patch: UnsafeMutablePointer<M>,
         by operation: Istio.EnvoyFilter.Operation
     ) -> UnsafeMutablePointer<M> {
-        let added = encode(patch)
-        var base = encode(message)
-        if operation == .mergeAndReplaceList { base = WireMerge.without(listsOf: added, base, M.descriptor) }
-        return (try? arena.decode(M.self, from: base + added)) ?? message
+        let merge = WireMerge(replacesLists: operation == .mergeAndReplaceList)
+        let bytes = merge.merged(encode(message), encode(patch), M.descriptor)
+        return (try? arena.decode(M.self, from: bytes)) ?? message
     }
 
     /// Two contents of one type are merged, another type takes the first one's place.
@@ -137,16 +136,17 @@ extension Translator {
         guard url == patch.pointee.type_url.string, let descriptor = envoyTypes.descriptor(typeURL: url) else {
             return patch
         }
-        var base = Array(content.pointee.value_bytes)
-        let added = Array(patch.pointee.value_bytes)
-        if operation == .mergeAndReplaceList { base = WireMerge.without(listsOf: added, base, descriptor) }
-        guard let message = try? arena.decode(descriptor, from: base + added) else { return patch }
+        let merge = WireMerge(replacesLists: operation == .mergeAndReplaceList)
+        let bytes = merge.merged(
+            Array(content.pointee.value_bytes), Array(patch.pointee.value_bytes), descriptor)
+        guard let message = try? arena.decode(descriptor, from: bytes) else { return patch }
         return arena.any(typeURL: url, arena.bytes(encode(message)))
     }
 }
 
-/// Packed messages field by field.
-enum WireMerge {
+/// Packed messages merged field by field. Two messages one after the other would mean the same, but a message field that
+/// is there twice is none that protobuf-c merges rightly.
+struct WireMerge {
     private struct Field {
         var number: UInt32
         var whole: Range<Int>
@@ -154,32 +154,36 @@ enum WireMerge {
         var content: Range<Int>?
     }
 
-    /// A message without the lists, at any depth, that another one has elements for.
-    static func without(listsOf patch: [UInt8], _ base: [UInt8], _ descriptor: MessageDescriptor) -> [UInt8] {
-        let patched = fields(patch)
+    /// Whether lists that the patch has elements for lose those that they had.
+    var replacesLists: Bool
+
+    func merged(_ base: [UInt8], _ patch: [UInt8], _ descriptor: MessageDescriptor) -> [UInt8] {
+        let added = Self.fields(patch)
         var result: [UInt8] = []
-        for field in fields(base) {
-            let same = patched.filter { $0.number == field.number }
-            guard !same.isEmpty, let type = descriptor.field(number: field.number) else {
-                result += base[field.whole]
-                continue
-            }
-            if type.isRepeated { continue }
-            guard case .message(let inner) = type.kind, let content = field.content, let other = same.last?.content
+        var isDone = Set<Int>()
+        for field in Self.fields(base) {
+            guard let last = added.lastIndex(where: { $0.number == field.number }),
+                let type = descriptor.field(number: field.number)
             else {
                 result += base[field.whole]
                 continue
             }
-            let kept = without(listsOf: Array(patch[other]), Array(base[content]), inner)
-            result += varint(UInt64(field.number) << 3 | 2) + varint(UInt64(kept.count)) + kept
+            if type.isRepeated {
+                if !replacesLists { result += base[field.whole] }
+                continue
+            }
+            // What is one value to people (a duration, a number that may be missing) is replaced as one.
+            guard case .message(let inner) = type.kind, !inner.fullName.hasPrefix("google.protobuf."),
+                let content = field.content, let other = added[last].content
+            else { continue }
+            let whole = merged(Array(base[content]), Array(patch[other]), inner)
+            PackedVirtualHost.append(varint: Int(field.number) << 3 | 2, to: &result)
+            PackedVirtualHost.append(varint: whole.count, to: &result)
+            result += whole
+            isDone.insert(last)
         }
+        for (index, field) in added.enumerated() where !isDone.contains(index) { result += patch[field.whole] }
         return result
-    }
-
-    private static func varint(_ value: UInt64) -> [UInt8] {
-        var bytes: [UInt8] = []
-        PackedVirtualHost.append(varint: Int(value), to: &bytes)
-        return bytes
     }
 
     /// Of messages that we packed ourselves.
