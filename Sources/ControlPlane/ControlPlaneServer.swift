@@ -179,6 +179,7 @@ public final class ControlPlaneServer: Sendable {
         // The operator's own authority for client certificates says who belongs here.
         rules.admitsNamedCertificates = configuration.tls?.files != nil
         rules.began = { events.note(.began($0, $1)) }
+        rules.listening = { events.note(.listening($0)) }
         rules.ended = { events.note(.ended($0)) }
         serving.admission = MeshAdmission(parts.identity.authenticator, directory: secrets, configuration: rules)
         let operators = configuration.tls?.operators ?? []

@@ -26,7 +26,9 @@ struct WorkloadRegistryTests {
         var registry = WorkloadRegistry(grace: .seconds(5))
         let (ads, second) = (StreamToken(), StreamToken())
         let entered = registry.enter(ads, proxy, workload(), identity: try identity())
-        #expect(entered.changes.mesh.count == 1 && entered.changes.begun == [proxy] && entered.refusal == nil)
+        #expect(entered.changes.mesh.isEmpty && entered.changes.begun == [proxy] && entered.refusal == nil)
+        #expect(registry.serve(ads).mesh.count == 1, "others hear of it once it has listeners")
+        #expect(registry.serve(ads).isEmpty)
         #expect(registry.enter(second, proxy, workload(), identity: try identity()).changes.isEmpty)
         #expect(registry.leave(ads, now: start).isEmpty)
         #expect(registry.deadline == nil, "one stream is left")
@@ -41,10 +43,19 @@ struct WorkloadRegistryTests {
         var registry = WorkloadRegistry(grace: .seconds(5))
         let (before, after) = (StreamToken(), StreamToken())
         _ = registry.enter(before, proxy, workload(), identity: try identity())
+        _ = registry.serve(before)
         _ = registry.leave(before, now: start)
         let back = registry.enter(after, proxy, workload(), identity: try identity())
         #expect(back.changes.mesh.isEmpty && back.changes.begun == [proxy])
         #expect(registry.tick(now: start.advanced(by: .seconds(60))).isEmpty)
+    }
+
+    @Test func whoGoesBeforeItServesIsForgottenAtOnce() throws {
+        var registry = WorkloadRegistry()
+        let stream = StreamToken()
+        _ = registry.enter(stream, proxy, workload(), identity: try identity())
+        #expect(registry.leave(stream, now: start).mesh.isEmpty)
+        #expect(registry.workloads.isEmpty && registry.deadline == nil && registry.serve(stream).isEmpty)
     }
 
     @Test func nobodyIsAnEndpointWithoutAnIdentity() {
@@ -58,6 +69,7 @@ struct WorkloadRegistryTests {
         var registry = WorkloadRegistry(grace: .seconds(5))
         let (owner, thief) = (StreamToken(), StreamToken())
         _ = registry.enter(owner, proxy, workload(), identity: try identity())
+        _ = registry.serve(owner)
         let refused = registry.enter(thief, proxy, workload(account: "thief"), identity: try identity("thief"))
         #expect(refused.refusal == .nameTaken(workload().id, by: try identity()))
         #expect(registry.workloads.map(\.identity) == [try identity()])

@@ -44,5 +44,7 @@ final class Gatekeeper: Admission {
         notes.withLock { $0.answered.append(holdings) }
     }
 
+    func listening(_ stream: StreamToken) {}
+
     func ended(_ stream: StreamToken) { notes.withLock { $0.ended.append(stream) } }
 }

@@ -104,6 +104,8 @@ public final class MeshAdmission: Admission {
         public var clock: @Sendable () -> Instant = { EventLoop<NoConnections>.readClock() }
         /// Told of every stream that was let in, on any thread, with what it has proved; before its messages are read.
         public var began: @Sendable (StreamToken, Node) -> Void = { _, _ in }
+        /// Told of every stream whose proxy has its listeners.
+        public var listening: @Sendable (StreamToken) -> Void = { _ in }
         /// Told of the end of every stream that was asked about.
         public var ended: @Sendable (StreamToken) -> Void = { _ in }
         public var logger: Logger
@@ -237,6 +239,8 @@ public final class MeshAdmission: Admission {
         directory.answered(
             holder, stream, SecretAnswer(entries: holdings.entries(named: names), refusal: holdings.refusal?.detail))
     }
+
+    public func listening(_ stream: StreamToken) { configuration.listening(stream) }
 
     public func ended(_ stream: StreamToken) {
         state.withLock { _ = $0.streams.removeValue(forKey: stream) }

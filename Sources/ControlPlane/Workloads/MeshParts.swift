@@ -44,6 +44,7 @@ final class MeshParts {
             OnControlThread { [publisher] event in
                 switch event {
                 case .began(let stream, let node): publisher.begin(stream, node)
+                case .listening(let stream): publisher.listening(stream)
                 case .ended(let stream): publisher.end(stream)
                 }
             })

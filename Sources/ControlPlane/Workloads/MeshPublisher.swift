@@ -19,6 +19,8 @@ final class MeshPublisher {
         var gathering = Duration.milliseconds(20)
         /// How long the proxies of a control plane that begins again have to come back.
         var returning = Duration.seconds(60)
+        /// How long after its listeners were acknowledged a proxy has its certificate too and takes connections.
+        var warming = Duration.milliseconds(300)
         var settings: TranslationSettings
         var logger: Logger
     }
@@ -109,6 +111,14 @@ final class MeshPublisher {
         places[stream] = Place(node: node)
         take(changes)
         place(stream)
+    }
+
+    /// A proxy has acknowledged its listeners: its workload takes connections as soon as they are warm.
+    func listening(_ stream: StreamToken) {
+        clock?.schedule(configuration.warming) { [weak self] in
+            guard let self else { return }
+            take(registry.serve(stream))
+        }
     }
 
     /// A stream is over.

@@ -3,11 +3,13 @@ import Reactor
 import Synchronization
 import XDS
 
-/// Tells the control thread of streams that begin and end, in order and without loss. There are at most two events for
+/// Tells the control thread of streams that begin and end, in order and without loss. There are at most three events for
 /// each stream that a server takes.
 final class StreamEvents: Sendable {
     enum Event: Sendable {
         case began(StreamToken, Node)
+        /// Its proxy has listeners.
+        case listening(StreamToken)
         case ended(StreamToken)
     }
 

@@ -7,7 +7,7 @@ import XDS
 
 /// The proxies that are connected, as workloads of the mesh and as classes that configuration is made for: a value.
 ///
-/// A workload is there from its proxy's first stream until ``grace`` after its last. What its proxy says of it counts
+/// A workload is there from when its proxy has listeners until ``grace`` after its last stream. What its proxy says of it counts
 /// as far as it has proved it: nobody becomes an endpoint without an identity, or under the name of another.
 struct WorkloadRegistry: Sendable {
     /// What others must be told.
@@ -44,6 +44,8 @@ struct WorkloadRegistry: Sendable {
     private struct Entry: Sendable {
         var known: Known
         var streams = 0
+        /// Whether others were told of it.
+        var isServing = false
         /// When it leaves; nil: it is connected.
         var leavesAt: Instant?
     }
@@ -71,7 +73,7 @@ struct WorkloadRegistry: Sendable {
     mutating func expect(_ known: [Known], until deadline: Instant) -> Changes {
         var changes = Changes()
         for each in known.prefix(limit) {
-            entries[each.workload.id] = Entry(known: each, leavesAt: deadline)
+            entries[each.workload.id] = Entry(known: each, isServing: true, leavesAt: deadline)
             changes.mesh.append(.connect(each.workload))
         }
         return changes
@@ -97,13 +99,25 @@ struct WorkloadRegistry: Sendable {
             if refusal == nil {
                 place.workload = workload.id
                 let before = entries[workload.id]
+                let isServing = before?.isServing ?? false
                 entries[workload.id] = Entry(
-                    known: Known(workload: workload, identity: identity), streams: (before?.streams ?? 0) + 1)
-                if before?.known.workload != workload { changes.mesh.append(.connect(workload)) }
+                    known: Known(workload: workload, identity: identity), streams: (before?.streams ?? 0) + 1,
+                    isServing: isServing)
+                // A proxy that comes back serves as it did.
+                if isServing, before?.known.workload != workload { changes.mesh.append(.connect(workload)) }
             }
         }
         places[stream] = place
         return (changes, refusal)
+    }
+
+    /// The proxy of a stream takes connections: others are told of its workload.
+    mutating func serve(_ stream: StreamToken) -> Changes {
+        var changes = Changes()
+        guard let id = places[stream]?.workload, let entry = entries[id], !entry.isServing else { return changes }
+        entries[id]?.isServing = true
+        changes.mesh.append(.connect(entry.known.workload))
+        return changes
     }
 
     private func refusal(_ workload: Workload, _ identity: SPIFFEID, _ expected: [String]) -> Refusal? {
@@ -130,6 +144,8 @@ struct WorkloadRegistry: Sendable {
         entry.streams -= 1
         if entry.streams == 0 { entry.leavesAt = now.advanced(by: grace) }
         entries[id] = entry
+        // Who never served is missed by nobody.
+        if entry.streams == 0, !entry.isServing { entries[id] = nil }
         return changes
     }
 
@@ -142,7 +158,7 @@ struct WorkloadRegistry: Sendable {
         for (id, entry) in entries.sorted(by: { $0.key < $1.key }) {
             guard let leavesAt = entry.leavesAt, leavesAt <= now else { continue }
             entries[id] = nil
-            changes.mesh.append(.disconnect(id))
+            if entry.isServing { changes.mesh.append(.disconnect(id)) }
         }
         return changes
     }

@@ -26,6 +26,9 @@ public protocol Admission: Sendable {
     /// - Parameter holdings: what the stream holds of the type since.
     func answered(_ stream: StreamToken, node: Node, holdings: TypeHoldings)
 
+    /// The stream has acknowledged listeners, for the first time. Must be cheap.
+    func listening(_ stream: StreamToken)
+
     /// The stream is over. Once for each stream that was asked about, whatever was decided, also while the decision is
     /// still being made.
     func ended(_ stream: StreamToken)

@@ -28,6 +28,8 @@ class DiscoveryCall {
     /// The list of ``DiscoveryLoop`` that the stream is on.
     var place: (view: ViewName, index: Int)?
     let openedAt: Instant
+    /// Whether listeners were acknowledged.
+    var isListening = false
     /// Decided, and not taken by the connection yet: at most one of each type.
     var waiting: [PreparedResponse] = []
     /// When the last response of each type was sent, and answered to.

@@ -26,7 +26,7 @@ extension ServerConnection {
                 if let latency = call.noteAnswered(type, at: loop.now) {
                     home.metrics.acknowledgeLatency.recordNanoseconds(latency.nanoseconds)
                 }
-                tellAnswer(of: call, type)
+                tellAnswer(of: call, type, isAccepted: true)
             case .rejected(let type, let version, _, let detail):
                 _ = call.noteAnswered(type, at: loop.now)
                 home.metrics[type].nacks.increment()
@@ -58,9 +58,14 @@ extension ServerConnection {
         }
     }
 
-    /// Secrets alone are of interest: rotations wait for them.
-    private func tellAnswer(of call: DiscoveryCall, _ type: ResourceType) {
-        guard type == .secret, call.isKnownToAdmission, let holdings = call.holdings(of: type) else { return }
+    /// Admission follows secrets, which rotations wait for, and whether a proxy serves already.
+    private func tellAnswer(of call: DiscoveryCall, _ type: ResourceType, isAccepted: Bool = false) {
+        guard call.isKnownToAdmission else { return }
+        if type == .listener, isAccepted, !call.isListening {
+            call.isListening = true
+            home.configuration.admission?.listening(call.token)
+        }
+        guard type == .secret, let holdings = call.holdings(of: type) else { return }
         home.configuration.admission?.answered(call.token, node: call.node, holdings: holdings)
     }
 
