@@ -229,7 +229,8 @@ struct Derivations<Maker: Derivation>: Sendable {
         let old = nodes[Int(number)]!.facts
         if old == newNumbers { return }
         for fact in newNumbers { factNodes[Int(fact)]!.dependents.insert(number) }
-        for fact in old where !newNumbers.contains(fact) { forget(number, of: fact) }
+        let kept = Set(newNumbers)
+        for fact in old where !kept.contains(fact) { forget(number, of: fact) }
         nodes[Int(number)]!.facts = newNumbers
     }
 

@@ -57,7 +57,7 @@ extension MeshTranslation {
                 step.plannedScopes.insert(scope)
                 step.plannedClasses.formUnion(scopes[scope]!.classes)
             }
-        case .listenerSelectors: step.plannedClasses.formUnion(found.classes)
+        case .listenerSelectors, .interests: step.plannedClasses.formUnion(found.classes)
         default:
             for scope in found.scopes { step.scopeSections[scope, default: []].append(section) }
             for number in found.classes { step.classSections[number, default: []].append(section) }
@@ -143,7 +143,9 @@ extension MeshTranslation {
         guard let scope = scopes[number] else { return }
         let plain = maker.scopes.plain(of: number)
         let isApart = sections.value(of: .differences(number), &maker).differences.isApart
-        let basis: ScopeNumber? = number == plain || isApart ? nil : plain
+        // Programs without a proxy share nothing: each has what it asks for.
+        let isAlone = number == plain || isApart || maker.scopes[number].kind == .proxyless
+        let basis: ScopeNumber? = isAlone ? nil : plain
         guard basis != scope.basis else { return }
         if let basis {
             open(basis, &step)
@@ -194,7 +196,9 @@ extension MeshTranslation {
         let services = sections.value(of: .services(number), &maker).services
         let differences = sections.value(of: .differences(number), &maker).differences
         var wanted: [Section] = []
-        if scope.basis == nil {
+        if maker.scopes[number].kind == .proxyless {
+            scope.ownHosts = []
+        } else if scope.basis == nil {
             wanted.append(.commonClusters)
             for service in services {
                 let owner = differences.clusters.contains(service.host) ? number : plain
@@ -329,7 +333,9 @@ extension MeshTranslation {
         let scope = assembly.scope
         let differs = sections.value(of: .differences(scope), &maker).differences.listeners
         let owner = differs ? scope : maker.scopes.plain(of: scope)
-        hold(.listenerSelectors, class: number)
+        for section in [Section.listenerSelectors, .interests(namespace: proxy.namespace)] {
+            hold(section, class: number)
+        }
         let wanted: [Section] =
             switch proxy.kind {
             case .sidecar: [.outboundListeners(maker.listenerClass(of: proxy, &sections), owner), .inbound(proxy)]

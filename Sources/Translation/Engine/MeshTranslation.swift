@@ -105,7 +105,9 @@ public struct MeshTranslation: Sendable {
         classNumbers[proxy] = nil
         let gone = classes.removeValue(forKey: number)!
         for section in gone.holding.contents.keys { release(section, class: number) }
-        for section in [Section.scope(proxy), .listenerSelectors] { release(section, class: number) }
+        for section in [Section.scope(proxy), .listenerSelectors, .interests(namespace: proxy.namespace)] {
+            release(section, class: number)
+        }
         leave(gone.scope, class: number)
         sections.sweep()
         maker.interning.sweepIfGrown()

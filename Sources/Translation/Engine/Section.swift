@@ -72,6 +72,8 @@ struct Interests: Hashable, Sendable {
     var services: [String] = []
     /// Hosts whose routes may differ.
     var routes: [String] = []
+    /// Whether objects of the namespace shape the outbound listeners of its workloads.
+    var shapesListeners = false
 }
 
 /// In what a scope differs from the scope of clients that nothing is about.

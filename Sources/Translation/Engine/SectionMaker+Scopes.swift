@@ -49,7 +49,9 @@ extension SectionMaker {
                 }
             }
         }
-        return Interests(services: services.sorted(), routes: routes.sorted())
+        return Interests(
+            services: services.sorted(), routes: routes.sorted(),
+            shapesListeners: MeshReader.listenerKinds.contains { !mesh.objects(of: $0, in: namespace).isEmpty })
     }
 
     mutating func differences(
@@ -90,8 +92,9 @@ extension SectionMaker {
             }
         }
 
-        // Clients know the services of their own namespace by short names.
-        found.routes = Set(services.lazy.filter { $0.namespace == scope.namespace }.map(\.host))
+        // Clients know the hosts of their own namespace by short names, whoever serves them.
+        let suffix = ".\(scope.namespace).\(MeshIndex.clusterDomain)"
+        found.routes = Set(services.lazy.map(\.host).filter { $0.hasSuffix(suffix) })
         found.routes.formUnion(found.clusters)
         found.routes.formUnion(list.hosts(matching: routePatterns))
         // Routes lead to other hosts, whose clusters may be of this scope.
@@ -101,7 +104,6 @@ extension SectionMaker {
             found.routes.formUnion(list.hosts(matching: routedHosts))
         }
         // So are hosts of the namespace that only VirtualServices have: they have short names too.
-        let suffix = ".\(scope.namespace).\(MeshIndex.clusterDomain)"
         let hasOwnHosts = routedHosts.contains { $0.hasSuffix(suffix) && list[$0] == nil }
         let hasOwnRoutes = !routePatterns.isEmpty || !isPlain || hasOwnHosts
         if hasOwnRoutes || !scope.labels.isEmpty {
@@ -116,15 +118,14 @@ extension SectionMaker {
     /// The class that a proxy's outbound listeners are made for: without what does not change them.
     mutating func listenerClass(of proxy: ProxyClass, _ sections: inout Sections) -> ProxyClass {
         let asked = sections.value(of: .listenerSelectors, &self).hosts
-        // Spans name the workload by these.
-        let named = ["app", "app.kubernetes.io/name", "app.kubernetes.io/version", "version"]
+        let isShaped = sections.value(of: .interests(namespace: proxy.namespace), &self).interests.shapesListeners
+        var interception = proxy.interception
+        if case .explicit(let addresses) = interception {
+            interception = .explicit(.init(inbound: "", outbound: addresses.outbound))
+        }
         return ProxyClass(
-            proxy.kind, namespace: proxy.namespace,
-            labels: proxy.labels.filter { label in
-                asked.contains(label.key) || named.contains(label.key)
-                    || label.key.hasPrefix("service.istio.io/canonical-")
-            },
-            interception: proxy.interception)
+            proxy.kind, namespace: isShaped ? proxy.namespace : "",
+            labels: proxy.labels.filter { asked.contains($0.key) }, interception: interception)
     }
 }
 
@@ -182,10 +183,13 @@ extension MeshReader {
         return hosts.sorted()
     }
 
+    /// Kinds of objects that shape the outbound listeners of the workloads that they select.
+    static let listenerKinds = [ObjectKind.telemetry, .envoyFilter, .sidecar, .proxyConfig]
+
     /// Label keys, sorted.
     func listenerSelectors() -> [String] {
         var keys = Set<String>()
-        for kind in [ObjectKind.telemetry, .envoyFilter, .sidecar, .proxyConfig, .authorizationPolicy] {
+        for kind in Self.listenerKinds {
             for object in objects(of: kind) { keys.formUnion(object.policyScope?.selector?.labels.keys ?? [:].keys) }
         }
         return keys.sorted()

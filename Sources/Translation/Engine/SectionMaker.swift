@@ -138,7 +138,10 @@ struct SectionMaker: Derivation, Sendable {
 extension Translator {
     /// What clients of a scope reach under a host of the list of ``visibleServices(for:)``, which may be a wildcard.
     func service(exactly host: String, for scope: OutboundScope) -> MeshService? {
-        if !host.hasPrefix("*") { return service(host, in: scope.namespace, for: scope) }
+        if !host.hasPrefix("*") {
+            // A wildcard above it is another service.
+            return service(host, in: scope.namespace, for: scope).flatMap { $0.host == host ? $0 : nil }
+        }
         return mesh.services(matching: host, from: scope.namespace).filter { $0.host == host }
             .min { precedes($0, $1, scope) }
     }

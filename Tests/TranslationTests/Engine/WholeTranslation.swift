@@ -12,6 +12,10 @@ struct WholeTranslation {
         let translator = Translator(MeshReader(index), settings: settings)
         let scope = translator.wholeScope(of: proxy)
         let services = translator.visibleServices(for: scope)
+        if proxy.kind == .proxyless {
+            add(SectionMaker.proxyless(translator, proxy, scope))
+            return
+        }
         add(translator.commonClusters())
         for service in services {
             add(translator.outboundClusters(of: service, for: scope))
@@ -34,7 +38,7 @@ struct WholeTranslation {
             add(SectionMaker.outboundListeners(translator, proxy, scope, services))
             add(SectionMaker.inbound(translator, proxy))
         case .gateway: add(SectionMaker.gateway(translator, proxy))
-        case .proxyless: add(SectionMaker.proxyless(translator, proxy, scope))
+        case .proxyless: break
         }
     }
 

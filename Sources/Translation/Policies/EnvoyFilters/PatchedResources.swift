@@ -22,10 +22,15 @@ struct ResourcePatching {
     private func patched(_ resource: XDS.Resource) -> XDS.Resource? {
         switch resource.type {
         case .listener: repacked(resource, Listener.self) { listener(&$0) }
-        case .cluster: repacked(resource, Cluster.self) { cluster(&$0, resource.name) }
-        case .route: repacked(resource, RouteConfiguration.self) { routes(&$0) }
+        case .cluster where isAbout(.cluster): repacked(resource, Cluster.self) { cluster(&$0, resource.name) }
+        case .route where isAbout(.routeConfiguration, .virtualHost, .httpRoute):
+            repacked(resource, RouteConfiguration.self) { routes(&$0) }
         default: resource
         }
+    }
+
+    private func isAbout(_ targets: Istio.EnvoyFilter.Target...) -> Bool {
+        patches.contains { targets.contains($0.patch.target) }
     }
 
     /// - Parameter change: false takes the resource away.
