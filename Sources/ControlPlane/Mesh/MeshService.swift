@@ -47,23 +47,23 @@ struct MeshService: Service {
     private func answer(_ bytes: [UInt8], _ call: ServiceCall, _ source: MeshSource) throws -> [UInt8]? {
         switch call.request.method.path {
         case ControlMesh.apply:
-            let request = try MeshRequest(decodingApply: bytes).by(call.origin)
+            let request = try MeshRequest(decodingApply: bytes).by(call.origin, operators)
             let (plan, revision) = try source.apply(request)
             return PlanReport(plan, revision: revision).encoded()
         case ControlMesh.diff:
-            var request = try MeshRequest(decodingApply: bytes).by(call.origin)
+            var request = try MeshRequest(decodingApply: bytes).by(call.origin, operators)
             request.isDryRun = true
             let old = source.state.index
             let (plan, revision) = try source.apply(request)
             let pushes = source.pushPlan?(plan, old) ?? []
             return PlanReport(plan, revision: revision, showsTexts: true, pushes: pushes).encoded()
         case ControlMesh.delete:
-            let request = try MeshRequest(decodingDelete: bytes).by(call.origin)
+            let request = try MeshRequest(decodingDelete: bytes).by(call.origin, operators)
             let (plan, revision) = try source.apply(request)
             return PlanReport(plan, revision: revision).encoded()
         case ControlMesh.rollback:
             let (target, request) = try MeshRequest.rollback(decoding: bytes)
-            let (plan, revision) = try source.rollback(to: target, request.by(call.origin))
+            let (plan, revision) = try source.rollback(to: target, request.by(call.origin, operators))
             return PlanReport(plan, revision: revision).encoded()
         case ControlMesh.get:
             let query = try ObjectQuery(decoding: bytes)
@@ -83,20 +83,19 @@ struct MeshService: Service {
 
 extension MeshRequest {
     /// The request with its author: who calls, and the name that they gave.
-    fileprivate func by(_ origin: CallOrigin) -> MeshRequest {
+    fileprivate func by(_ origin: CallOrigin, _ operators: Set<String>) -> MeshRequest {
         var request = self
-        let caller = origin.callerName
+        let caller = origin.callerName(operators)
         request.author = author.isEmpty || author == caller ? caller : "\(author) (\(caller))"
         return request
     }
 }
 
 extension CallOrigin {
-    /// The user's name at the other end of a Unix socket, or the first name of a client certificate.
-    var callerName: String {
+    /// The user's name at the other end of a Unix socket, or the name of a client certificate that makes it an operator's.
+    fileprivate func callerName(_ operators: Set<String>) -> String {
         if let userID { return Self.userName(userID) ?? "user \(userID)" }
-        let certificate = certificates.first.flatMap { try? Certificate(der: $0) }
-        return certificate.flatMap { ($0.uris + $0.dnsNames).first } ?? peer
+        return Access.names(of: self).first(where: operators.contains) ?? peer
     }
 
     private static func userName(_ id: UInt32) -> String? {

@@ -29,7 +29,8 @@ enum Access {
         }
     }
 
-    private static func names(of origin: CallOrigin) -> [String] {
+    /// URI and DNS names of the client's certificate.
+    static func names(of origin: CallOrigin) -> [String] {
         origin.certificates.first.flatMap { try? Certificate(der: $0) }.map { $0.uris + $0.dnsNames } ?? []
     }
 
