@@ -90,7 +90,8 @@ struct SectionMaker: Derivation, Sendable {
 
     static func gateway(_ translator: Translator, _ proxy: ProxyClass) -> [Resource] {
         translator.patched(
-            translator.keySetClusters(of: proxy) + translator.gatewayListeners(of: proxy)
+            translator.keySetClusters(of: proxy) + translator.gatewaySecrets(of: proxy)
+                + translator.gatewayListeners(of: proxy)
                 + translator.gatewayRouteConfigurations(of: proxy), for: proxy, .gateway)
     }
 

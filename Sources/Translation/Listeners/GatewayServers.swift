@@ -92,7 +92,7 @@ public struct GatewayTLS: Hashable, Sendable {
 
     /// The roots that a Kubernetes Secret holds beside its certificate, or alone.
     public static func roots(_ secret: String) -> String {
-        secret.hasSuffix("-cacert") ? secret : secret + "-cacert"
+        secret.hasSuffix(rootsSuffix) ? secret : secret + rootsSuffix
     }
 }
 

@@ -137,6 +137,61 @@ struct BorderScenarios {
         }
     }
 
+    /// The certificate is an object like any other, and reaches the gateway alone.
+    @Test func theGatewayShowsTheCertificateOfASecret() throws {
+        let shop = try BookinfoMesh(reviews: ["v1"], gateways: [BookinfoMesh.gateway])
+        let authority = try CertificateAuthority("web", in: shop.mesh.control.directory)
+        let issued = try authority.issue("shop")
+        func indented(_ path: String) throws -> String {
+            try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
+                .map { "    " + $0 }.joined(separator: "\n")
+        }
+        try shop.mesh.apply(
+            yaml: """
+                apiVersion: v1
+                kind: Secret
+                metadata: { name: shop-cert, namespace: istio-system }
+                type: kubernetes.io/tls
+                stringData:
+                  tls.crt: |
+                \(try indented(issued.certificate))
+                  tls.key: |
+                \(try indented(issued.key))
+                ---
+                apiVersion: networking.istio.io/v1
+                kind: Gateway
+                metadata: { name: shop }
+                spec:
+                  selector: { istio: ingressgateway }
+                  servers:
+                    - port: { number: 8443, name: https, protocol: HTTPS }
+                      hosts: [shop.test]
+                      tls: { mode: SIMPLE, credentialName: shop-cert }
+                ---
+                apiVersion: networking.istio.io/v1
+                kind: VirtualService
+                metadata: { name: shop }
+                spec:
+                  hosts: [shop.test]
+                  gateways: [shop]
+                  http: [{ route: [{ destination: { host: productpage, port: { number: 9080 } } }] }]
+                """)
+        let gateway = try shop.mesh["istio-ingressgateway"]
+        let page = try eventually("a page over HTTPS; \(shop.mesh.state)") {
+            let answer = try ChildProcess.run(
+                "/usr/bin/curl",
+                [
+                    "-s", "-m", "5", "--cacert", authority.certificate, "--resolve",
+                    "shop.test:8443:\(gateway.address)", "https://shop.test:8443/productpage",
+                ])
+            return answer.status == 0 ? answer.output : nil
+        }
+        #expect(page.contains("The Natural History of Selborne"), "\(page.prefix(300))")
+        // What a sidecar sees has no such secret.
+        let seen = try #require(shop.mesh["reviews-v1"].envoy).admin("/config_dump?resource=dynamic_active_secrets")
+        #expect(seen.contains("ROOTCA") && !seen.contains("shop-cert"))
+    }
+
     @Test func theWayOutIsClosedButForAServiceEntry() throws {
         let shop = try BookinfoMesh()
         // A server that is no part of the mesh.

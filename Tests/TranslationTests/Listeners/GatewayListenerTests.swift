@@ -1,3 +1,5 @@
+import Foundation
+import Identity
 import Mesh
 import Testing
 import XDS
@@ -191,4 +193,32 @@ private let gateways = """
     #expect(try ListenerCase(text, ListenerCase.gateway()).gateway.isEmpty)
     let foreign = text.replacing("gatewayClassName: istio", with: "gatewayClassName: nginx")
     #expect(try ListenerCase(foreign, own).gateway.isEmpty)
+}
+
+@Test func aGatewayGetsTheSecretsThatItsServersNameAndNoOthers() throws {
+    func secret(_ name: String, _ namespace: String = "default", _ more: String = "") -> String {
+        """
+
+        ---
+        apiVersion: v1
+        kind: Secret
+        metadata: { name: \(name), namespace: \(namespace) }
+        type: kubernetes.io/tls
+        stringData: { tls.crt: chain of \(name), tls.key: key of \(name)\(more) }
+        """
+    }
+    let text =
+        gateways + secret("a-cert") + secret("b-cert", "default", ", ca.crt: roots of b")
+        + secret("c-cert", "other") + secret("unused")
+    let index = try meshIndex(text)
+    let translator = Translator(
+        MeshReader(index), settings: TranslationSettings(trustDomain: try TrustDomain("cluster.local")))
+    let secrets = translator.gatewaySecrets(of: ListenerCase.gateway())
+    // That of c is in another namespace than the proxy.
+    #expect(
+        secrets.map(\.name) == ["kubernetes://a-cert", "kubernetes://b-cert", "kubernetes://b-cert-cacert"])
+    let chain = try secrets[0].tree["tls_certificate"]["certificate_chain"]["inline_bytes"].text
+    #expect(chain == Data("chain of a-cert".utf8).base64EncodedString())
+    let roots = try secrets[2].tree["validation_context"]["trusted_ca"]["inline_bytes"].text
+    #expect(roots == Data("roots of b".utf8).base64EncodedString())
 }
