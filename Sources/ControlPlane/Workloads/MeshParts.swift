@@ -30,6 +30,7 @@ final class MeshParts {
             raw: { [unowned resources] in resources.snapshots.snapshot(of: $0) })
         progress = PublishedProgress(server: server) { [weak publisher] in publisher?.affected[$0] }
         source.progress = progress
+        source.pushPlan = { [unowned publisher] plan, _ in publisher.pushPlan(plan) }
         publisher.viewsChanged = { server.current?.assignViewsAgain() }
         publisher.start(on: loop)
         try source.start(on: loop)

@@ -251,6 +251,16 @@ final class MeshPublisher {
         told = warnings
     }
 
+    /// What proxies that are connected would get by a plan: a line for each class whose view it changes.
+    func pushPlan(_ plan: MeshPlan) -> [String] {
+        translation.plan(plan.next, changes: plan.indexChanges).views.map { view in
+            let setting = view.setting.map { "\($0.type) \($0.name)" }
+            let removing = view.removing.map { "-\($0.type) \($0.name)" }
+            return "\(view.proxy.kind) \(view.proxy.namespace)/\(view.proxy.serviceAccount): "
+                + (setting + removing).joined(separator: ", ")
+        }
+    }
+
     /// Raw resources have changed in some views.
     func rawChanged(_ names: [ViewName]) {
         for name in Set(names.flatMap { viewsOfRaw[$0] ?? [] }).sorted() {
