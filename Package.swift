@@ -8,6 +8,7 @@ let package = Package(
     name: "martinet",
     products: [
         .library(name: "XDS", targets: ["XDS", "Discovery"]),
+        .library(name: "DataPlane", targets: ["DataPlane"]),
         .executable(name: "martinet", targets: ["martinet"]),
         .executable(name: "bookinfo", targets: ["bookinfo"]),
     ],
@@ -28,13 +29,20 @@ let package = Package(
         .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
         .target(name: "CEnvoyAPI", dependencies: ["CProtobufC"]),
         .target(name: "CLinux"),
+        // RE2 behind a C interface: the regular expressions that Envoy's configuration means.
+        .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
 
         // Words.
         .target(name: "Time"),
+        .target(name: "Addresses"),
+        .target(name: "HTTP"),
+        .target(name: "Patterns", dependencies: ["CRE2"]),
         .target(name: "Documents", dependencies: [.product(name: "Yams", package: "Yams")]),
         .target(
             name: "Mesh",
-            dependencies: ["Documents", .product(name: "HashTreeCollections", package: "swift-collections")]),
+            dependencies: [
+                "Addresses", "Documents", .product(name: "HashTreeCollections", package: "swift-collections"),
+            ]),
 
         // Decisions: no sockets, clocks, threads or async.
         .target(
@@ -45,8 +53,15 @@ let package = Package(
         .target(
             name: "Translation",
             dependencies: [
-                "Documents", "EnvoyAPI", "CEnvoyAPI", "Identity", "Mesh", "Protobuf", "Time", "XDS",
-                .product(name: "HashTreeCollections", package: "swift-collections"),
+                "Addresses", "Documents", "EnvoyAPI", "CEnvoyAPI", "Identity", "Mesh", "Patterns", "Protobuf", "Time",
+                "XDS", .product(name: "HashTreeCollections", package: "swift-collections"),
+            ]),
+        // What a proxy decides by the resources that it got: which route, which endpoint, who may.
+        .target(
+            name: "Forwarding",
+            dependencies: [
+                "Addresses", "Certificates", "Documents", "EnvoyAPI", "CEnvoyAPI", "HTTP", "Identity", "Patterns",
+                "Protobuf", "Time",
             ]),
 
         // Wire: bytes in, bytes and events out.
@@ -54,8 +69,9 @@ let package = Package(
         .target(name: "EnvoyAPI", dependencies: ["CEnvoyAPI", "CProtobufC", "Protobuf"]),
         .target(name: "Certificates", dependencies: ["COpenSSL", "Identity", "Time"]),
         .target(name: "TLS", dependencies: ["Certificates", "COpenSSL", "Time"]),
-        .target(name: "HTTP2", dependencies: ["CNghttp2", "Time"]),
-        .target(name: "GRPC", dependencies: ["HTTP2", "Time"]),
+        .target(name: "HTTP1", dependencies: ["HTTP"]),
+        .target(name: "HTTP2", dependencies: ["CNghttp2", "HTTP", "Time"]),
+        .target(name: "GRPC", dependencies: ["HTTP", "HTTP2", "Time"]),
 
         // World: the only input and output.
         .target(
@@ -88,6 +104,13 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
+            name: "DataPlane",
+            dependencies: [
+                "Addresses", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI", "Forwarding",
+                "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Protobuf", "Reactor", "TLS", "Time", "XDS",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .target(
             name: "Console",
             dependencies: [
                 "ControlPlane",
@@ -100,8 +123,8 @@ let package = Package(
         .executableTarget(
             name: "martinet",
             dependencies: [
-                "Agent", "ControlPlane", "Console", "Certificates", "Discovery", "Documents", "Identity", "Mesh", "XDS",
-                "EnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Time", "Translation",
+                "Addresses", "Agent", "ControlPlane", "Console", "Certificates", "DataPlane", "Discovery", "Documents",
+                "Identity", "Mesh", "XDS", "EnvoyAPI", "Protobuf", "GRPC", "TLS", "Reactor", "Time", "Translation",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
@@ -135,15 +158,22 @@ let package = Package(
         .testTarget(
             name: "EnvoyAPITests", dependencies: ["EnvoyAPI", "Protobuf"],
             exclude: ["compare_descriptors.py", "refused_definitions.py"]),
-        .testTarget(name: "MeshTests", dependencies: ["Documents", "Mesh"]),
+        .testTarget(name: "PatternsTests", dependencies: ["Patterns"]),
+        .testTarget(name: "MeshTests", dependencies: ["Addresses", "Documents", "Mesh"]),
         .testTarget(
             name: "TranslationTests",
-            dependencies: ["EnvoyAPI", "Documents", "Identity", "Mesh", "Protobuf", "Translation", "XDS"]),
+            dependencies: ["Addresses", "EnvoyAPI", "Documents", "Identity", "Mesh", "Protobuf", "Translation", "XDS"]),
+        .testTarget(
+            name: "ForwardingTests",
+            dependencies: [
+                "Addresses", "Certificates", "Documents", "EnvoyAPI", "Forwarding", "HTTP", "Protobuf", "Time",
+            ]),
         .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
         .testTarget(name: "CertificatesTests", dependencies: ["Certificates", "Identity", "Time"]),
         .testTarget(name: "TLSTests", dependencies: ["Certificates", "TLS", "Time", "COpenSSL"]),
-        .testTarget(name: "HTTP2Tests", dependencies: ["HTTP2", "Time"]),
-        .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP2", "Time"]),
+        .testTarget(name: "HTTP1Tests", dependencies: ["HTTP", "HTTP1"]),
+        .testTarget(name: "HTTP2Tests", dependencies: ["HTTP", "HTTP2", "Time"]),
+        .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),
         .testTarget(
             name: "StoreTests", dependencies: ["Store", "Time", .product(name: "GRDB", package: "GRDB.swift")]),
@@ -171,9 +201,18 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["Peers"]),
+        .testTarget(
+            name: "DataPlaneTests",
+            dependencies: [
+                "Addresses", "Certificates", "DataPlane", "EnvoyAPI", "Forwarding", "HTTP", "HTTP1", "HTTP2",
+                "Protobuf",
+                "Reactor", "TLS", "Time", "XDS", .product(name: "Logging", package: "swift-log"),
+            ]),
         .target(
             name: "FuzzTargets",
-            dependencies: ["Documents", "EnvoyAPI", "GRPC", "HTTP2", "Mesh", "Protobuf", "Time", "XDS"],
+            dependencies: [
+                "Documents", "EnvoyAPI", "GRPC", "HTTP", "HTTP1", "HTTP2", "Mesh", "Protobuf", "Time", "XDS",
+            ],
             path: "Tests/FuzzTargets"),
         .testTarget(name: "TidyTests"),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], exclude: ["Corpus"]),
@@ -182,7 +221,9 @@ let package = Package(
             dependencies: ["Console", .product(name: "CoreMetrics", package: "swift-metrics")]),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["bookinfo", "martinet", "Time", .product(name: "Logging", package: "swift-log")],
+            dependencies: [
+                "Addresses", "bookinfo", "martinet", "Time", .product(name: "Logging", package: "swift-log"),
+            ],
             exclude: ["Peers"]),
     ],
     swiftLanguageModes: [.v6]

@@ -1,3 +1,4 @@
+import HTTP
 import HTTP2
 
 /// What travels beside the messages of a call. Names are lower case; names that end in `-bin` hold bytes, all

@@ -1,3 +1,4 @@
+import HTTP
 import HTTP2
 
 /// How a call ended. Source: gRPC, "Status codes and their use in gRPC".

@@ -1,3 +1,4 @@
+import HTTP
 import HTTP2
 
 /// Whether a request is a call that the server offers.

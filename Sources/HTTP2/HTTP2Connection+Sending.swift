@@ -1,3 +1,4 @@
+import HTTP
 import Time
 
 extension HTTP2Connection {

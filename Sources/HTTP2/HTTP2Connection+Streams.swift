@@ -1,3 +1,4 @@
+import HTTP
 import Time
 
 /// What the library reports of the peer's frames.

@@ -1,3 +1,4 @@
+import HTTP
 import Time
 
 /// What `send` did with the bytes.

@@ -1,3 +1,5 @@
+import HTTP
+
 /// Which end of a connection this is.
 public enum HTTP2Role: Sendable {
     case server, client

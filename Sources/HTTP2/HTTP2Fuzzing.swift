@@ -1,3 +1,4 @@
+import HTTP
 import Time
 
 /// What a fuzzer needs of this module: a run over any bytes, and inputs to start from.

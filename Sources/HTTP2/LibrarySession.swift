@@ -1,4 +1,5 @@
 import CNghttp2
+import HTTP
 
 /// What a stream has to send when the library asks.
 enum NextData {

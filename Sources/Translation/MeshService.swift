@@ -1,3 +1,4 @@
+import Addresses
 import Mesh
 
 /// Something that can be called under a host: a Kubernetes Service or one host of a ServiceEntry, told alike.

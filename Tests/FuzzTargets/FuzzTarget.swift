@@ -1,5 +1,6 @@
 import EnvoyAPI
 import GRPC
+import HTTP
 import HTTP2
 import Mesh
 import Protobuf

@@ -1,4 +1,5 @@
 import GRPC
+import HTTP
 import HTTP2
 import Testing
 import Time

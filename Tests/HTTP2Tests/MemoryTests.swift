@@ -1,4 +1,5 @@
 import Glibc
+import HTTP
 import HTTP2
 import Testing
 import Time

@@ -29,8 +29,8 @@ struct TidyTests {
 
     /// Time, sockets and threads belong to the world layer and above.
     @Test(arguments: [
-        "Time", "Documents", "Mesh", "Identity", "Translation", "XDS", "Protobuf", "HTTP2", "GRPC", "Certificates",
-        "TLS",
+        "Time", "Addresses", "Documents", "Forwarding", "HTTP", "HTTP1", "HTTP2", "GRPC", "Mesh", "Identity",
+        "Patterns", "Translation", "XDS", "Protobuf", "Certificates", "TLS",
     ])
     func modulesBelowTheWorldHaveNoClocksSocketsThreadsOrAsync(module: String) throws {
         let files = try swiftFiles("Sources/" + module)
@@ -49,6 +49,7 @@ struct TidyTests {
     @Test(arguments: [
         ("nghttp2_", ["Sources/HTTP2/"]),
         ("SSL_|X509_|EVP_|BIO_|ASN1_", ["Sources/Certificates/", "Sources/TLS/", "Sources/XDS/Resources/ContentHash"]),
+        ("cre2_", ["Sources/Patterns/"]),
         ("protobuf_c_", ["Sources/Protobuf/", "Sources/EnvoyAPI/"]),
     ])
     func cNamesStayInTheModuleThatWrapsTheLibrary(prefix: String, homes: [String]) throws {

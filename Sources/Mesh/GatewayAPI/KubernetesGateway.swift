@@ -1,3 +1,5 @@
+import Addresses
+
 extension GatewayAPI {
     public struct GatewayClass: Hashable, Sendable {
         public var controllerName: String

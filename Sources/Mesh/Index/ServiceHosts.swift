@@ -1,3 +1,4 @@
+import Addresses
 import HashTreeCollections
 
 /// A Service or a ServiceEntry under one of its hosts.

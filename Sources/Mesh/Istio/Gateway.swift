@@ -1,3 +1,5 @@
+import Addresses
+
 extension Istio {
     /// Ports that gateway workloads open.
     public struct Gateway: Hashable, Sendable {

@@ -1,3 +1,5 @@
+import Addresses
+
 extension Istio {
     public enum StringMatch: Hashable, Sendable {
         case exact(String)

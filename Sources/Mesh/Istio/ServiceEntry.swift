@@ -1,3 +1,5 @@
+import Addresses
+
 extension Istio {
     /// A service that no Kubernetes Service tells of.
     public struct ServiceEntry: Hashable, Sendable {

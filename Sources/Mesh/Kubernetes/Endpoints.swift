@@ -1,3 +1,5 @@
+import Addresses
+
 extension Kubernetes {
     /// Addresses of a Service. Source: Kubernetes, discovery.k8s.io/v1 EndpointSlice; its fields are not in a spec.
     public struct EndpointSlice: Hashable, Sendable {

@@ -1,3 +1,5 @@
+import Addresses
+
 extension Kubernetes {
     /// A Service: names for a set of endpoints. Source: Kubernetes, core/v1 Service.
     public struct Service: Hashable, Sendable {

@@ -1,3 +1,4 @@
+import Addresses
 import Documents
 
 /// What a text must look like.

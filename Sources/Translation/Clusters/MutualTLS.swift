@@ -1,3 +1,4 @@
+import Addresses
 import EnvoyAPI
 import Identity
 import Mesh

@@ -1,3 +1,4 @@
+import Addresses
 import Mesh
 
 /// A listener for what a workload calls, as a value: what it leads to and how connections are told apart.

@@ -1,3 +1,4 @@
+import Addresses
 import Mesh
 
 /// A call as the server's sidecar sees it: what authorization policies ask about.

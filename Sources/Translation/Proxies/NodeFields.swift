@@ -1,3 +1,4 @@
+import Addresses
 import Documents
 import Mesh
 import XDS

@@ -1,3 +1,4 @@
+import Addresses
 import Mesh
 
 /// Where connections go that are no HTTP: for filter chains. The first that a connection fits decides.

@@ -58,7 +58,7 @@ public struct HeaderList: Equatable, Sendable {
     }
 
     /// Calls `body` with each field, then `then` while the buffers of all fields are still valid.
-    func withFields<Result>(
+    public func withFields<Result>(
         _ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void, then: () -> Result
     ) -> Result {
         storage.withUnsafeBytes { bytes in
