@@ -1062,6 +1062,9 @@ enum {
   envoy_api_place_martinet__control__v1__revoke_token_request,
   envoy_api_place_martinet__control__v1__revoke_token_response,
   envoy_api_place_martinet__control__v1__rollback_request,
+  envoy_api_place_martinet__control__v1__rollout_request,
+  envoy_api_place_martinet__control__v1__rollout_response,
+  envoy_api_place_martinet__control__v1__rollout_steps,
   envoy_api_place_martinet__control__v1__rotate_request,
   envoy_api_place_martinet__control__v1__rotate_response,
   envoy_api_place_martinet__control__v1__rotation_status,
@@ -1191,7 +1194,7 @@ typedef struct {
   int file;
 } EnvoyAPISymbol;
 
-enum { envoy_api_file_count = 239, envoy_api_symbol_count = 1001 };
+enum { envoy_api_file_count = 239, envoy_api_symbol_count = 1006 };
 extern const EnvoyAPIFile envoy_api_files[];
 extern const EnvoyAPISymbol envoy_api_symbols[];
 

@@ -328,6 +328,47 @@ extension ControlRollbackRequest: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rollback_request) }
 }
 
+/// What is wanted of the roll-out under way.
+public typealias ControlRolloutRequest = Martinet__Control__V1__RolloutRequest
+extension ControlRolloutRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rollout_request) }
+}
+
+/// What to do.
+public typealias ControlRolloutRequestOrder = Martinet__Control__V1__RolloutRequest__Order
+extension ControlRolloutRequestOrder {
+    public static var SHOW: Self { Self(0) }
+    public static var PROMOTE: Self { Self(1) }
+    public static var ABORT: Self { Self(2) }
+}
+
+/// How the newest roll-out stands.
+public typealias ControlRolloutResponse = Martinet__Control__V1__RolloutResponse
+extension ControlRolloutResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rollout_response) }
+    public mutating func set(guard value: Bool) { self.guard = value ? 1 : 0 }
+}
+
+/// Where it is.
+public typealias ControlRolloutResponsePhase = Martinet__Control__V1__RolloutResponse__Phase
+extension ControlRolloutResponsePhase {
+    public static var NONE: Self { Self(0) }
+    public static var PROBING: Self { Self(1) }
+    public static var SPREADING: Self { Self(2) }
+    public static var HOLDING: Self { Self(3) }
+    public static var HELD: Self { Self(4) }
+    public static var UNDOING: Self { Self(5) }
+    public static var COMPLETE: Self { Self(6) }
+    public static var UNDONE: Self { Self(7) }
+}
+
+/// How a revision comes to the proxies.
+public typealias ControlRolloutSteps = Martinet__Control__V1__RolloutSteps
+extension ControlRolloutSteps: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rollout_steps) }
+    public var percents_list: UnsafeBufferPointer<UInt32> { UnsafeBufferPointer<UInt32>(start: self.percents, count: self.n_percents) }
+}
+
 /// What to rotate, and how patiently.
 public typealias ControlRotateRequest = Martinet__Control__V1__RotateRequest
 extension ControlRotateRequest: ProtobufMessage {

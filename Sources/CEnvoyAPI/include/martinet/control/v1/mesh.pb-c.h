@@ -15,6 +15,9 @@ PROTOBUF_C__BEGIN_DECLS
 
 typedef struct Martinet__Control__V1__ObjectDocument Martinet__Control__V1__ObjectDocument;
 typedef struct Martinet__Control__V1__ChangeOrder Martinet__Control__V1__ChangeOrder;
+typedef struct Martinet__Control__V1__RolloutSteps Martinet__Control__V1__RolloutSteps;
+typedef struct Martinet__Control__V1__RolloutRequest Martinet__Control__V1__RolloutRequest;
+typedef struct Martinet__Control__V1__RolloutResponse Martinet__Control__V1__RolloutResponse;
 typedef struct Martinet__Control__V1__ApplyObjectsRequest Martinet__Control__V1__ApplyObjectsRequest;
 typedef struct Martinet__Control__V1__DeleteObjectsRequest Martinet__Control__V1__DeleteObjectsRequest;
 typedef struct Martinet__Control__V1__RollbackRequest Martinet__Control__V1__RollbackRequest;
@@ -35,6 +38,53 @@ typedef struct Martinet__Control__V1__RevisionProgressResponse Martinet__Control
 
 /* --- enums --- */
 
+/*
+ * What to do.
+ */
+typedef enum _Martinet__Control__V1__RolloutRequest__Order {
+  MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__SHOW = 0,
+  /*
+   * Give the revision to all proxies now.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__PROMOTE = 1,
+  /*
+   * Undo it by another revision.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__ABORT = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER)
+} Martinet__Control__V1__RolloutRequest__Order;
+/*
+ * Where it is.
+ */
+typedef enum _Martinet__Control__V1__RolloutResponse__Phase {
+  /*
+   * There was none.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__NONE = 0,
+  /*
+   * One proxy of each class tries it.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__PROBING = 1,
+  /*
+   * The share has it, and not all of it have answered.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__SPREADING = 2,
+  /*
+   * The share has acknowledged, and is watched.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__HOLDING = 3,
+  /*
+   * It is kept from all proxies: one has rejected it.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__HELD = 4,
+  /*
+   * It was taken from all proxies, and is not undone yet.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__UNDOING = 5,
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__COMPLETE = 6,
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__UNDONE = 7
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE)
+} Martinet__Control__V1__RolloutResponse__Phase;
 /*
  * What happens to it.
  */
@@ -95,6 +145,10 @@ struct  Martinet__Control__V1__ChangeOrder
    * What an object refers to and is not there is an error, not a warning.
    */
   protobuf_c_boolean strict;
+  /*
+   * Give it to a part of the proxies first. Unset: to all, after one of each class has tried it.
+   */
+  Martinet__Control__V1__RolloutSteps *rollout;
   Martinet__Control__V1__ChangeOrder__BaseCase _base_case;
   union {
     uint64_t base;
@@ -102,7 +156,89 @@ struct  Martinet__Control__V1__ChangeOrder
 };
 #define MARTINET__CONTROL__V1__CHANGE_ORDER__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__change_order__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, MARTINET__CONTROL__V1__CHANGE_ORDER___BASE__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, NULL, MARTINET__CONTROL__V1__CHANGE_ORDER___BASE__NOT_SET, {0} }
+
+/*
+ * How a revision comes to the proxies.
+ */
+struct  Martinet__Control__V1__RolloutSteps
+{
+  ProtobufCMessage base;
+  /*
+   * Shares of the affected proxies, in percent: each more than the one before, the last 100.
+   */
+  size_t n_percents;
+  uint32_t *percents;
+  /*
+   * Nanoseconds between two steps, from the last ACK of a share.
+   */
+  int64_t hold;
+};
+#define MARTINET__CONTROL__V1__ROLLOUT_STEPS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__rollout_steps__descriptor) \
+    , 0,NULL, 0 }
+
+/*
+ * What is wanted of the roll-out under way.
+ */
+struct  Martinet__Control__V1__RolloutRequest
+{
+  ProtobufCMessage base;
+  Martinet__Control__V1__RolloutRequest__Order order;
+  /*
+   * The revision that is meant; another one under way is a conflict. 0: whichever it is.
+   */
+  uint64_t revision;
+  /*
+   * Empty: the caller's own name.
+   */
+  char *author;
+};
+#define MARTINET__CONTROL__V1__ROLLOUT_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__rollout_request__descriptor) \
+    , MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__SHOW, 0, (char *)protobuf_c_empty_string }
+
+/*
+ * How the newest roll-out stands.
+ */
+struct  Martinet__Control__V1__RolloutResponse
+{
+  ProtobufCMessage message_base;
+  Martinet__Control__V1__RolloutResponse__Phase phase;
+  uint64_t revision;
+  /*
+   * The revision that the other proxies have.
+   */
+  uint64_t base;
+  Martinet__Control__V1__RolloutSteps *steps;
+  /*
+   * Nobody asked for it: one proxy of each class tries what a change brings.
+   */
+  protobuf_c_boolean guard;
+  /*
+   * The step that it is in, from 0.
+   */
+  uint32_t step;
+  /*
+   * Why it is held or undone.
+   */
+  char *reason;
+  /*
+   * The revision that undid it; 0: none.
+   */
+  uint64_t undone_by;
+  uint32_t affected;
+  uint32_t share;
+  uint32_t acknowledged;
+  uint32_t rejected;
+  /*
+   * Nanoseconds until the next step, or until whoever says nothing is taken for silent; 0: it waits for something else.
+   */
+  int64_t left;
+};
+#define MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__rollout_response__descriptor) \
+    , MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__NONE, 0, 0, NULL, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0 }
 
 /*
  * Objects to put.
@@ -476,6 +612,11 @@ struct  Martinet__Control__V1__RevisionProgressResponse
 
 extern const ProtobufCMessageDescriptor martinet__control__v1__object_document__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__change_order__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__rollout_steps__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__rollout_request__descriptor;
+extern const ProtobufCEnumDescriptor    martinet__control__v1__rollout_request__order__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__rollout_response__descriptor;
+extern const ProtobufCEnumDescriptor    martinet__control__v1__rollout_response__phase__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__apply_objects_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__delete_objects_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__rollback_request__descriptor;
