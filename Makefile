@@ -8,7 +8,7 @@ VENV         = .build/venv
 SOURCES      = Sources Tests Package.swift
 SECONDS     ?= 60
 
-.PHONY: help setup build release test check protos format clean demo demo-envoy demo-xds bench bench-identity bench-mesh soak fuzz \
+.PHONY: help setup build release test check protos format clean demo demo-envoy demo-xds bench bench-identity bench-mesh bench-proxy soak fuzz \
         sanitize
 
 help: ## This list
@@ -61,6 +61,10 @@ bench-mesh: setup ## From objects to snapshots, and from one change to the views
 bench-identity: setup ## Certificates, handshakes, root rotation and a storm of proxies that come back, and the bars
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
 	.build-release/release/martinet-bench identity $(ARGUMENTS)
+
+bench-proxy: release ## What a request through martinet proxy costs, beside Envoy, nginx and haproxy (ARGUMENTS="--only http")
+	Deploy/setup "$(VENV)" wrk hey nginx-light haproxy nghttp2-client
+	$(VENV)/bin/python Deploy/bench/proxy.py $(ARGUMENTS)
 
 FUZZ_TARGETS = http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
 
