@@ -106,7 +106,7 @@ public final class ControlPlaneServer: Sendable {
             let secrets = SecretDirectory(trustDomain: configuration.authority.trustDomain, logger: logger)
             let directory = try DataDirectory(configuration.dataDirectory)
             let store = try Store(directory: configuration.dataDirectory)
-            let events = StreamEvents()
+            let (events, answers) = (StreamEvents(), AnswerBell())
             let made = Mutex<LoopParts?>(nil)
             let control = try EventLoopGroup<NoConnections>(count: 1, name: "control") { loop, _ in
                 var sourceConfiguration = ResourceSource.Configuration(directory: configuration.resourcesDirectory)
@@ -120,7 +120,7 @@ public final class ControlPlaneServer: Sendable {
                 let identity = try IdentityParts(configuration, store: store, secrets: secrets, loop: loop)
                 let mesh = try MeshParts(
                     configuration, store: store, secrets: secrets, resources: source, events: events,
-                    server: reference, loop: loop)
+                    answers: answers, server: reference, loop: loop)
                 try loop.onSignals([SIGTERM, SIGINT, SIGHUP]) { signal in
                     guard signal == SIGHUP else { return signalled(.end) }
                     logger.info("reading everything again", metadata: ["signal": "SIGHUP"])
@@ -137,7 +137,8 @@ public final class ControlPlaneServer: Sendable {
             guard let parts = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
             do {
                 let server = try Self.serve(
-                    configuration, secrets, parts, events: events, reference: reference, health: health)
+                    configuration, secrets, parts, events: events, answers: answers, reference: reference,
+                    health: health)
                 return (directory, control, parts.identity, server)
             } catch {
                 control.stop()
@@ -160,7 +161,7 @@ public final class ControlPlaneServer: Sendable {
 
     private static func serve(
         _ configuration: Configuration, _ secrets: SecretDirectory, _ parts: LoopParts, events: StreamEvents,
-        reference: ServerReference, health: HealthService
+        answers: AnswerBell, reference: ServerReference, health: HealthService
     ) throws -> DiscoveryServer {
         let logger = configuration.logger
         var listeners = [
@@ -174,6 +175,7 @@ public final class ControlPlaneServer: Sendable {
         }
         var serving = DiscoveryServer.Configuration()
         serving.loops = configuration.loops
+        serving.answers = answers
         serving.logger = logger
         var rules = MeshAdmission.Configuration(logger: logger)
         // The operator's own authority for client certificates says who belongs here.

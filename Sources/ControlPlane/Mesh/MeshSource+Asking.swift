@@ -39,7 +39,7 @@ extension MeshSource {
     }
 
     /// The objects as they were in an older revision; what this program does not understand any more is left out.
-    private func index(at revision: Int64) throws(MeshRequestError) -> MeshIndex {
+    func index(at revision: Int64) throws(MeshRequestError) -> MeshIndex {
         var index = state.index
         for way in try ways(backTo: revision) {
             guard let key = ObjectKey(way.key) else { continue }

@@ -35,6 +35,10 @@ public final class MeshSource {
     public var pushPlan: ((MeshPlan, _ old: MeshIndex) -> [String])?
     /// Follows revisions to proxies; nil: nobody does.
     public var progress: (any RevisionProgress)?
+    /// Brings revisions to a part of the proxies first; nil: nobody does.
+    weak var pacing: (any RevisionPacing)?
+    /// While ``changed`` is called for a revision: how its author wants it to come to the proxies; nil: nothing was said.
+    private(set) var rolloutOrder: RolloutOrder?
 
     let store: Store
     let configuration: Configuration
@@ -152,6 +156,9 @@ public final class MeshSource {
 
     func perform(_ request: MeshRequest) throws(MeshRequestError) -> (plan: MeshPlan, revision: Int64) {
         precondition(isStarted, "a source is started before it is used")
+        if !request.isDryRun, !request.isUndoing, let revision = pacing?.revisionUnderWay {
+            throw .rolloutUnderWay(revision)
+        }
         let plan: MeshPlan
         do throws(MeshRequestError) {
             plan = try state.planning(request, now: configuration.clock())
@@ -163,10 +170,16 @@ public final class MeshSource {
         if request.isDryRun { return (plan, state.revision) }
         do throws(StoreError) {
             try store.respell(plan.respelled.map { ($0.key.stored, ObjectSpelling($0.source)) })
-            if !plan.isEmpty { try commit(plan) }
+            if !plan.isEmpty {
+                // On disk before the revision is: whoever is killed between them gives it to no proxy too early.
+                if let order = request.rollout { try pacing?.expect(plan.base + 1, over: plan.base, order) }
+                try commit(plan)
+            }
         } catch {
             throw .store(error)
         }
+        rolloutOrder = request.rollout
+        defer { rolloutOrder = nil }
         adopt(plan)
         return (plan, state.revision)
     }

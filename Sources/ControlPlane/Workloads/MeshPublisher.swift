@@ -28,6 +28,8 @@ final class MeshPublisher {
     private struct Place {
         var node: Node
         var view: MeshView?
+        /// Of ``view``, whether or not it is a candidate.
+        var commonName: ViewName?
     }
 
     let source: MeshSource
@@ -36,7 +38,12 @@ final class MeshPublisher {
     let raw: (ViewName) -> Snapshot?
     /// Called after nodes have come to belong to other views.
     var viewsChanged: (() -> Void)?
+    /// Brings revisions to a part of the proxies first; nil: all get them at once.
+    weak var pacing: RolloutRunner?
+    /// Of the newest mesh.
     private(set) var translation: MeshTranslation
+    /// What proxies see that a roll-out has not reached; nil: all see the newest mesh.
+    private(set) var kept: KeptMesh?
     private(set) var registry = WorkloadRegistry()
     private let configuration: Configuration
     private let store: Store
@@ -78,7 +85,7 @@ final class MeshPublisher {
         clock = Clock(
             now: { loop.now },
             schedule: { delay, work in _ = loop.schedule(after: delay) { _ in work() } })
-        source.changed = { [unowned self] _, new, changes in follow(new, changes) }
+        source.changed = { [unowned self] old, new, changes in follow(old, new, changes) }
     }
 
     /// Takes the workloads that were known when the control plane ended. Called after the source has started.
@@ -111,6 +118,7 @@ final class MeshPublisher {
         places[stream] = Place(node: node)
         take(changes)
         place(stream)
+        pacing?.proxyCame(node.id, stream)
     }
 
     /// A proxy has acknowledged its listeners: its workload takes connections as soon as they are warm.
@@ -126,6 +134,7 @@ final class MeshPublisher {
         guard let clock, places.removeValue(forKey: stream) != nil else { return }
         take(registry.leave(stream, now: clock.now()))
         scheduleTick()
+        pacing?.proxyWent()
     }
 
     /// Finds the view of each stream again: raw views have come or gone, or the mesh has.
@@ -135,9 +144,19 @@ final class MeshPublisher {
 
     private func place(_ stream: StreamToken) {
         guard let node = places[stream]?.node else { return }
-        let view = secrets.classes.meshView(of: node)
-        places[stream]?.view = view
-        if let view { show(view) }
+        var view = secrets.classes.meshView(of: node)
+        let name = view?.commonName
+        if let proxy = view?.proxy, let name, let pacing {
+            let mustKnow = pacing.mustKnow(name)
+            if mustKnow || kept?.translation != nil, isDiverged(proxy), mustKnow {
+                pacing.affect([name])
+                view = secrets.classes.meshView(of: node)
+            }
+        }
+        places[stream] = Place(node: node, view: view, commonName: name)
+        guard let view, let name else { return }
+        // What was shown before a change stays, until there is a need to translate it.
+        if kept == nil || kept?.translation != nil || view.isCandidate || shown[name] == nil { show(view) }
     }
 
     /// The service accounts of the workloads that objects tell of and that stand behind the Services of this one.
@@ -158,6 +177,7 @@ final class MeshPublisher {
         for proxy in changes.begun {
             idle[proxy] = nil
             translation.add(proxy)
+            kept?.add(proxy)
         }
         if let clock {
             for proxy in changes.ended { idle[proxy] = clock.now().advanced(by: registry.grace) }
@@ -223,24 +243,122 @@ final class MeshPublisher {
             secrets.remove(name)
         }
         translation.remove(proxy)
+        kept?.remove(proxy)
     }
 
     // MARK: What they see
 
-    private func follow(_ index: MeshIndex, _ changes: [MeshIndex.Change]) {
-        let changed = translation.follow(index, changes: changes)
+    private func follow(_ old: MeshIndex, _ index: MeshIndex, _ changes: [MeshIndex.Change]) {
+        let proxies = translation.follow(index, changes: changes).views.map(\.proxy)
         tell(translation.warnings)
-        var names: [ViewName] = []
-        for proxy in changed.views.map(\.proxy) {
-            for name in viewsOfClass[proxy]?.sorted() ?? [] {
-                if let view = shown[name]?.view, show(view) { names.append(name) }
-            }
+        if kept == nil, !begins(old, index, proxies, changes) {
+            affected.note(show(proxies), by: source.state.revision)
+        } else if changes.areOfWorkloads {
+            followWorkloads(proxies, changes)
+        } else {
+            followRevision(proxies, changes)
         }
-        affected.note(names, by: source.state.revision)
         if secrets.classes.setMesh(isThere: index.count > 0) {
             secrets.assignAgain()
             assignAgain()
             viewsChanged?()
+        }
+    }
+
+    // MARK: Roll-outs
+
+    /// Whether a revision comes to a part of the proxies first: then what they see is kept.
+    private func begins(
+        _ old: MeshIndex, _ new: MeshIndex, _ proxies: [ProxyClass], _ changes: [MeshIndex.Change]
+    ) -> Bool {
+        guard let pacing, !changes.areOfWorkloads, old.count > 0, new.count > 0,
+            pacing.paces(members(of: Set(proxies)))
+        else { return false }
+        kept = KeptMesh(old, before: changes)
+        return true
+    }
+
+    private func followRevision(_ proxies: [ProxyClass], _ changes: [MeshIndex.Change]) {
+        kept?.differ(by: changes)
+        kept?.diverge(proxies)
+        let names = proxies.flatMap { viewsOfClass[$0]?.sorted() ?? [] }.compactMap { shown[$0]?.view.commonName }
+        affected.note(names, by: source.state.revision)
+        showCandidates(proxies)
+        pacing?.revisionCame(source.state.revision, affecting: Set(names))
+    }
+
+    private func followWorkloads(_ proxies: [ProxyClass], _ changes: [MeshIndex.Change]) {
+        // Both translations follow.
+        let older = kept?.follow(changes, beside: &translation)
+        let all = older.map { Set($0).union(proxies) } ?? Set(viewsOfClass.keys)
+        var names: [ViewName] = []
+        for proxy in all where kept?.diverged.contains(proxy) == false && isDiverged(proxy) {
+            names += viewsOfClass[proxy]?.sorted() ?? []
+        }
+        if !names.isEmpty { pacing?.affect(names) }
+        show(translation.proxies.filter(all.contains))
+        showCandidates(translation.proxies.filter(all.contains))
+    }
+
+    /// Shows what a part of the proxies gets.
+    private func showCandidates(_ proxies: [ProxyClass]) {
+        for proxy in proxies where kept?.diverged.contains(proxy) == true {
+            for name in viewsOfClass[proxy]?.sorted() ?? [] {
+                guard var view = shown[name]?.view, !view.isCandidate else { continue }
+                view.isCandidate = true
+                show(view)
+            }
+        }
+    }
+
+    /// Whether a class sees something else by the newest mesh than by the one that is kept.
+    private func isDiverged(_ proxy: ProxyClass) -> Bool {
+        guard kept != nil else { return false }
+        if kept?.diverged.contains(proxy) == true { return true }
+        kept?.translate(beside: translation)
+        guard let newest = translation.snapshot(of: proxy), let older = kept?.translation?.snapshot(of: proxy),
+            !newest.shows(theSameAs: older)
+        else { return false }
+        kept?.diverge([proxy])
+        return true
+    }
+
+    /// The proxies of some classes, once for each stream; nil: of all classes that see something else.
+    func members(of classes: Set<ProxyClass>? = nil) -> [RolloutShare.Member] {
+        guard let classes = classes ?? kept?.diverged else { return [] }
+        return places.values.compactMap { place in
+            guard let view = place.view, classes.contains(view.proxy), let name = place.commonName else { return nil }
+            return RolloutShare.Member(place.node.id, name)
+        }
+    }
+
+    /// Proxies see the mesh as it was, until ``release()``. For a control plane that begins again.
+    func keep(_ index: MeshIndex) { kept = KeptMesh(index, settings: configuration.settings) }
+
+    /// Moves proxies to the views that they belong to now.
+    /// - Parameter nodes: by ID.
+    func move(_ nodes: Set<String>) {
+        secrets.assignAgain(of: nodes)
+        for (stream, place) in places.sorted(by: { $0.key < $1.key }) where nodes.contains(place.node.id) {
+            self.place(stream)
+        }
+    }
+
+    /// All proxies see the newest mesh.
+    func release() {
+        guard let kept = self.kept else { return }
+        self.kept = nil
+        // What was translated may be other objects that say the same.
+        show(kept.translation == nil ? translation.proxies.filter(kept.diverged.contains) : translation.proxies)
+    }
+
+    /// Forgets views that no proxy belongs to any more.
+    func forgetCandidates() {
+        for (name, entry) in shown where entry.view.isCandidate {
+            shown[name] = nil
+            viewsOfClass[entry.view.proxy]?.remove(name)
+            viewsOfRaw[entry.view.raw]?.remove(name)
+            secrets.remove(name)
         }
     }
 
@@ -263,9 +381,22 @@ final class MeshPublisher {
 
     /// Raw resources have changed in some views.
     func rawChanged(_ names: [ViewName]) {
+        kept?.translate(beside: translation)
         for name in Set(names.flatMap { viewsOfRaw[$0] ?? [] }).sorted() {
             if let view = shown[name]?.view { show(view) }
         }
+    }
+
+    /// - Returns: the views that show something else than before.
+    @discardableResult
+    private func show(_ proxies: [ProxyClass]) -> [ViewName] {
+        var names: [ViewName] = []
+        for proxy in proxies {
+            for name in viewsOfClass[proxy]?.sorted() ?? [] {
+                if let view = shown[name]?.view, show(view) { names.append(name) }
+            }
+        }
+        return names
     }
 
     /// - Returns: whether it shows something else than before.
@@ -273,8 +404,10 @@ final class MeshPublisher {
     private func show(_ view: MeshView) -> Bool {
         let name = view.name
         let snapshot: Snapshot
+        if !view.isCandidate { kept?.translate(beside: translation) }
         do throws(PublishError) {
-            guard let made = translation.snapshot(of: view.proxy) else { return false }
+            let shows = view.isCandidate ? translation : kept?.translation ?? translation
+            guard let made = shows.snapshot(of: view.proxy) else { return false }
             snapshot = try made.overlaid(with: raw(view.raw) ?? .empty)
         } catch {
             logger.error("the view \(name) keeps what it shows: \(error)")
@@ -286,6 +419,18 @@ final class MeshPublisher {
         viewsOfRaw[view.raw, default: []].insert(name)
         secrets.show(snapshot, as: name)
         return true
+    }
+}
+
+extension [MeshIndex.Change] {
+    /// Whether no object has changed.
+    fileprivate var areOfWorkloads: Bool {
+        allSatisfy { change in
+            switch change {
+            case .connect, .disconnect: true
+            case .put, .remove: false
+            }
+        }
     }
 }
 
