@@ -29,6 +29,8 @@ public final class ControlPlaneServer: Sendable {
         public var authority: AuthorityConfiguration
         /// Dangling references are errors.
         public var isStrict = false
+        /// How long proxies have to answer to a revision that not all have yet.
+        public var rolloutPatience = Rollout.Patience()
         /// Event loops that serve proxies, each on its own thread.
         public var loops = 1
         public var logger: Logger

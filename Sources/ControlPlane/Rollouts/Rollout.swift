@@ -135,6 +135,9 @@ public struct Rollout: Hashable, Sendable {
         }
     }
 
+    /// Whether the next step waits for proxies, and not for time or a user.
+    public var awaitsAnswers: Bool { phase == .probing || phase == .spreading }
+
     public var percent: Int { order.percents[step] }
     private var isLastStep: Bool { step == order.percents.count - 1 }
 

@@ -13,6 +13,8 @@ final class RolloutRunner {
         var patience = Rollout.Patience()
         /// How often deadlines are looked at.
         var interval = Duration.milliseconds(250)
+        /// How long answers are gathered at least before all are looked at again.
+        var pause = Duration.milliseconds(1)
         /// How long proxies that come are gathered before they are moved.
         var gathering = Duration.milliseconds(20)
         /// How long after a change of the share a proxy that comes may have been given a view by the share before.
@@ -43,6 +45,8 @@ final class RolloutRunner {
     /// Changes when answers to what was shown before say nothing any more.
     private var generation = 0
     private var countingSince: Instant?
+    private var countedAt = Instant(nanoseconds: 0)
+    private var countTook = Duration.zero
     private var countsAgain = false
     private var isTicking = false
     private var isGathering = false
@@ -73,7 +77,7 @@ final class RolloutRunner {
             schedule: { delay, work in _ = loop.schedule(after: delay) { _ in work() } },
             submit: { work in _ = mailbox.submit { _ in work() } })
         let boxed = OnControlThread(WeakRunner(self))
-        let doorbell = mailbox.doorbell { _ in boxed.value.runner?.count() }
+        let doorbell = mailbox.doorbell { _ in boxed.value.runner?.answerCame() }
         bell.onAnswer { doorbell.ring() }
         publisher.pacing = self
         source.pacing = self
@@ -110,11 +114,13 @@ final class RolloutRunner {
 
     /// Whether a revision comes to a part of these first.
     func paces(_ members: [RolloutShare.Member]) -> Bool {
+        if source.rolloutOrder == nil { forgetExpected() }
         if source.rolloutOrder != nil {
             guard members.isEmpty, let expected else { return !members.isEmpty }
             var done = expected
             done.state = .complete
             rollout = Rollout(kept: done, newest: done.revision, now: now, patience: configuration.patience)
+            self.expected = nil
             keep()
             return false
         }
@@ -124,6 +130,14 @@ final class RolloutRunner {
             guard let known = nodes.updateValue(member.node, forKey: member.view) else { return false }
             return known != member.node
         }
+    }
+
+    /// The revision that was to be rolled out could not be made; another one takes its number.
+    private func forgetExpected() {
+        guard var kept = expected else { return }
+        expected = nil
+        kept.state = .complete
+        try? write(rollout?.kept(share: share) ?? kept)
     }
 
     /// A revision is there, and the views of these classes show the one before.
@@ -177,7 +191,7 @@ final class RolloutRunner {
 
     private func handle(_ event: Rollout.Event) {
         guard var next = rollout else { return }
-        let before = next.phase
+        let (before, shareBefore) = (next.phase, share)
         let actions = next.handle(event, now: now)
         rollout = next
         if case .holding = next.phase, before != next.phase { answeredAt = now }
@@ -186,17 +200,18 @@ final class RolloutRunner {
         for action in actions { perform(action) }
         keep()
         if rollout?.isGiven == true { scheduleTick() }
+        // What was counted and changed nothing is counted again when somebody has answered.
+        switch event {
+        case .counted where rollout?.phase == before && share == shareBefore: break
+        default: count()
+        }
         if case .holding = rollout?.phase, let due = rollout?.deadline, due <= now { handle(.tick) }
     }
 
     private func perform(_ action: Rollout.Action) {
         switch action {
-        case .probe(let percent):
-            grow { $0.probe(percent, among: $1) }
-            count()
-        case .spread(let percent):
-            grow { $0.spread(percent, over: $1) }
-            count()
+        case .probe(let percent): grow { $0.probe(percent, among: $1) }
+        case .spread(let percent): grow { $0.spread(percent, over: $1) }
         case .judge(let step): judge(step)
         case .withdraw: setShare(nil, among: publisher.members())
         case .undo(let reason): undo(reason)
@@ -264,11 +279,20 @@ final class RolloutRunner {
 
     // MARK: Answers
 
+    private func answerCame() {
+        guard let clock, rollout?.isGiven == true else { return }
+        // Looking takes a fifth of the time at most.
+        let due = countedAt.advanced(by: max(configuration.pause, countTook * 4))
+        guard due > now else { return count() }
+        clock.schedule(now.duration(to: due)) { [weak self] in self?.count() }
+    }
+
     private func count() {
         guard let rollout, rollout.isGiven, let server = server.current, let clock else { return }
         guard countingSince == nil else { return countsAgain = true }
         (countingSince, countsAgain) = (now, false)
-        bell.arm()
+        // While nothing but time is waited for, a look now and then is enough.
+        if rollout.awaitsAnswers { bell.arm() }
         let (boxed, generation) = (OnControlThread(WeakRunner(self)), generation)
         server.report(where: { $0.isOfCandidates }) { [submit = clock.submit] report in
             submit { boxed.value.runner?.take(report, generation) }
@@ -276,6 +300,7 @@ final class RolloutRunner {
     }
 
     private func take(_ report: DiscoveryServer.Report, _ generation: Int) {
+        if let since = countingSince { (countTook, countedAt) = (since.duration(to: now), now) }
         countingSince = nil
         guard rollout?.isGiven == true, let share else { return }
         // It was asked for before the newest revision was shown.

@@ -32,7 +32,8 @@ final class MeshParts {
             raw: { [unowned resources] in resources.snapshots.snapshot(of: $0) })
         rollouts = RolloutRunner(
             publisher, store: store, server: server, bell: answers,
-            configuration: RolloutRunner.Configuration(logger: configuration.logger))
+            configuration: RolloutRunner.Configuration(
+                patience: configuration.rolloutPatience, logger: configuration.logger))
         progress = PublishedProgress(server: server, rollouts: rollouts) { [weak publisher] in
             publisher?.affected[$0]
         }

@@ -271,9 +271,11 @@ final class MeshPublisher {
     private func begins(
         _ old: MeshIndex, _ new: MeshIndex, _ proxies: [ProxyClass], _ changes: [MeshIndex.Change]
     ) -> Bool {
-        guard let pacing, !changes.areOfWorkloads, old.count > 0, new.count > 0,
-            pacing.paces(members(of: Set(proxies)))
-        else { return false }
+        // Before the first object and after the last one, proxies are part of no mesh.
+        let isMesh = old.count > 0 && new.count > 0
+        guard let pacing, !changes.areOfWorkloads, pacing.paces(isMesh ? members(of: Set(proxies)) : []) else {
+            return false
+        }
         kept = KeptMesh(old, before: changes)
         return true
     }
