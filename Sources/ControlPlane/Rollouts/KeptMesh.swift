@@ -75,6 +75,7 @@ struct KeptMesh {
 extension Snapshot {
     /// Whether a proxy sees the same by both.
     func shows(theSameAs other: Snapshot) -> Bool {
-        self === other || ResourceType.all.allSatisfy { self[$0] === other[$0] || self[$0].version == other[$0].version }
+        self === other
+            || ResourceType.all.allSatisfy { self[$0] === other[$0] || self[$0].version == other[$0].version }
     }
 }

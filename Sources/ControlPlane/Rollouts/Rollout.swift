@@ -243,7 +243,8 @@ public struct Rollout: Hashable, Sendable {
                 return []
             }
             if order.isGuard {
-                return [.tell("\(name) goes to all proxies: \(tally.pending) that were to try it say nothing")] + finish()
+                return [.tell("\(name) goes to all proxies: \(tally.pending) that were to try it say nothing")]
+                    + finish()
             }
             return fail("\(tally.pending) of \(tally.share) proxies have not answered in \(answerTime.brief)")
         case .holding:

@@ -15,6 +15,8 @@ final class RolloutRunner {
         var interval = Duration.milliseconds(250)
         /// How long answers are gathered at least before all are looked at again.
         var pause = Duration.milliseconds(1)
+        /// How long a revision that nobody asked to roll out is tried before that is kept on disk.
+        var keeping = Duration.milliseconds(20)
         /// How long proxies that come are gathered before they are moved.
         var gathering = Duration.milliseconds(20)
         /// How long after a change of the share a proxy that comes may have been given a view by the share before.
@@ -46,9 +48,10 @@ final class RolloutRunner {
     private var generation = 0
     private var countingSince: Instant?
     private var countedAt = Instant(nanoseconds: 0)
-    private var countTook = Duration.zero
+    private var countedMembers = 0
     private var countsAgain = false
     private var isTicking = false
+    private var isKeptLater = false
     private var isGathering = false
 
     private struct Clock {
@@ -88,7 +91,7 @@ final class RolloutRunner {
     func resume() {
         do {
             guard let body = try store.rollout(),
-                let kept = try? JSONDecoder().decode(Rollout.Kept.self, from: body)
+                let kept = try? JSONDecoder().decode(Rollout.Kept.self, from: body), !kept.order.percents.isEmpty
             else { return }
             // Its revision was never made.
             guard kept.revision <= source.state.revision else { return }
@@ -103,10 +106,13 @@ final class RolloutRunner {
             }
             logger.notice(
                 "a roll-out goes on",
-                metadata: ["revision": "\(resumed.revision)", "base": "\(resumed.base)", "share": "\(resumed.percent) %"])
+                metadata: [
+                    "revision": "\(resumed.revision)", "base": "\(resumed.base)", "share": "\(resumed.percent) %",
+                ])
             handle(.begun)
         } catch {
-            logger.error("the roll-out that was under way is not known, and all proxies get the newest revision: \(error)")
+            logger.error(
+                "the roll-out that was under way is not known, and all proxies get the newest revision: \(error)")
         }
     }
 
@@ -281,15 +287,18 @@ final class RolloutRunner {
 
     private func answerCame() {
         guard let clock, rollout?.isGiven == true else { return }
-        // Looking takes a fifth of the time at most.
-        let due = countedAt.advanced(by: max(configuration.pause, countTook * 4))
+        // Looking takes longer the more there is to look at, and less than half of the time.
+        let due = countedAt.advanced(by: max(configuration.pause, .microseconds(5) * countedMembers))
         guard due > now else { return count() }
         clock.schedule(now.duration(to: due)) { [weak self] in self?.count() }
     }
 
     private func count() {
         guard let rollout, rollout.isGiven, let server = server.current, let clock else { return }
-        guard countingSince == nil else { return countsAgain = true }
+        guard countingSince == nil else {
+            countsAgain = true
+            return
+        }
         (countingSince, countsAgain) = (now, false)
         // While nothing but time is waited for, a look now and then is enough.
         if rollout.awaitsAnswers { bell.arm() }
@@ -300,12 +309,13 @@ final class RolloutRunner {
     }
 
     private func take(_ report: DiscoveryServer.Report, _ generation: Int) {
-        if let since = countingSince { (countTook, countedAt) = (since.duration(to: now), now) }
-        countingSince = nil
+        (countingSince, countedAt) = (nil, now)
         guard rollout?.isGiven == true, let share else { return }
         // It was asked for before the newest revision was shown.
         guard generation == self.generation else { return count() }
-        handle(.counted(RolloutTally(publisher.members(), in: share, report, since: begunAt)))
+        let members = publisher.members()
+        countedMembers = members.count
+        handle(.counted(RolloutTally(members, in: share, report, since: begunAt)))
         if countsAgain { count() }
     }
 
@@ -328,11 +338,29 @@ final class RolloutRunner {
 
     private func keep() {
         guard let kept = rollout?.kept(share: share), kept != keptLast else { return }
+        if let rollout, rollout.order.isGuard {
+            let isOnDisk = keptLast.map { $0.order.isGuard && $0.state != .complete } ?? false
+            // Most are over sooner than the disk has written that they began. Whoever is killed meanwhile gives it to
+            // all proxies, as if they had had it longer.
+            if rollout.isGiven, !isOnDisk || isKeptLater { return keepLater() }
+            if rollout.phase == .complete, !isOnDisk { return }
+        }
         do throws(StoreError) {
             try write(kept)
         } catch {
             logger.error(
                 "how far a roll-out is is not kept for a restart: \(error)", metadata: ["hint": "\(error.hint)"])
+        }
+    }
+
+    private func keepLater() {
+        guard let clock, !isKeptLater else { return }
+        isKeptLater = true
+        clock.schedule(configuration.keeping) { [weak self] in
+            guard let self else { return }
+            isKeptLater = false
+            guard let rollout, rollout.order.isGuard, rollout.isGiven else { return }
+            try? write(rollout.kept(share: share))
         }
     }
 

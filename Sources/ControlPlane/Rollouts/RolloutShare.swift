@@ -71,7 +71,8 @@ public struct RolloutShare: Hashable, Sendable, Codable {
     private func limit(_ percent: Int, _ members: some Collection<Member>) -> UInt64 {
         if percent >= 100 { return .max }
         let draws = Set(members.map(\.node)).map(draw).sorted()
-        guard !draws.isEmpty else { return UInt64.max / 100 * UInt64(max(0, percent)) }
+        // Nobody is there; who was has what they had.
+        guard !draws.isEmpty else { return common }
         return draws[min(draws.count, (draws.count * percent + 99) / 100) - 1]
     }
 }

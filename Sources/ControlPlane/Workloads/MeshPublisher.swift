@@ -25,7 +25,7 @@ final class MeshPublisher {
         var logger: Logger
     }
 
-    private struct Place {
+    struct Place {
         var node: Node
         var view: MeshView?
         /// Of ``view``, whether or not it is a candidate.
@@ -41,20 +41,20 @@ final class MeshPublisher {
     /// Brings revisions to a part of the proxies first; nil: all get them at once.
     weak var pacing: RolloutRunner?
     /// Of the newest mesh.
-    private(set) var translation: MeshTranslation
+    var translation: MeshTranslation
     /// What proxies see that a roll-out has not reached; nil: all see the newest mesh.
-    private(set) var kept: KeptMesh?
+    var kept: KeptMesh?
     private(set) var registry = WorkloadRegistry()
-    private let configuration: Configuration
+    let configuration: Configuration
     private let store: Store
-    private var places: [StreamToken: Place] = [:]
-    private var shown: [ViewName: (view: MeshView, snapshot: Snapshot)] = [:]
-    private var viewsOfClass: [ProxyClass: Set<ViewName>] = [:]
-    private var viewsOfRaw: [ViewName: Set<ViewName>] = [:]
+    var places: [StreamToken: Place] = [:]
+    var shown: [ViewName: (view: MeshView, snapshot: Snapshot)] = [:]
+    var viewsOfClass: [ProxyClass: Set<ViewName>] = [:]
+    var viewsOfRaw: [ViewName: Set<ViewName>] = [:]
     /// Classes without a proxy, until when they are kept.
     private var idle: [ProxyClass: Instant] = [:]
     private var waiting: [MeshIndex.Change] = []
-    private(set) var affected = AffectedViews()
+    var affected = AffectedViews()
     /// What users were told of their objects, and still holds.
     private var told: [MeshFinding] = []
     private var clock: Clock?
@@ -142,7 +142,7 @@ final class MeshPublisher {
         for stream in places.keys.sorted() { place(stream) }
     }
 
-    private func place(_ stream: StreamToken) {
+    func place(_ stream: StreamToken) {
         guard let node = places[stream]?.node else { return }
         var view = secrets.classes.meshView(of: node)
         let name = view?.commonName
@@ -265,105 +265,6 @@ final class MeshPublisher {
         }
     }
 
-    // MARK: Roll-outs
-
-    /// Whether a revision comes to a part of the proxies first: then what they see is kept.
-    private func begins(
-        _ old: MeshIndex, _ new: MeshIndex, _ proxies: [ProxyClass], _ changes: [MeshIndex.Change]
-    ) -> Bool {
-        // Before the first object and after the last one, proxies are part of no mesh.
-        let isMesh = old.count > 0 && new.count > 0
-        guard let pacing, !changes.areOfWorkloads, pacing.paces(isMesh ? members(of: Set(proxies)) : []) else {
-            return false
-        }
-        kept = KeptMesh(old, before: changes)
-        return true
-    }
-
-    private func followRevision(_ proxies: [ProxyClass], _ changes: [MeshIndex.Change]) {
-        kept?.differ(by: changes)
-        kept?.diverge(proxies)
-        let names = proxies.flatMap { viewsOfClass[$0]?.sorted() ?? [] }.compactMap { shown[$0]?.view.commonName }
-        affected.note(names, by: source.state.revision)
-        showCandidates(proxies)
-        pacing?.revisionCame(source.state.revision, affecting: Set(names))
-    }
-
-    private func followWorkloads(_ proxies: [ProxyClass], _ changes: [MeshIndex.Change]) {
-        // Both translations follow.
-        let older = kept?.follow(changes, beside: &translation)
-        let all = older.map { Set($0).union(proxies) } ?? Set(viewsOfClass.keys)
-        var names: [ViewName] = []
-        for proxy in all where kept?.diverged.contains(proxy) == false && isDiverged(proxy) {
-            names += viewsOfClass[proxy]?.sorted() ?? []
-        }
-        if !names.isEmpty { pacing?.affect(names) }
-        show(translation.proxies.filter(all.contains))
-        showCandidates(translation.proxies.filter(all.contains))
-    }
-
-    /// Shows what a part of the proxies gets.
-    private func showCandidates(_ proxies: [ProxyClass]) {
-        for proxy in proxies where kept?.diverged.contains(proxy) == true {
-            for name in viewsOfClass[proxy]?.sorted() ?? [] {
-                guard var view = shown[name]?.view, !view.isCandidate else { continue }
-                view.isCandidate = true
-                show(view)
-            }
-        }
-    }
-
-    /// Whether a class sees something else by the newest mesh than by the one that is kept.
-    private func isDiverged(_ proxy: ProxyClass) -> Bool {
-        guard kept != nil else { return false }
-        if kept?.diverged.contains(proxy) == true { return true }
-        kept?.translate(beside: translation)
-        guard let newest = translation.snapshot(of: proxy), let older = kept?.translation?.snapshot(of: proxy),
-            !newest.shows(theSameAs: older)
-        else { return false }
-        kept?.diverge([proxy])
-        return true
-    }
-
-    /// The proxies of some classes, once for each stream; nil: of all classes that see something else.
-    func members(of classes: Set<ProxyClass>? = nil) -> [RolloutShare.Member] {
-        guard let classes = classes ?? kept?.diverged else { return [] }
-        return places.values.compactMap { place in
-            guard let view = place.view, classes.contains(view.proxy), let name = place.commonName else { return nil }
-            return RolloutShare.Member(place.node.id, name)
-        }
-    }
-
-    /// Proxies see the mesh as it was, until ``release()``. For a control plane that begins again.
-    func keep(_ index: MeshIndex) { kept = KeptMesh(index, settings: configuration.settings) }
-
-    /// Moves proxies to the views that they belong to now.
-    /// - Parameter nodes: by ID.
-    func move(_ nodes: Set<String>) {
-        secrets.assignAgain(of: nodes)
-        for (stream, place) in places.sorted(by: { $0.key < $1.key }) where nodes.contains(place.node.id) {
-            self.place(stream)
-        }
-    }
-
-    /// All proxies see the newest mesh.
-    func release() {
-        guard let kept = self.kept else { return }
-        self.kept = nil
-        // What was translated may be other objects that say the same.
-        show(kept.translation == nil ? translation.proxies.filter(kept.diverged.contains) : translation.proxies)
-    }
-
-    /// Forgets views that no proxy belongs to any more.
-    func forgetCandidates() {
-        for (name, entry) in shown where entry.view.isCandidate {
-            shown[name] = nil
-            viewsOfClass[entry.view.proxy]?.remove(name)
-            viewsOfRaw[entry.view.raw]?.remove(name)
-            secrets.remove(name)
-        }
-    }
-
     /// Says once what users should know of their objects.
     private func tell(_ warnings: [MeshFinding]) {
         let known = Set(told)
@@ -391,7 +292,7 @@ final class MeshPublisher {
 
     /// - Returns: the views that show something else than before.
     @discardableResult
-    private func show(_ proxies: [ProxyClass]) -> [ViewName] {
+    func show(_ proxies: [ProxyClass]) -> [ViewName] {
         var names: [ViewName] = []
         for proxy in proxies {
             for name in viewsOfClass[proxy]?.sorted() ?? [] {
@@ -403,7 +304,7 @@ final class MeshPublisher {
 
     /// - Returns: whether it shows something else than before.
     @discardableResult
-    private func show(_ view: MeshView) -> Bool {
+    func show(_ view: MeshView) -> Bool {
         let name = view.name
         let snapshot: Snapshot
         if !view.isCandidate { kept?.translate(beside: translation) }
@@ -421,18 +322,6 @@ final class MeshPublisher {
         viewsOfRaw[view.raw, default: []].insert(name)
         secrets.show(snapshot, as: name)
         return true
-    }
-}
-
-extension [MeshIndex.Change] {
-    /// Whether no object has changed.
-    fileprivate var areOfWorkloads: Bool {
-        allSatisfy { change in
-            switch change {
-            case .connect, .disconnect: true
-            case .put, .remove: false
-            }
-        }
     }
 }
 

@@ -15,7 +15,9 @@ public final class AnswerBell: Sendable {
     public func arm() { isArmed.store(true, ordering: .sequentiallyConsistent) }
 
     func note() {
-        guard isArmed.load(ordering: .relaxed), isArmed.exchange(false, ordering: .sequentiallyConsistent) else { return }
+        guard isArmed.load(ordering: .relaxed), isArmed.exchange(false, ordering: .sequentiallyConsistent) else {
+            return
+        }
         ring.withLock { $0 }?()
     }
 }

@@ -227,7 +227,10 @@ private final class LoopHandle: Sendable {
     /// - Parameter nodes: nil: all of them.
     func assignAgain(_ nodes: Set<String>? = nil) {
         changed.nodes.withLock { known in
-            guard let nodes else { return known = nil }
+            guard let nodes else {
+                known = nil
+                return
+            }
             known?.formUnion(nodes)
         }
         assignment.ring()

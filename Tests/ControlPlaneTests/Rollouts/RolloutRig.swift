@@ -1,12 +1,15 @@
 import Discovery
 import EnvoyAPI
 import Foundation
+import GRPC
 import Identity
 import Protobuf
 import Reactor
 import Store
 import Synchronization
+import TLS
 import Testing
+import Time
 import XDS
 
 @testable import ControlPlane
@@ -15,7 +18,9 @@ import XDS
 /// whole; and xDS clients that are sidecars of it.
 final class RolloutRig {
     let data: TemporaryDirectory
+    /// Plaintext.
     let port: UInt16
+    let tlsPort: UInt16
     let log = LogKeeper()
     let server: DiscoveryServer
     private let control: EventLoopGroup<NoConnections>
@@ -31,11 +36,13 @@ final class RolloutRig {
     ) throws {
         self.data = try data ?? TemporaryDirectory("data")
         self.port = try port ?? freeTCPPort()
+        tlsPort = try freeTCPPort()
         let store = try Store(directory: self.data.path)
         var configuration = ControlPlaneServer.Configuration(
             dataDirectory: self.data.path,
             authority: AuthorityConfiguration(trustDomain: try TrustDomain("cluster.local")), logger: log.logger)
         configuration.rolloutPatience = patience
+        configuration.tls = ControlPlaneServer.TLSPort(.loopback(port: tlsPort))
         let secrets = SecretDirectory(trustDomain: configuration.authority.trustDomain, logger: log.logger)
         let (events, answers, reference) = (StreamEvents(), AnswerBell(), ServerReference())
         let made = Mutex<(IdentityParts, OnControlThread<MeshParts>, OnControlThread<ResourceSource>)?>(nil)
@@ -62,7 +69,11 @@ final class RolloutRig {
         serving.answers = answers
         serving.admission = MeshAdmission(identity.authenticator, directory: secrets, configuration: rules)
         server = try DiscoveryServer(
-            secrets.cache, on: [DiscoveryServer.Listener(.loopback(port: self.port))], configuration: serving)
+            secrets.cache,
+            on: [
+                DiscoveryServer.Listener(.loopback(port: self.port)),
+                DiscoveryServer.Listener(.loopback(port: tlsPort), tls: identity.portSource),
+            ], configuration: serving)
         reference.set(server)
     }
 
@@ -73,6 +84,24 @@ final class RolloutRig {
         identity.stop()
         control.stop()
         control.join()
+    }
+
+    /// How a sidecar reaches the server: in plaintext, or over TLS with a token for its service account.
+    func address(of serviceAccount: String, isSecure: Bool) throws -> ServerAddress {
+        guard isSecure else { return ServerAddress(.loopback(port: port)) }
+        let ledger = identity.ledger
+        let token = try onControl { _ in
+            try ledger.value.create(
+                JoinTokenOrder(namespace: "shop", serviceAccount: serviceAccount, validity: .seconds(3600), uses: nil),
+                now: Timestamp.systemClock()
+            ).token
+        }
+        var metadata = GRPCMetadata()
+        metadata.append("authorization", "Bearer \(token)")
+        let anchors = try TrustAnchors(pem: Array(Data(contentsOf: URL(fileURLWithPath: data["ca/root-cert.pem"]))))
+        let configuration = TLSConfiguration.client(
+            trusting: anchors, serverName: "localhost", identity: nil, applicationProtocols: ["h2"])
+        return ServerAddress(.loopback(port: tlsPort), tls: try TLSSettings(configuration), metadata: metadata)
     }
 
     /// Runs on the control thread, and waits for it.
@@ -148,8 +177,8 @@ final class MeshClient: Sendable {
         let runner: DiscoveryClientRunner
     }
 
-    /// - Parameter app: its label; sidecars of one label are a class.
-    init(_ name: String, app: String, port: UInt16, refusing refused: Int64? = nil) throws {
+    /// - Parameter app: its label and its service account; sidecars of one label are a class.
+    init(_ name: String, app: String, at server: ServerAddress, refusing refused: Int64? = nil) throws {
         self.name = name
         state.withLock { $0.refused = refused }
         let node = Node(
@@ -157,6 +186,7 @@ final class MeshClient: Sendable {
             metadata: [
                 "NAMESPACE": .string("shop"), "SERVICE_ACCOUNT": .string(app), "WORKLOAD_NAME": .string(app),
                 "LABELS": .object(["app": .string(app)]), "INTERCEPTION_MODE": .string("REDIRECT"),
+                "INSTANCE_IPS": .string("10.1.0.1"),
             ])
         var configuration = DiscoveryClient.Configuration(node: node, servers: ["rig"])
         configuration.backoff = Backoff(initial: .milliseconds(20), multiplier: 1, maximum: .milliseconds(20))
@@ -165,7 +195,7 @@ final class MeshClient: Sendable {
         let thread = Thread { [self, configuration] in
             do {
                 let runner = try DiscoveryClientRunner(
-                    configuration, servers: [ServerAddress(.loopback(port: port))], seed: 1,
+                    configuration, servers: [server], seed: 1,
                     validate: { [self] in judge($0, $1) }, listener: { [self] in note($0) })
                 try runner.subscribe(.cluster, to: ["*"])
                 try runner.subscribe(.listener, to: ["*"])

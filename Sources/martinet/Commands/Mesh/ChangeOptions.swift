@@ -66,7 +66,8 @@ struct WaitOptions: ParsableArguments {
                         "\(report.rejected) of \(report.affected) proxies reject revision \(revision), "
                             + "\(report.acknowledged) have acknowledged it"
                     ] + report.rejections.map(\.printable),
-                    hint: "`martinet rollback` goes back to an older revision; `martinet status` shows every proxy")
+                    hint: "`martinet rollout` shows whether others get it; apply what mends it, or go back with "
+                        + "`martinet rollback`")
             }
             guard report.pending > 0 else {
                 Terminal.errors.progress("")

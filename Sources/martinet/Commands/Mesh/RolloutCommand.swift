@@ -161,7 +161,9 @@ struct CanaryOptions: ParsableArguments {
             valueName: "5%,25%,100%"))
     var canary: RolloutPercents?
 
-    @Option(help: ArgumentHelp("With --canary: how long a share has it before the next one. (default: 30s)", valueName: "time"))
+    @Option(
+        help: ArgumentHelp(
+            "With --canary: how long a share has it before the next one. (default: 30s)", valueName: "time"))
     var hold: DurationArgument?
 
     func validate() throws {
