@@ -79,9 +79,7 @@ extension MeshPublisher {
     /// - Parameter nodes: by ID.
     func move(_ nodes: Set<String>) {
         secrets.assignAgain(of: nodes)
-        for (stream, place) in places.sorted(by: { $0.key < $1.key }) where nodes.contains(place.node.id) {
-            self.place(stream)
-        }
+        for stream in places.filter({ nodes.contains($0.value.node.id) }).keys.sorted() { place(stream) }
     }
 
     /// All proxies see the newest mesh.

@@ -29,10 +29,11 @@ final class RolloutRig {
     private let raw: OnControlThread<ResourceSource>
 
     /// - Parameters:
+    ///   - directory: of objects, in place of users who apply them.
     ///   - data: of an earlier rig, for a restart; the clients come back on the same port.
     init(
         data: TemporaryDirectory? = nil, port: UInt16? = nil, patience: Rollout.Patience = Rollout.Patience(),
-        health: (any RolloutHealth & Sendable)? = nil
+        health: (any RolloutHealth & Sendable)? = nil, directory: String? = nil
     ) throws {
         self.data = try data ?? TemporaryDirectory("data")
         self.port = try port ?? freeTCPPort()
@@ -42,6 +43,7 @@ final class RolloutRig {
             dataDirectory: self.data.path,
             authority: AuthorityConfiguration(trustDomain: try TrustDomain("cluster.local")), logger: log.logger)
         configuration.rolloutPatience = patience
+        configuration.meshDirectory = directory
         configuration.tls = ControlPlaneServer.TLSPort(.loopback(port: tlsPort))
         let secrets = SecretDirectory(trustDomain: configuration.authority.trustDomain, logger: log.logger)
         let (events, answers, reference) = (StreamEvents(), AnswerBell(), ServerReference())

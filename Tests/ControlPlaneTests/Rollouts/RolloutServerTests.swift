@@ -230,6 +230,37 @@ import Time
         #expect(world.rig.history.first?.number == revision + 1)
     }
 
+    @Test func whereNobodyIsThereARollOutIsOverAtOnce() throws {
+        let rig = try RolloutRig()
+        defer { rig.stop() }
+        let order = try #require(RolloutOrder(percents: [25], hold: .seconds(60)))
+        for (revision, text) in [(1, Self.service), (2, Self.rule(1))] as [(Int64, String)] {
+            #expect(try rig.apply(text, rollout: order) == revision)
+            #expect(rig.report?.phase == .complete && rig.report?.revision == revision)
+        }
+        #expect(try rig.order(.abort) == .noneUnderWay)
+    }
+
+    @Test func filesThatOneProxyRejectsAreHeldUntilTheyAreMended() throws {
+        let files = try TemporaryDirectory("objects")
+        try files.write("api.yaml", Self.service + "---\n" + Self.rule(1))
+        let rig = try RolloutRig(directory: files.path)
+        defer { rig.stop() }
+        let clients = try (0..<4).map { number in
+            try MeshClient("web-\(number)", app: "web", at: rig.address(of: "web", isSecure: false), refusing: 5)
+        }
+        defer { for client in clients { client.stop() } }
+        try #require(comesTrue { clients.allSatisfy { $0.timeout == 1 } })
+        try files.replace("api.yaml", Self.service + "---\n" + Self.rule(5))
+        #expect(comesTrue { rig.report?.phase == .held })
+        // No revision of its own may undo what the files say.
+        #expect(try rig.order(.abort) == nil)
+        #expect(rig.report?.phase == .held && rig.report?.reason.contains("cannot be undone") == true)
+        try files.replace("api.yaml", Self.service + "---\n" + Self.rule(7))
+        #expect(comesTrue { clients.allSatisfy { $0.timeout == 7 } })
+        #expect(clients.map(\.nacks).reduce(0, +) == 1 && clients.allSatisfy { $0.timeouts() == [1, 7] })
+    }
+
     @Test func aProxyThatIsAloneInItsClassWaitsForNobody() throws {
         let world = try World(RolloutRig(), apps: (0..<8).map { "app-\($0)" })
         defer { world.stop() }
