@@ -41,7 +41,8 @@ let package = Package(
         .target(
             name: "Mesh",
             dependencies: [
-                "Addresses", "Documents", .product(name: "HashTreeCollections", package: "swift-collections"),
+                "Addresses", "Documents", "Patterns",
+                .product(name: "HashTreeCollections", package: "swift-collections"),
             ]),
 
         // Decisions: no sockets, clocks, threads or async.
