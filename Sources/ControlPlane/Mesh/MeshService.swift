@@ -19,7 +19,7 @@ struct MeshService: Service {
     var methods: [GRPCMethod] {
         [
             ControlMesh.apply, ControlMesh.diff, ControlMesh.delete, ControlMesh.rollback, ControlMesh.get,
-            ControlMesh.history, ControlMesh.show, ControlMesh.progress,
+            ControlMesh.history, ControlMesh.show, ControlMesh.progress, ControlMesh.explain,
         ].map { GRPCMethod($0) }
     }
 
@@ -76,6 +76,7 @@ struct MeshService: Service {
             guard let progress = source.progress else { return RevisionReport.encode(nil) }
             progress.progress(of: query.revision) { call.reply(RevisionReport.encode($0)) }
             return nil
+        case ControlMesh.explain: return try source.explain(ExplainQuery(decoding: bytes)).encoded()
         default: throw GRPCStatus(.unimplemented, "no method \(call.request.method.path)")
         }
     }

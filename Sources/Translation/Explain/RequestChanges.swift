@@ -37,7 +37,8 @@ extension Redirection {
     func target(of request: RoutedRequest, _ match: RequestMatch) -> String {
         let path: String =
             switch self.path {
-            case .full(let path): path
+            // The query goes along, unless the rule has one of its own.
+            case .full(let path): path.contains("?") ? path : path + request.path.dropFirst(request.bare.count)
             case .prefix(let prefix): request.replacingMatched(by: prefix, match)
             case .regex(let pattern, let substitution):
                 request.bare.replacingMatches(of: pattern, by: substitution)
