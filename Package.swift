@@ -188,9 +188,8 @@ let package = Package(
         .testTarget(
             name: "ControlPlaneTests",
             dependencies: [
-                "Certificates", "ControlPlane", "Discovery", "Documents", "GRPC", "Identity", "XDS", "EnvoyAPI",
-                "Protobuf",
-                "Reactor", "Store", "TLS", "Time",
+                "Certificates", "ControlPlane", "Discovery", "Documents", "GRPC", "Identity", "Mesh", "XDS", "EnvoyAPI",
+                "Protobuf", "Reactor", "Store", "TLS", "Time", "Translation",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
