@@ -99,7 +99,8 @@ public final class ControlPlaneServer: Sendable {
         self.reference = reference
         let health = HealthService(
             names: DiscoveryServer.servedServices + [
-                ControlControl.name, ControlMesh.name, ClientStatusDiscoveryService.name, GrpcHealth.name,
+                ControlControl.name, ControlMesh.name, ClientStatusDiscoveryService.name, AccessLogService.name,
+                LoadReportingService.name, HealthDiscoveryService.name, GrpcHealth.name,
                 ServerReflection.name,
                 ServerReflectionAlpha.name,
             ] + IdentityParts.serviceNames(hasAuthority: configuration.tls?.files == nil))
@@ -192,8 +193,13 @@ public final class ControlPlaneServer: Sendable {
             mailbox: parts.thread.mailbox, source: OnControlThread(parts.mesh.value.source), operators: operators,
             logger: logger)
         let clientStatus = ClientStatusService(thread: parts.thread, server: reference, operators: operators)
+        let checks = HealthDiscovery(
+            mailbox: parts.thread.mailbox, desk: OnControlThread(parts.mesh.value.health),
+            authenticator: parts.identity.authenticator,
+            refusals: CallRefusals(parts.thread.mailbox, logger: logger))
         let services: [any Service] =
-            [control, mesh, clientStatus, health] + parts.identity.services(operators: operators, logger: logger)
+            [control, mesh, clientStatus, health, checks, AccessLogSink(), LoadReportSink()]
+            + parts.identity.services(operators: operators, logger: logger)
         let reflection = ReflectionService(
             served: DiscoveryServer.servedServices + services.flatMap { $0.methods.map(\.serviceName) })
         return try DiscoveryServer(

@@ -19,7 +19,7 @@ struct MeshService: Service {
     var methods: [GRPCMethod] {
         [
             ControlMesh.apply, ControlMesh.diff, ControlMesh.delete, ControlMesh.rollback, ControlMesh.get,
-            ControlMesh.history, ControlMesh.show, ControlMesh.progress, ControlMesh.rollout,
+            ControlMesh.history, ControlMesh.show, ControlMesh.progress, ControlMesh.rollout, ControlMesh.explain,
         ].map { GRPCMethod($0) }
     }
 
@@ -81,6 +81,7 @@ struct MeshService: Service {
             guard let pacing = source.pacing else { return RolloutReport.encode(nil) }
             if let refusal = pacing.perform(request) { throw refusal }
             return RolloutReport.encode(pacing.report)
+        case ControlMesh.explain: return try source.explain(ExplainQuery(decoding: bytes)).encoded()
         default: throw GRPCStatus(.unimplemented, "no method \(call.request.method.path)")
         }
     }

@@ -3,6 +3,7 @@ import Mesh
 import Reactor
 import Store
 import Time
+import Translation
 
 /// Where the objects of a mesh come from: users who apply them, or a directory of files; kept in the store, one
 /// revision for each change.
@@ -20,6 +21,8 @@ public final class MeshSource {
         /// Of this machine, UTC: the time of revisions.
         public var clock: @Sendable () -> Timestamp = { Timestamp.systemClock() }
         public var logger = Logger(label: "mesh")
+        /// By which objects become configuration; nil: they do not, and nothing can be told of it.
+        public var translation: TranslationSettings?
 
         public init(directory: String? = nil) {
             self.directory = directory
@@ -39,6 +42,10 @@ public final class MeshSource {
     weak var pacing: (any RevisionPacing)?
     /// While ``changed`` is called for a revision: how its author wants it to come to the proxies; nil: nothing was said.
     private(set) var rolloutOrder: RolloutOrder?
+    /// The class of a workload's proxy, if that is connected.
+    var proxyClass: ((Workload.ID) -> ProxyClass?)?
+    /// What the translation of the objects in force has to tell of them.
+    var translationFindings: (() -> [MeshFinding])?
 
     let store: Store
     let configuration: Configuration
@@ -212,7 +219,7 @@ public final class MeshSource {
     public func note(workloads changes: [MeshIndex.Change]) {
         for change in changes {
             switch change {
-            case .connect, .disconnect: break
+            case .connect, .disconnect, .judge: break
             case .put, .remove: preconditionFailure("objects change by apply(_:)")
             }
         }

@@ -11,6 +11,7 @@ final class MeshParts {
     let source: MeshSource
     let publisher: MeshPublisher
     let rollouts: RolloutRunner
+    let health: HealthDesk
     private let progress: PublishedProgress
 
     /// On the control thread's loop, before it runs; shows what was there before at once.
@@ -22,10 +23,11 @@ final class MeshParts {
         var objects = MeshSource.Configuration(directory: configuration.meshDirectory)
         objects.clock = configuration.authority.clock
         objects.logger = configuration.logger
-        source = MeshSource(store: store, configuration: objects)
         let settings = TranslationSettings(
             trustDomain: configuration.authority.trustDomain,
             federatedDomains: configuration.authority.federation.map { $0.trustDomain.name })
+        objects.translation = settings
+        source = MeshSource(store: store, configuration: objects)
         publisher = MeshPublisher(
             source, store: store, secrets: secrets,
             configuration: MeshPublisher.Configuration(settings: settings, logger: configuration.logger),
@@ -34,10 +36,16 @@ final class MeshParts {
             publisher, store: store, server: server, bell: answers,
             configuration: RolloutRunner.Configuration(
                 patience: configuration.rolloutPatience, logger: configuration.logger))
+        health = HealthDesk(index: { [unowned source] in source.state.index }) { [unowned source] in
+            source.note(workloads: $0)
+        }
+        publisher.meshChanged = { [unowned health] in health.meshChanged() }
         progress = PublishedProgress(server: server, rollouts: rollouts) { [weak publisher] in
             publisher?.affected[$0]
         }
         source.progress = progress
+        source.proxyClass = { [unowned publisher] in publisher.registry.proxyClass(of: $0) }
+        source.translationFindings = { [unowned publisher] in publisher.told }
         source.pushPlan = { [unowned publisher] plan, _ in publisher.pushPlan(plan) }
         publisher.viewsChanged = { server.current?.assignViewsAgain() }
         publisher.start(on: loop)

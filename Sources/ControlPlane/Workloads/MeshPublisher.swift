@@ -44,6 +44,8 @@ final class MeshPublisher {
     var translation: MeshTranslation
     /// What proxies see that a roll-out has not reached; nil: all see the newest mesh.
     var kept: KeptMesh?
+    /// Called some time after objects or workloads have changed, once for many changes.
+    var meshChanged: (() -> Void)?
     private(set) var registry = WorkloadRegistry()
     let configuration: Configuration
     private let store: Store
@@ -56,13 +58,14 @@ final class MeshPublisher {
     private var waiting: [MeshIndex.Change] = []
     var affected = AffectedViews()
     /// What users were told of their objects, and still holds.
-    private var told: [MeshFinding] = []
+    private(set) var told: [MeshFinding] = []
     private var clock: Clock?
 
     private struct Clock {
         var now: () -> Instant
         var schedule: (Duration, @escaping () -> Void) -> Void
         var isGathering = false
+        var isTelling = false
         var isTicking = false
     }
 
@@ -207,7 +210,7 @@ final class MeshPublisher {
                 if let entry = registry[workload.id] { known.append(KnownWorkload(entry)) }
             case .disconnect(let id):
                 if registry[id] == nil { gone.append((id.namespace, id.name)) }
-            case .put, .remove: preconditionFailure("a registry changes workloads alone")
+            case .put, .remove, .judge: preconditionFailure("a registry changes workloads alone")
             }
         }
         do throws(StoreError) {
@@ -249,6 +252,7 @@ final class MeshPublisher {
     // MARK: What they see
 
     private func follow(_ old: MeshIndex, _ index: MeshIndex, _ changes: [MeshIndex.Change]) {
+        if changes.contains(where: \.isOfMesh) { tellOfChange() }
         let proxies = translation.follow(index, changes: changes).views.map(\.proxy)
         tell(translation.warnings)
         if kept == nil, !begins(old, index, proxies, changes) {
@@ -262,6 +266,15 @@ final class MeshPublisher {
             secrets.assignAgain()
             assignAgain()
             viewsChanged?()
+        }
+    }
+
+    private func tellOfChange() {
+        guard let clock, !clock.isTelling else { return }
+        self.clock?.isTelling = true
+        clock.schedule(configuration.gathering) { [weak self] in
+            self?.clock?.isTelling = false
+            self?.meshChanged?()
         }
     }
 
@@ -322,6 +335,16 @@ final class MeshPublisher {
         viewsOfRaw[view.raw, default: []].insert(name)
         secrets.show(snapshot, as: name)
         return true
+    }
+}
+
+extension MeshIndex.Change {
+    /// Whether it is of an object or a workload, and not of what was found about one.
+    fileprivate var isOfMesh: Bool {
+        switch self {
+        case .put, .remove, .connect, .disconnect: true
+        case .judge: false
+        }
     }
 }
 

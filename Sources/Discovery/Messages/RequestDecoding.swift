@@ -62,7 +62,8 @@ extension XDS.Node {
         throw ProtobufError(type: type, path: "node", offset: 0, problem: .tooMuchMemory(limit: longestNode))
     }
 
-    init(_ node: EnvoyAPI.Node) {
+    /// A node as it travels; its size is for the caller to have checked.
+    public init(_ node: EnvoyAPI.Node) {
         self.init(
             id: node.id.string, cluster: node.cluster.string,
             metadata: node.metadata.map { MetadataValue.fields(of: $0.pointee) } ?? [:],

@@ -126,6 +126,21 @@ extension ControlDeleteObjectsRequest: ProtobufMessage {
     public mutating func set(ignore_missing value: Bool) { self.ignore_missing = value ? 1 : 0 }
 }
 
+/// A request that a workload would make.
+public typealias ControlExplainRequest = Martinet__Control__V1__ExplainRequest
+extension ControlExplainRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__explain_request) }
+    public mutating func set(without_sidecar value: Bool) { self.without_sidecar = value ? 1 : 0 }
+    public var headers_list: Repeated<ControlNamedText> { Repeated<ControlNamedText>(self.n_headers, self.headers) }
+    public var claims_list: Repeated<ControlNamedText> { Repeated<ControlNamedText>(self.n_claims, self.claims) }
+}
+
+/// What becomes of it.
+public typealias ControlExplainResponse = Martinet__Control__V1__ExplainResponse
+extension ControlExplainResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__explain_response) }
+}
+
 /// What is known of another trust domain.
 public typealias ControlFederatedBundle = Martinet__Control__V1__FederatedBundle
 extension ControlFederatedBundle: ProtobufMessage {
@@ -233,6 +248,12 @@ extension ControlListTokensResponse: ProtobufMessage {
     public var tokens_list: Repeated<ControlJoinToken> { Repeated<ControlJoinToken>(self.n_tokens, self.tokens) }
 }
 
+/// A text by its name.
+public typealias ControlNamedText = Martinet__Control__V1__NamedText
+extension ControlNamedText: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__named_text) }
+}
+
 /// What happens to one object.
 public typealias ControlObjectChange = Martinet__Control__V1__ObjectChange
 extension ControlObjectChange: ProtobufMessage {
@@ -246,6 +267,13 @@ extension ControlObjectChangeKind {
     public static var CREATED: Self { Self(1) }
     public static var CONFIGURED: Self { Self(2) }
     public static var REMOVED: Self { Self(3) }
+}
+
+/// What a controller says of an object. Source: Kubernetes, meta/v1 Condition; Gateway API.
+public typealias ControlObjectCondition = Martinet__Control__V1__ObjectCondition
+extension ControlObjectCondition: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__object_condition) }
+    public mutating func set(holds value: Bool) { self.holds = value ? 1 : 0 }
 }
 
 /// A text of one or more objects: YAML documents, or JSON.
@@ -420,6 +448,7 @@ public typealias ControlStandingObject = Martinet__Control__V1__StandingObject
 extension ControlStandingObject: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__standing_object) }
     public var findings_list: Repeated<ControlObjectFinding> { Repeated<ControlObjectFinding>(self.n_findings, self.findings) }
+    public var conditions_list: Repeated<ControlObjectCondition> { Repeated<ControlObjectCondition>(self.n_conditions, self.conditions) }
 }
 
 /// Whose status.

@@ -55,8 +55,9 @@ extension SectionMaker {
     }
 
     mutating func differences(
-        of number: ScopeNumber, _ mesh: MeshReader, _ sections: inout Sections
+        of number: ScopeNumber, _ translator: Translator, _ sections: inout Sections
     ) -> Differences {
+        let mesh = translator.mesh
         let plain = scopes.plain(of: number)
         if number == plain { return Differences() }
         let scope = scopes[number]
@@ -66,10 +67,11 @@ extension SectionMaker {
         let list = HostList(services)
         let plainList = HostList(others)
         var found = Differences()
-        found.isApart = scope.sidecar != nil
+        let isIsolated = translator.isIsolated(scope)
+        found.isApart = scope.sidecar != nil || isIsolated
 
         // Services that others do not have, or have otherwise.
-        if scope.sidecar != nil || !interests.services.isEmpty {
+        if found.isApart || !interests.services.isEmpty {
             for service in services where plainList[service.host] != service { found.clusters.insert(service.host) }
         }
         // DestinationRules that others do not have, or in another order.
@@ -98,7 +100,7 @@ extension SectionMaker {
         found.routes.formUnion(found.clusters)
         found.routes.formUnion(list.hosts(matching: routePatterns))
         // Routes lead to other hosts, whose clusters may be of this scope.
-        let isPlain = interests.services.isEmpty && scope.choosers.isEmpty && scope.sidecar == nil
+        let isPlain = interests.services.isEmpty && scope.choosers.isEmpty && !found.isApart
         let routedHosts = sections.value(of: .routedHosts, &self).hosts
         if !isPlain || !found.clusters.isEmpty {
             found.routes.formUnion(list.hosts(matching: routedHosts))

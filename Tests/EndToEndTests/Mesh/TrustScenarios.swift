@@ -166,5 +166,51 @@ struct TrustScenarios {
                 """)
         try eventually("the outsider to be locked out") { call.tally(10)["v1"] == nil ? true : nil }
         #expect(try shop.tally(20) == ["v1": 20])
+
+        // It does not learn of the others either: neither from what its proxy is given, nor by asking for them by name,
+        // nor under the name of another namespace.
+        let secret = try shop.mesh["reviews-v1"].address
+        func given() throws -> String { try #require(outsider.envoy).admin("/config_dump?include_eds") }
+        try eventually("the outsider to forget the others; \(try given())") {
+            let text = try given()
+            return text.contains("reviews.default") || text.contains(secret) ? nil : true
+        }
+        func ask(_ namespace: String, _ type: String, _ names: [String]) throws -> String {
+            let token = try shop.mesh.control.token(namespace: "elsewhere", serviceAccount: "sleep")
+            let asked: [String: Any] = [
+                "id": "sidecar~127.0.0.1~thief.\(namespace)~\(namespace).svc.cluster.local", "namespace": namespace,
+                "service_account": "sleep", "token": token, "type": "type.googleapis.com/envoy.config.\(type)",
+                "names": names,
+            ]
+            let json = String(decoding: try JSONSerialization.data(withJSONObject: asked), as: UTF8.self)
+            return try ChildProcess.run(
+                Installation.python,
+                [
+                    Installation.root + "/Tests/EndToEndTests/Peers/ads_caller.py", "\(shop.mesh.control.tlsPort)",
+                    shop.mesh.control.rootCertificate, json,
+                ]
+            ).output
+        }
+        let cluster = "outbound|9080||reviews.default.svc.cluster.local"
+        let stolen = try ask("elsewhere", "endpoint.v3.ClusterLoadAssignment", [cluster])
+        #expect(
+            stolen.hasPrefix("DEADLINE_EXCEEDED") || stolen.hasPrefix("response ClusterLoadAssignment 0"), "\(stolen)")
+        #expect(try ask("elsewhere", "cluster.v3.Cluster", [cluster]).hasPrefix("response Cluster 0"))
+        let posed = try ask("default", "endpoint.v3.ClusterLoadAssignment", [cluster])
+        #expect(posed.hasPrefix("PERMISSION_DENIED"), "\(posed)")
+
+        // A policy opens one door, and shows that one alone.
+        try shop.mesh.apply(
+            yaml: """
+                apiVersion: security.istio.io/v1
+                kind: AuthorizationPolicy
+                metadata: { name: reviews }
+                spec:
+                  selector: { matchLabels: { app: reviews } }
+                  rules: [{ from: [{ source: { namespaces: [default, elsewhere] } }] }]
+                """)
+        try eventually("the door to open; \(shop.mesh.state)") { call.tally(5) == ["v1": 5] ? true : nil }
+        #expect(try given().contains("reviews.default") && !given().contains("ratings.default"))
+        #expect(try shop.tally(20) == ["v1": 20])
     }
 }

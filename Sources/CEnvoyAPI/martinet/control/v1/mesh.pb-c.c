@@ -96,6 +96,12 @@ static void martinet__control__v1__standing_object__init
   static const Martinet__Control__V1__StandingObject init_value = MARTINET__CONTROL__V1__STANDING_OBJECT__INIT;
   *message = init_value;
 }
+static void martinet__control__v1__object_condition__init
+                     (Martinet__Control__V1__ObjectCondition         *message)
+{
+  static const Martinet__Control__V1__ObjectCondition init_value = MARTINET__CONTROL__V1__OBJECT_CONDITION__INIT;
+  *message = init_value;
+}
 static void martinet__control__v1__history_request__init
                      (Martinet__Control__V1__HistoryRequest         *message)
 {
@@ -136,6 +142,24 @@ static void martinet__control__v1__revision_progress_response__init
                      (Martinet__Control__V1__RevisionProgressResponse         *message)
 {
   static const Martinet__Control__V1__RevisionProgressResponse init_value = MARTINET__CONTROL__V1__REVISION_PROGRESS_RESPONSE__INIT;
+  *message = init_value;
+}
+static void martinet__control__v1__explain_request__init
+                     (Martinet__Control__V1__ExplainRequest         *message)
+{
+  static const Martinet__Control__V1__ExplainRequest init_value = MARTINET__CONTROL__V1__EXPLAIN_REQUEST__INIT;
+  *message = init_value;
+}
+static void martinet__control__v1__named_text__init
+                     (Martinet__Control__V1__NamedText         *message)
+{
+  static const Martinet__Control__V1__NamedText init_value = MARTINET__CONTROL__V1__NAMED_TEXT__INIT;
+  *message = init_value;
+}
+static void martinet__control__v1__explain_response__init
+                     (Martinet__Control__V1__ExplainResponse         *message)
+{
+  static const Martinet__Control__V1__ExplainResponse init_value = MARTINET__CONTROL__V1__EXPLAIN_RESPONSE__INIT;
   *message = init_value;
 }
 static const ProtobufCFieldDescriptor martinet__control__v1__object_document__field_descriptors[2] =
@@ -1422,7 +1446,7 @@ const ProtobufCMessageDescriptor martinet__control__v1__get_objects_response__de
   (ProtobufCMessageInit) martinet__control__v1__get_objects_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor martinet__control__v1__standing_object__field_descriptors[7] =
+static const ProtobufCFieldDescriptor martinet__control__v1__standing_object__field_descriptors[9] =
 {
   {
     "name",
@@ -1508,20 +1532,46 @@ static const ProtobufCFieldDescriptor martinet__control__v1__standing_object__fi
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "conditions",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Martinet__Control__V1__StandingObject, n_conditions),
+    offsetof(Martinet__Control__V1__StandingObject, conditions),
+    &martinet__control__v1__object_condition__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "status",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__StandingObject, status),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned martinet__control__v1__standing_object__field_indices_by_name[] = {
   4,   /* field[4] = author */
   3,   /* field[3] = changed_at */
+  7,   /* field[7] = conditions */
   5,   /* field[5] = file */
   6,   /* field[6] = findings */
   0,   /* field[0] = name */
   2,   /* field[2] = revision */
+  8,   /* field[8] = status */
   1,   /* field[1] = yaml */
 };
 static const ProtobufCIntRange martinet__control__v1__standing_object__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor martinet__control__v1__standing_object__descriptor =
 {
@@ -1531,11 +1581,101 @@ const ProtobufCMessageDescriptor martinet__control__v1__standing_object__descrip
   "Martinet__Control__V1__StandingObject",
   "martinet.control.v1",
   sizeof(Martinet__Control__V1__StandingObject),
-  7,
+  9,
   martinet__control__v1__standing_object__field_descriptors,
   martinet__control__v1__standing_object__field_indices_by_name,
   1,  martinet__control__v1__standing_object__number_ranges,
   (ProtobufCMessageInit) martinet__control__v1__standing_object__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__object_condition__field_descriptors[5] =
+{
+  {
+    "about",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, about),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "type",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, type),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "holds",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, holds),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "message",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, message),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__object_condition__field_indices_by_name[] = {
+  0,   /* field[0] = about */
+  2,   /* field[2] = holds */
+  4,   /* field[4] = message */
+  3,   /* field[3] = reason */
+  1,   /* field[1] = type */
+};
+static const ProtobufCIntRange martinet__control__v1__object_condition__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__object_condition__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.ObjectCondition",
+  "ObjectCondition",
+  "Martinet__Control__V1__ObjectCondition",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__ObjectCondition),
+  5,
+  martinet__control__v1__object_condition__field_descriptors,
+  martinet__control__v1__object_condition__field_indices_by_name,
+  1,  martinet__control__v1__object_condition__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__object_condition__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor martinet__control__v1__history_request__field_descriptors[3] =
@@ -1984,5 +2124,262 @@ const ProtobufCMessageDescriptor martinet__control__v1__revision_progress_respon
   martinet__control__v1__revision_progress_response__field_indices_by_name,
   1,  martinet__control__v1__revision_progress_response__number_ranges,
   (ProtobufCMessageInit) martinet__control__v1__revision_progress_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__explain_request__field_descriptors[9] =
+{
+  {
+    "namespace",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, namespace_),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "workload",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, workload),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "without_sidecar",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, without_sidecar),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "host",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, host),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "port",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, port),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "method",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, method),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "path",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, path),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "headers",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Martinet__Control__V1__ExplainRequest, n_headers),
+    offsetof(Martinet__Control__V1__ExplainRequest, headers),
+    &martinet__control__v1__named_text__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "claims",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Martinet__Control__V1__ExplainRequest, n_claims),
+    offsetof(Martinet__Control__V1__ExplainRequest, claims),
+    &martinet__control__v1__named_text__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__explain_request__field_indices_by_name[] = {
+  8,   /* field[8] = claims */
+  7,   /* field[7] = headers */
+  3,   /* field[3] = host */
+  5,   /* field[5] = method */
+  0,   /* field[0] = namespace */
+  6,   /* field[6] = path */
+  4,   /* field[4] = port */
+  2,   /* field[2] = without_sidecar */
+  1,   /* field[1] = workload */
+};
+static const ProtobufCIntRange martinet__control__v1__explain_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__explain_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.ExplainRequest",
+  "ExplainRequest",
+  "Martinet__Control__V1__ExplainRequest",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__ExplainRequest),
+  9,
+  martinet__control__v1__explain_request__field_descriptors,
+  martinet__control__v1__explain_request__field_indices_by_name,
+  1,  martinet__control__v1__explain_request__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__explain_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__named_text__field_descriptors[2] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__NamedText, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__NamedText, value),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__named_text__field_indices_by_name[] = {
+  0,   /* field[0] = name */
+  1,   /* field[1] = value */
+};
+static const ProtobufCIntRange martinet__control__v1__named_text__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__named_text__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.NamedText",
+  "NamedText",
+  "Martinet__Control__V1__NamedText",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__NamedText),
+  2,
+  martinet__control__v1__named_text__field_descriptors,
+  martinet__control__v1__named_text__field_indices_by_name,
+  1,  martinet__control__v1__named_text__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__named_text__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__explain_response__field_descriptors[3] =
+{
+  {
+    "text",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainResponse, text),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "json",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainResponse, json),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revision",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainResponse, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__explain_response__field_indices_by_name[] = {
+  1,   /* field[1] = json */
+  2,   /* field[2] = revision */
+  0,   /* field[0] = text */
+};
+static const ProtobufCIntRange martinet__control__v1__explain_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__explain_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.ExplainResponse",
+  "ExplainResponse",
+  "Martinet__Control__V1__ExplainResponse",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__ExplainResponse),
+  3,
+  martinet__control__v1__explain_response__field_descriptors,
+  martinet__control__v1__explain_response__field_indices_by_name,
+  1,  martinet__control__v1__explain_response__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__explain_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

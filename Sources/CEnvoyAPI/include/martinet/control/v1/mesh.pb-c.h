@@ -28,6 +28,7 @@ typedef struct Martinet__Control__V1__ObjectPlan Martinet__Control__V1__ObjectPl
 typedef struct Martinet__Control__V1__GetObjectsRequest Martinet__Control__V1__GetObjectsRequest;
 typedef struct Martinet__Control__V1__GetObjectsResponse Martinet__Control__V1__GetObjectsResponse;
 typedef struct Martinet__Control__V1__StandingObject Martinet__Control__V1__StandingObject;
+typedef struct Martinet__Control__V1__ObjectCondition Martinet__Control__V1__ObjectCondition;
 typedef struct Martinet__Control__V1__HistoryRequest Martinet__Control__V1__HistoryRequest;
 typedef struct Martinet__Control__V1__HistoryResponse Martinet__Control__V1__HistoryResponse;
 typedef struct Martinet__Control__V1__ObjectRevision Martinet__Control__V1__ObjectRevision;
@@ -35,6 +36,9 @@ typedef struct Martinet__Control__V1__ShowRevisionRequest Martinet__Control__V1_
 typedef struct Martinet__Control__V1__ShowRevisionResponse Martinet__Control__V1__ShowRevisionResponse;
 typedef struct Martinet__Control__V1__RevisionProgressRequest Martinet__Control__V1__RevisionProgressRequest;
 typedef struct Martinet__Control__V1__RevisionProgressResponse Martinet__Control__V1__RevisionProgressResponse;
+typedef struct Martinet__Control__V1__ExplainRequest Martinet__Control__V1__ExplainRequest;
+typedef struct Martinet__Control__V1__NamedText Martinet__Control__V1__NamedText;
+typedef struct Martinet__Control__V1__ExplainResponse Martinet__Control__V1__ExplainResponse;
 
 /* --- enums --- */
 
@@ -475,10 +479,47 @@ struct  Martinet__Control__V1__StandingObject
   char *file;
   size_t n_findings;
   Martinet__Control__V1__ObjectFinding **findings;
+  /*
+   * Of an object of the Gateway API that this controller answers for.
+   */
+  size_t n_conditions;
+  Martinet__Control__V1__ObjectCondition **conditions;
+  /*
+   * The same as Kubernetes has it, YAML: what belongs below `status:`; empty where there is none.
+   */
+  char *status;
 };
 #define MARTINET__CONTROL__V1__STANDING_OBJECT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__standing_object__descriptor) \
-    , NULL, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL }
+    , NULL, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string }
+
+/*
+ * What a controller says of an object. Source: Kubernetes, meta/v1 Condition; Gateway API.
+ */
+struct  Martinet__Control__V1__ObjectCondition
+{
+  ProtobufCMessage base;
+  /*
+   * Which part of the object it is about: `listener http`, `parent Gateway default/web`; empty for the object itself.
+   */
+  char *about;
+  /*
+   * `Accepted`
+   */
+  char *type;
+  protobuf_c_boolean holds;
+  /*
+   * A word of the specification.
+   */
+  char *reason;
+  /*
+   * For people.
+   */
+  char *message;
+};
+#define MARTINET__CONTROL__V1__OBJECT_CONDITION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__object_condition__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 /*
  * How much history.
@@ -608,6 +649,85 @@ struct  Martinet__Control__V1__RevisionProgressResponse
  { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__revision_progress_response__descriptor) \
     , 0, 0, 0, 0, 0,NULL }
 
+/*
+ * A request that a workload would make.
+ */
+struct  Martinet__Control__V1__ExplainRequest
+{
+  ProtobufCMessage base;
+  char *namespace_;
+  /*
+   * Who calls.
+   */
+  char *workload;
+  /*
+   * It has no sidecar, or calls past it.
+   */
+  protobuf_c_boolean without_sidecar;
+  /*
+   * Who is called, as the caller writes it.
+   */
+  char *host;
+  /*
+   * 0: the only one that the service has, else 80.
+   */
+  uint32_t port;
+  /*
+   * Empty: GET.
+   */
+  char *method;
+  /*
+   * With its query; empty: /.
+   */
+  char *path;
+  size_t n_headers;
+  Martinet__Control__V1__NamedText **headers;
+  /*
+   * Of a token that is valid; a name may come several times.
+   */
+  size_t n_claims;
+  Martinet__Control__V1__NamedText **claims;
+};
+#define MARTINET__CONTROL__V1__EXPLAIN_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__explain_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL }
+
+/*
+ * A text by its name.
+ */
+struct  Martinet__Control__V1__NamedText
+{
+  ProtobufCMessage base;
+  char *name;
+  char *value;
+};
+#define MARTINET__CONTROL__V1__NAMED_TEXT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__named_text__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+/*
+ * What becomes of it.
+ */
+struct  Martinet__Control__V1__ExplainResponse
+{
+  ProtobufCMessage base;
+  /*
+   * For people.
+   */
+  char *text;
+  /*
+   * The same for programs: JSON.
+   */
+  char *json;
+  /*
+   * Of the objects that say so.
+   */
+  uint64_t revision;
+};
+#define MARTINET__CONTROL__V1__EXPLAIN_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__explain_response__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+
 /* --- descriptors --- */
 
 extern const ProtobufCMessageDescriptor martinet__control__v1__object_document__descriptor;
@@ -628,6 +748,7 @@ extern const ProtobufCMessageDescriptor martinet__control__v1__object_plan__desc
 extern const ProtobufCMessageDescriptor martinet__control__v1__get_objects_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__get_objects_response__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__standing_object__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__object_condition__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__history_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__history_response__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__object_revision__descriptor;
@@ -635,6 +756,9 @@ extern const ProtobufCMessageDescriptor martinet__control__v1__show_revision_req
 extern const ProtobufCMessageDescriptor martinet__control__v1__show_revision_response__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__revision_progress_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__revision_progress_response__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__explain_request__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__named_text__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__explain_response__descriptor;
 
 PROTOBUF_C__END_DECLS
 
