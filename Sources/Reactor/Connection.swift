@@ -53,6 +53,8 @@ struct Connection {
         static let unheard = State(rawValue: 1 << 15)
         /// One of those whose first bytes wait for their turn.
         static let queuedForGreeting = State(rawValue: 1 << 16)
+        /// Bytes that came before TLS wait for its engine.
+        static let inputHeld = State(rawValue: 1 << 17)
     }
 
     static let noScratch = UInt8.max

@@ -22,6 +22,7 @@ public class Loop {
     var wheel: TimerWheel
     var work: [UInt32: (Loop) -> Void] = [:]  // by timer index
     var earlyOutput: [UInt32: [UInt8]] = [:]  // written before the connection was established
+    var heldInput: [UInt32: [UInt8]] = [:]  // received before TLS was started
     var closingReasons: [UInt32: CloseReason] = [:]  // of connections in closeWanted
     var handshakeLimits: [UInt32: Duration] = [:]  // of TLS connections that are still connecting
     var deadlines: [UInt32: (timer: TimerID, limit: Duration)] = [:]  // connecting, handshaking, closing
