@@ -48,7 +48,6 @@ private struct Simulation {
 
     private mutating func update(_ type: ResourceType, _ name: String, _ references: ResourceReferences) {
         version += 1
-        absent.remove("\(type) \(name)")
         store.update(type, name: name, version: "\(version)", references: references, value: version, now: now)
     }
 
