@@ -106,7 +106,8 @@ let package = Package(
         .target(
             name: "DataPlane",
             dependencies: [
-                "Addresses", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI", "Forwarding",
+                "Addresses", "Agent", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI",
+                "Forwarding",
                 "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Protobuf", "Reactor", "TLS", "Time", "XDS",
                 .product(name: "Logging", package: "swift-log"),
             ]),
