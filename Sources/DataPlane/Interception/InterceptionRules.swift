@@ -106,6 +106,10 @@ public struct InterceptionRules: Equatable, Sendable {
         add(Self.outbound, "-s \(family.passThrough) -o lo")
         let own =
             unique(proxyUsers).map { "--uid-owner \($0)" } + unique(proxyGroups).map { "--gid-owner \($0)" }
+        // What the workload sends to itself by an address that others know it by: it comes in through the proxy too.
+        for owner in own {
+            add(Self.outbound, "-o lo ! -d \(family.loopback) -m owner \(owner)", Self.inboundRedirect)
+        }
         for owner in own { add(Self.outbound, "-m owner \(owner)") }
         for user in unique(excludedUsers) { add(Self.outbound, "-m owner --uid-owner \(user)") }
         add(Self.outbound, "-d \(family.loopback)")

@@ -23,6 +23,8 @@ struct InterceptionRulesTests {
                 -A MARTINET_INBOUND -p tcp --dport 15090 -j RETURN
                 -A MARTINET_INBOUND -p tcp -j MARTINET_IN_REDIRECT
                 -A MARTINET_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN
+                -A MARTINET_OUTPUT -o lo ! -d 127.0.0.1/32 -m owner --uid-owner 1337 -j MARTINET_IN_REDIRECT
+                -A MARTINET_OUTPUT -o lo ! -d 127.0.0.1/32 -m owner --gid-owner 1337 -j MARTINET_IN_REDIRECT
                 -A MARTINET_OUTPUT -m owner --uid-owner 1337 -j RETURN
                 -A MARTINET_OUTPUT -m owner --gid-owner 1337 -j RETURN
                 -A MARTINET_OUTPUT -d 127.0.0.1/32 -j RETURN
@@ -50,6 +52,7 @@ struct InterceptionRulesTests {
         #expect(
             lines.filter { $0.hasPrefix("-A MARTINET_OUTPUT") } == [
                 "-A MARTINET_OUTPUT -s 127.0.0.6/32 -o lo -j RETURN",
+                "-A MARTINET_OUTPUT -o lo ! -d 127.0.0.1/32 -m owner --gid-owner 7 -j MARTINET_IN_REDIRECT",
                 "-A MARTINET_OUTPUT -m owner --gid-owner 7 -j RETURN",
                 "-A MARTINET_OUTPUT -m owner --uid-owner 0 -j RETURN",
                 "-A MARTINET_OUTPUT -d 127.0.0.1/32 -j RETURN",
