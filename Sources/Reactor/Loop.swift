@@ -39,6 +39,10 @@ public class Loop {
     var ciphertext = ByteScratch()
 
     private var turnStart: Instant?
+    /// Runs once per turn when everything else is done, before what was written is sent: for those who collect output
+    /// themselves.
+    public var beforeSending: (() -> Void)?
+
     var turnNumber: UInt32 = 0
     var toRead: [ConnectionID] = []
     var toWrite: [ConnectionID] = []
@@ -186,6 +190,7 @@ public class Loop {
     /// Ends a turn: sends what was written, then tells the handlers of connections that were closed. What those
     /// handlers close in their turn waits for the next turn, so that a turn ends.
     private func settle() {
+        beforeSending?()
         flushOutputs()
         let ended = closes
         closes.removeAll(keepingCapacity: true)
@@ -193,7 +198,9 @@ public class Loop {
             deliverClosed(ConnectionID(index: index, generation: slab[index].pointee.generation), reason: reason)
             slab.giveBack(index)
         }
-        if !ended.isEmpty { flushOutputs() }
+        guard !ended.isEmpty else { return }
+        beforeSending?()
+        flushOutputs()
     }
 
     /// Runs `job` in the next turn, outside every callback.
@@ -227,6 +234,7 @@ public class Loop {
         for index in sources.indices { removeSource(index) }
         work.removeAll()
         laterJobs.removeAll()
+        beforeSending = nil
     }
 }
 

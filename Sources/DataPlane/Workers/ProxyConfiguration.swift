@@ -52,13 +52,12 @@ public final class ServedCluster: Sendable {
     public let configuration: ClusterConfiguration
     /// Nil while the control plane has named none, which is served like an empty set.
     public let endpoints: EndpointSet?
-    /// By the name of the `transport_socket_matches` entry; "" for the cluster's own `transport_socket`. What has no
-    /// entry is plaintext.
-    public let tls: [String: TLSSettings]
+    /// By the position in the configuration's list of transports, which hosts refer to; nil, or no entry: plaintext.
+    public let tls: [TLSSettings?]
 
     /// Settings that are equal should be the same object: connections and their TLS sessions are kept by its identity.
     public init(
-        name: String, configuration: ClusterConfiguration, endpoints: EndpointSet?, tls: [String: TLSSettings] = [:]
+        name: String, configuration: ClusterConfiguration, endpoints: EndpointSet?, tls: [TLSSettings?] = []
     ) {
         self.name = name
         self.configuration = configuration
