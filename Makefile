@@ -62,7 +62,7 @@ bench-identity: setup ## Certificates, handshakes, root rotation and a storm of 
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
 	.build-release/release/martinet-bench identity $(ARGUMENTS)
 
-FUZZ_TARGETS = http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
+FUZZ_TARGETS = http1 http1Client http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
 
 fuzz: setup ## Each fuzz target under libFuzzer for SECONDS (60); findings in .build-fuzz/findings
 	FUZZ=1 swift build -j 2 -Xswiftc -sanitize=fuzzer --scratch-path .build-fuzz --product martinet-fuzz

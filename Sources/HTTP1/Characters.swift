@@ -1,12 +1,21 @@
 /// Classes of bytes, eight at a time where that is quicker.
 enum Characters {
-    /// By byte: itself in lower case where it may stand in a token, else 0. Source: RFC 9110, section 5.6.2.
+    /// By byte: itself in lower case where it may stand in a token, else NUL. Source: RFC 9110, section 5.6.2.
     static let token: StaticString = """
         \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0!\0#$%&'\0\0*+\0-.\00123456789\0\0\
         \0\0\0\0\0abcdefghijklmnopqrstuvwxyz\0\0\0^_`abcdefghijklmnopqrstuvwxyz\0|\0~\0\0\0\0\0\0\0\0\0\0\0\
         \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
         \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
         \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0
+        """
+
+    /// By byte: `1` where it may stand in a host: letters, digits and what registered names may hold; no comma, which would
+    /// make a list of it. Source: RFC 3986, section 3.2.2.
+    static let name: StaticString = """
+        0000000000000000000000000000000001001111111101101111111111010100\
+        0111111111111111111111111110000101111111111111111111111111100010\
+        0000000000000000000000000000000000000000000000000000000000000000\
+        0000000000000000000000000000000000000000000000000000000000000000
         """
 
     private static let ones: UInt64 = 0x0101_0101_0101_0101
@@ -84,6 +93,11 @@ enum Characters {
     static func isToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let table = token.utf8Start
         return !bytes.isEmpty && bytes.allSatisfy { table[Int($0)] != 0 }
+    }
+
+    static func isLowerCaseToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        let table = token.utf8Start
+        return !bytes.isEmpty && bytes.allSatisfy { $0 != 0 && table[Int($0)] == $0 }
     }
 
     /// Without spaces and tabs at both ends.

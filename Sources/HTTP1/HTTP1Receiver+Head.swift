@@ -168,7 +168,10 @@ extension HTTP1Receiver {
 
     /// Source: RFC 9110, section 7.6.1.
     private mutating func takeConnection(_ value: UnsafeRawBufferPointer) throws(HTTP1Problem) {
-        for part in value.split(separator: UInt8(ascii: ",")) {
+        var rest = value[...]
+        while !rest.isEmpty {
+            let part = rest.prefix { $0 != UInt8(ascii: ",") }
+            rest = rest[part.endIndex...].dropFirst()
             let option = Characters.trimmed(UnsafeRawBufferPointer(rebasing: part))
             if option.isEmpty { continue }
             underway.optionCount += 1

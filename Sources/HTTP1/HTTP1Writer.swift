@@ -34,23 +34,20 @@ public enum HTTP1Writer {
         _ head: HeaderList, framing: HTTP1Framing, persistence: HTTP1Persistence = .implied, to output: inout [UInt8]
     ) throws(HTTP1WriteError) {
         precondition(framing != .untilClose, "a request cannot end with its connection")
-        try restoring(&output) { output throws(HTTP1WriteError) in
-            let isConnect = head.value(of: ":method", equals: "CONNECT")
-            output.reserveCapacity(output.count + head.listSize)
-            try appendPseudo(":method", of: head, to: &output, if: Characters.isToken)
-            output.append(0x20)
+        let isConnect = head.value(of: ":method", equals: "CONNECT")
+        try write(head, persistence, to: &output) { cursor throws(HTTP1WriteError) in
+            try cursor.writePseudo(":method", of: head, if: Characters.isToken)
+            cursor.write(" ")
             if isConnect {
-                try appendPseudo(":authority", of: head, to: &output) { Authority($0)?.port != nil }
+                try cursor.writePseudo(":authority", of: head) { Authority($0)?.port != nil }
             } else {
-                try appendPseudo(":path", of: head, to: &output, if: isPath)
+                try cursor.writePseudo(":path", of: head, if: isPath)
             }
-            output.append(" HTTP/1.1\r\nhost: ")
-            try appendPseudo(":authority", of: head, to: &output) { Authority($0) != nil }
-            output.append("\r\n")
-            try appendFields(head, keepsLength: false, to: &output)
-            append(framing, to: &output)
-            append(persistence, to: &output)
-            output.append("\r\n")
+            cursor.write(" HTTP/1.1\r\nhost: ")
+            try cursor.writePseudo(":authority", of: head) { Authority($0) != nil }
+            cursor.write("\r\n")
+            try cursor.writeFields(of: head, keepsLength: false)
+            cursor.write(framing)
         }
     }
 
@@ -60,24 +57,52 @@ public enum HTTP1Writer {
     public static func appendResponse(
         _ head: HeaderList, framing: HTTP1Framing, persistence: HTTP1Persistence = .implied, to output: inout [UInt8]
     ) throws(HTTP1WriteError) {
-        try restoring(&output) { output throws(HTTP1WriteError) in
-            output.reserveCapacity(output.count + head.listSize)
-            let status = try appendStatusLine(head, to: &output)
+        try write(head, persistence, to: &output) { cursor throws(HTTP1WriteError) in
+            let status = try cursor.writeStatusLine(of: head)
             let isBodiless = status < 200 || status == 204
-            try appendFields(head, keepsLength: framing == .none && !isBodiless, to: &output)
-            if !isBodiless { append(framing, to: &output) }
-            append(persistence, to: &output)
-            output.append("\r\n")
+            try cursor.writeFields(of: head, keepsLength: framing == .none && !isBodiless)
+            if !isBodiless { cursor.write(framing) }
         }
     }
 
     /// Appends an informational response: 100, 102, 103.
     public static func appendInformational(_ head: HeaderList, to output: inout [UInt8]) throws(HTTP1WriteError) {
-        try restoring(&output) { output throws(HTTP1WriteError) in
-            _ = try appendStatusLine(head, to: &output)
-            try appendFields(head, keepsLength: false, to: &output)
-            output.append("\r\n")
+        try write(head, .implied, to: &output) { cursor throws(HTTP1WriteError) in
+            _ = try cursor.writeStatusLine(of: head)
+            try cursor.writeFields(of: head, keepsLength: false)
         }
+    }
+
+    /// Makes room for the head, lets `body` write into it, and ends it; nothing is left of what throws.
+    @inline(__always)
+    private static func write(
+        _ head: HeaderList, _ persistence: HTTP1Persistence, to output: inout [UInt8],
+        _ body: (inout HeadCursor) throws(HTTP1WriteError) -> Void
+    ) throws(HTTP1WriteError) {
+        let before = output.count
+        // The fields with their separators take less than the list's size; `:authority` may be there twice.
+        let room = head.listSize + (head.withValue(of: ":authority") { $0.count } ?? 0) + persistence.room + 192
+        output.append(contentsOf: repeatElement(0, count: room))
+        var problem: HTTP1WriteError?
+        let written = output.withUnsafeMutableBytes { bytes in
+            var cursor = HeadCursor(UnsafeMutableRawBufferPointer(rebasing: bytes[before...]))
+            do throws(HTTP1WriteError) {
+                try body(&cursor)
+                cursor.write(persistence)
+                cursor.write("\r\n")
+                return cursor.count
+            } catch {
+                problem = error
+                return 0
+            }
+        }
+        output.removeLast(room - written)
+        if let problem { throw problem }
+    }
+
+    private static func isPath(_ path: UnsafeRawBufferPointer) -> Bool {
+        guard Characters.areTargetBytes(path) else { return false }
+        return path[0] == UInt8(ascii: "/") || path.count == 1 && path[0] == UInt8(ascii: "*")
     }
 
     public static func appendContinue(to output: inout [UInt8]) {
@@ -114,124 +139,14 @@ public enum HTTP1Writer {
     public static func appendLastChunk(trailers: HeaderList? = nil, to output: inout [UInt8]) {
         output.append("0\r\n")
         trailers?.forEachField { name, value in
-            if isToken(lowerCase: name), FieldKind.isAllowedInTrailers(name), Characters.areFieldBytes(value) {
-                appendField(name, value, to: &output)
+            if Characters.isLowerCaseToken(name), FieldKind.isAllowedInTrailers(name), Characters.areFieldBytes(value) {
+                output.append(contentsOf: name)
+                output.append(": ")
+                output.append(contentsOf: value)
+                output.append("\r\n")
             }
         }
         output.append("\r\n")
-    }
-
-    // MARK: Parts
-
-    private static func restoring(
-        _ output: inout [UInt8], _ body: (inout [UInt8]) throws(HTTP1WriteError) -> Void
-    ) throws(HTTP1WriteError) {
-        let before = output.count
-        do throws(HTTP1WriteError) {
-            try body(&output)
-        } catch {
-            output.removeLast(output.count - before)
-            throw error
-        }
-    }
-
-    @inline(__always)
-    private static func appendPseudo(
-        _ name: StaticString, of head: HeaderList, to output: inout [UInt8],
-        if isValid: (UnsafeRawBufferPointer) -> Bool
-    ) throws(HTTP1WriteError) {
-        let written: Bool? = head.withValue(of: name) { value in
-            guard isValid(value) else { return false }
-            output.append(contentsOf: value)
-            return true
-        }
-        guard let written else { throw .missingField("\(name)") }
-        guard written else { throw .malformedField(name: "\(name)") }
-    }
-
-    private static func appendStatusLine(
-        _ head: HeaderList, to output: inout [UInt8]
-    ) throws(HTTP1WriteError) -> Int {
-        output.append("HTTP/1.1 ")
-        try appendPseudo(":status", of: head, to: &output) { $0.count == 3 && (Characters.number($0) ?? 0) >= 100 }
-        let status = output.suffix(3).reduce(0) { $0 * 10 + Int($1 - 0x30) }
-        output.append(0x20)
-        output.append(StatusReason.of(status))
-        output.append("\r\n")
-        return status
-    }
-
-    private static func isPath(_ path: UnsafeRawBufferPointer) -> Bool {
-        guard Characters.areTargetBytes(path) else { return false }
-        return path[0] == UInt8(ascii: "/") || path.count == 1 && path[0] == UInt8(ascii: "*")
-    }
-
-    private static func isToken(lowerCase name: UnsafeRawBufferPointer) -> Bool {
-        let table = Characters.token.utf8Start
-        return !name.isEmpty && name.allSatisfy { $0 != 0 && table[Int($0)] == $0 }
-    }
-
-    @inline(__always)
-    private static func appendField(
-        _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, to output: inout [UInt8]
-    ) {
-        output.append(contentsOf: name)
-        output.append(": ")
-        output.append(contentsOf: value)
-        output.append("\r\n")
-    }
-
-    private static func appendFields(
-        _ head: HeaderList, keepsLength: Bool, to output: inout [UInt8]
-    ) throws(HTTP1WriteError) {
-        var refused: String?
-        head.forEachField { name, value in
-            if name.first == UInt8(ascii: ":") || refused != nil { return }
-            switch FieldKind(name) {
-            case .ordinary: break
-            // Names are checked by their kind here; `te` goes no further than to the next one, who may know trailers.
-            case .te where value.equals(StaticString("trailers").bytes):
-                output.append("te: trailers\r\nconnection: te\r\n")
-                return
-            case .contentLength where keepsLength && Characters.number(value) != nil: break
-            case .te, .contentLength, .host, .expect, .upgrade, .connection, .dropped, .transferEncoding: return
-            }
-            guard isToken(lowerCase: name), Characters.areFieldBytes(value) else {
-                refused = String(decoding: name, as: UTF8.self)
-                return
-            }
-            appendField(name, value, to: &output)
-        }
-        if let refused { throw .malformedField(name: refused) }
-    }
-
-    private static func append(_ framing: HTTP1Framing, to output: inout [UInt8]) {
-        switch framing {
-        case .none, .untilClose: break
-        case .length(let length):
-            output.append("content-length: ")
-            append(decimal: length, to: &output)
-            output.append("\r\n")
-        case .chunked: output.append("transfer-encoding: chunked\r\n")
-        }
-    }
-
-    private static func append(decimal number: UInt64, to output: inout [UInt8]) {
-        if number >= 10 { append(decimal: number / 10, to: &output) }
-        output.append(0x30 + UInt8(number % 10))
-    }
-
-    private static func append(_ persistence: HTTP1Persistence, to output: inout [UInt8]) {
-        switch persistence {
-        case .implied: break
-        case .keepAlive: output.append("connection: keep-alive\r\n")
-        case .close: output.append("connection: close\r\n")
-        case .upgrade(let name):
-            output.append("connection: upgrade\r\nupgrade: ")
-            // Comes from a head that was read or from configuration; what cannot stand in a value is left out.
-            output.append(contentsOf: name.utf8.filter(Characters.isFieldByte))
-            output.append("\r\n")
-        }
     }
 }
 

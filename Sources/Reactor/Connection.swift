@@ -8,6 +8,9 @@ public struct ConnectionID: Hashable, Sendable, CustomStringConvertible {
     public let index: UInt32
     public let generation: UInt32
 
+    /// Names no connection, ever.
+    public static let none = ConnectionID(index: .max, generation: .max)
+
     public var description: String { "\(index).\(generation)" }
 
     /// What epoll hands back with each event; the top bit tells connections from the loop's own descriptors.

@@ -11,6 +11,8 @@ class UpstreamUser {
     final var upstreamStream: Int32 = 0
     /// The queue in which it waits for a connection.
     final var waitingIn: HostConnections?
+    /// Whose breakers count it.
+    var breakerPriority: RequestPriority { .normal }
 
     /// A connection is there and is this user's: `upstream` is set. The request is to be sent.
     func upstreamReady() { preconditionFailure() }
