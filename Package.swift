@@ -108,7 +108,7 @@ let package = Package(
             dependencies: [
                 "Addresses", "Agent", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI",
                 "Forwarding",
-                "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Protobuf", "Reactor", "TLS", "Time", "XDS",
+                "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Patterns", "Protobuf", "Reactor", "TLS", "Time", "XDS",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(

@@ -13,5 +13,8 @@ final class Carrier: Sendable {
     /// What was counted.
     func statistics(_ done: @escaping @Sendable ([Statistic]) -> Void) { done([]) }
 
+    /// What the workers know of hosts.
+    func clusters(_ done: @escaping @Sendable ([ClusterStatus]) -> Void) { done([]) }
+
     func stop() {}
 }

@@ -191,6 +191,18 @@ public final class Proxy {
 
     func stopNow() { runner?.stop() }
 
+    /// Ends without waiting for anybody, once what is said now is out.
+    func quit() {
+        phase = .draining
+        runner?.schedule(after: .milliseconds(100)) { [unowned self] in stopNow() }
+    }
+
+    /// Stops listening and lets connections end; the proxy goes on.
+    func drainListeners() {
+        phase = .draining
+        carrier?.drain(configuration.drainTime) {}
+    }
+
     // MARK: What the control plane says
 
     private func note(_ action: DiscoveryClient.Action) {
@@ -219,6 +231,7 @@ public final class Proxy {
                 metadata: ["type": "\(type)", "name": "\(name)", "reason": "\(detail.message)"])
         case .ackSent(let type, _, _):
             updates.accepted[type, default: 0] += 1
+            updates.isConnected = true
             store.noteAnswer(type, now: runner.now)
         case .nackSent(let type, _, _, _):
             updates.refused[type, default: 0] += 1
@@ -226,10 +239,12 @@ public final class Proxy {
         case .connectionFailed(_, let reason), .unreachable(let reason):
             logger.warning("no stream to the control plane; trying again", metadata: ["reason": "\(reason)"])
             updates.failedConnections += 1
+            updates.isConnected = false
             startFromCache(because: reason)
         case .ignoredResponse(let url, _, let reason):
             logger.warning("a response is ignored", metadata: ["type": "\(url)", "reason": "\(reason)"])
         case .streamEnded(_, let reason):
+            updates.isConnected = false
             logger.info("the stream to the control plane has ended", metadata: ["reason": "\(reason)"])
         case .openStream, .closeStream, .send, .sendDelta, .serverInUse: return
         }
@@ -366,6 +381,7 @@ struct UpdateCounts: Sendable {
     var accepted: [ResourceType: Int] = [:]
     var refused: [ResourceType: Int] = [:]
     var failedConnections = 0
+    var isConnected = false
 }
 
 /// Carries the proxy through closures that run on its own thread.

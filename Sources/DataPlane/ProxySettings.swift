@@ -34,6 +34,8 @@ extension Proxy {
         public var cacheDirectory: String?
         /// Whether signals of the process are for the proxy.
         public var takesSignals = true
+        /// Changes what is logged, from any thread.
+        public var setLogLevel: @Sendable (Logger.Level) -> Void = { _ in }
         public var version: String
         public var logger: Logger
 

@@ -8,7 +8,8 @@ import XDS
 public enum CompiledResource: Sendable {
     case listener(ListenerConfiguration)
     case routes(RouteTable)
-    case cluster(ClusterConfiguration)
+    /// With what its transports mean, in the order of its own list.
+    case cluster(ClusterConfiguration, [TransportRules])
     case endpoints(EndpointSet)
     case secret(SecretMaterial)
 }
@@ -82,9 +83,21 @@ final class ResourceCompiler: Sendable {
         _ type: ResourceType, _ message: DynamicMessage, _ body: [UInt8]
     ) throws(ConfigurationError) -> CompiledResource {
         switch type {
-        case .listener: return .listener(try ListenerConfiguration(body))
-        case .route: return .routes(try RouteTable(body))
-        case .cluster: return .cluster(try ClusterConfiguration(body))
+        case .listener:
+            let listener = try ListenerConfiguration(body, files: GivenFiles.read)
+            for chain in listener.allChains {
+                guard let tls = chain.tls else { continue }
+                do throws(ConfigurationError) {
+                    try TLSMaking.check(tls)
+                } catch {
+                    throw error.under("filter chain `\(chain.name)`: transport_socket.typed_config")
+                }
+            }
+            return .listener(listener)
+        case .route: return .routes(try RouteTable(body, files: GivenFiles.read))
+        case .cluster:
+            let cluster = try ClusterConfiguration(body)
+            return .cluster(cluster, try transports(of: cluster))
         case .endpoints: return .endpoints(try EndpointSet(body))
         default:
             guard let secret = message.cast(to: Secret.self) else {
@@ -92,5 +105,23 @@ final class ResourceCompiler: Sendable {
             }
             return .secret(try SecretMaterial(secret.pointee))
         }
+    }
+
+    private static func transports(of cluster: ClusterConfiguration) throws(ConfigurationError) -> [TransportRules] {
+        let arena = Arena()
+        var all: [TransportRules] = []
+        for transport in cluster.transports {
+            do throws(ConfigurationError) {
+                let content =
+                    transport.type.isEmpty
+                    ? nil : arena.any(typeURL: "type.googleapis.com/" + transport.type, arena.bytes(transport.bytes))
+                let rules = try TransportRules(upstream: transport.name, content?.pointee)
+                try TLSMaking.check(rules)
+                all.append(rules)
+            } catch {
+                throw error.under("transport_socket")
+            }
+        }
+        return all
     }
 }

@@ -8,24 +8,23 @@ import TLS
 /// What a secret holds, ready for TLS settings. Keys are in no description.
 public enum SecretMaterial: Sendable {
     case identity(TLSIdentity)
-    case trust(TrustAnchors)
+    case trust(Trust)
     case ticketKeys(TLSTicketKeys)
     /// A password, an HMAC key.
     case generic([UInt8])
+
+    /// Whom to believe, and what their certificates must say beside.
+    public struct Trust: Sendable {
+        public var anchors: TrustAnchors
+        public var validation: TLSValidation
+    }
 
     /// - Parameter message: its files are read here.
     init(_ message: Secret) throws(ConfigurationError) {
         switch message.type {
         case .tls_certificate(let certificate): self = .identity(try Self.identity(certificate.pointee))
         case .validation_context(let context):
-            guard let pem = try Self.bytes(context.pointee.trusted_ca, "validation_context.trusted_ca") else {
-                throw .invalid(path: "validation_context.trusted_ca", message: "it is missing")
-            }
-            do throws(TLSError) {
-                self = .trust(try TrustAnchors(pem: pem))
-            } catch {
-                throw .invalid(path: "validation_context.trusted_ca", message: "\(error)")
-            }
+            self = .trust(try Self.trust(context.pointee))
         case .session_ticket_keys(let keys):
             var secrets: [[UInt8]] = []
             for index in 0..<keys.pointee.n_keys {
@@ -42,6 +41,28 @@ public enum SecretMaterial: Sendable {
         case .generic_secret(let generic):
             self = .generic(try Self.bytes(generic.pointee.secret, "generic_secret.secret") ?? [])
         case nil: throw .invalid(path: "", message: "it holds neither a certificate, a trust bundle nor a secret")
+        }
+    }
+
+    private static func trust(_ context: CertificateValidationContext) throws(ConfigurationError) -> Trust {
+        let path = "validation_context"
+        var copy = context
+        let validation: TLSValidation
+        do throws(ConfigurationError) {
+            validation = try TLSValidation(withUnsafeMutablePointer(to: &copy) { encode($0) })
+        } catch {
+            throw error.under(path)
+        }
+        if validation.trustDomains != nil {
+            throw .unsupported(path: path + ".custom_validator_config", message: "name roots in trusted_ca")
+        }
+        guard let pem = try bytes(context.trusted_ca, path + ".trusted_ca") else {
+            throw .invalid(path: path + ".trusted_ca", message: "it is missing")
+        }
+        do throws(TLSError) {
+            return Trust(anchors: try TrustAnchors(pem: pem), validation: validation)
+        } catch {
+            throw .invalid(path: path + ".trusted_ca", message: "\(error)")
         }
     }
 

@@ -130,15 +130,16 @@ struct ProxyCommand: ParsableCommand {
         // A log that nobody reads any more must not end the proxy.
         signal(SIGPIPE, SIG_IGN)
         let (format, level) = (logFormat, logLevel.level)
+        let shared = LineLog.SharedLevel(level)
         LoggingSystem.bootstrap { label in
-            LineLog(label: label, format: format, level: level) { Terminal.errors.write($0) }
+            LineLog(label: label, format: format, level: level, shared: shared) { Terminal.errors.write($0) }
         }
-        var logger = Logger(label: "martinet.proxy")
-        logger.logLevel = level
+        let logger = Logger(label: "martinet.proxy")
         var settings = try bootstrap.map { try bootstrapped($0, logger) } ?? flagged(logger)
         if let admin { settings.admin = try Self.listening(admin, of: "--admin") }
         settings.metrics = try Self.listening(stats ?? (bootstrap == nil ? "0.0.0.0:15090" : "off"), of: "--stats")
         settings.concurrency = concurrency
+        settings.setLogLevel = { shared.set($0) }
         settings.drainTime = try TimeOption.seconds(drainTime, of: "--drain-time")
         if let cache {
             do {
