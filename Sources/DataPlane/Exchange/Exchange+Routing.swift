@@ -7,7 +7,7 @@ extension Exchange {
     /// Makes of the head what everybody after this may rely on.
     /// - Returns: false if the request has been answered.
     func prepare() -> Bool {
-        if !service.normalisation(&head, self) { return false }
+        if !service.normalise(self) { return false }
         remote = service.clientHeaders.apply(
             to: &head, connection, internalOnly: service.routes()?.internalOnlyHeaders ?? [], random: &worker.random)
         service.certificateHeader.apply(to: &head, connection, ownURI: service.ownURI)
@@ -62,13 +62,13 @@ extension Exchange {
         if let upgrade = shape.upgrade ?? (shape.isConnect ? "connect" : nil), !service.allows(upgrade, route) {
             return reply(403, bytes: [], "upgrade_failed")
         }
-        guard let cluster = service.cluster(forward, worker) else {
+        guard let cluster = service.cluster(forward) else {
             return reply(Int(settings.missingClusterStatus), bytes: [], .noCluster, "cluster_not_found")
         }
         self.cluster = cluster
         cluster.counters.requests += 1
-        if cluster.drops(self) {
-            return reply(503, bytes: Array("unconditional drop overload".utf8), [], "drop_overload") { head in
+        if cluster.state.drop(random: &worker.random) != nil {
+            return reply(503, bytes: Array("unconditional drop overload".utf8), "drop_overload") { head in
                 head.append("x-envoy-unconditional-drop-overload", "true")
             }
         }

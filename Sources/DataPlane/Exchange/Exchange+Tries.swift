@@ -15,7 +15,7 @@ extension Exchange {
         wentWell = false
         guard cluster.state.tryAcquire(.requests, priority) else { return tryFailed(.overflow) }
         holdsRequest = true
-        guard let host = cluster.pick(for: self) else {
+        guard let host = cluster.pick(question) else {
             releaseTry()
             return reply(
                 503, "no healthy upstream", .noHealthyUpstream, "no_healthy_upstream")
@@ -24,11 +24,18 @@ extension Exchange {
         retryHosts?.note(host)
         cluster.state.begin(host)
         hostHasBegun = true
-        switch cluster.pool(for: self, host).acquire(self) {
+        switch cluster.pool(host, isHTTP2: protocolName == "HTTP/2").acquire(self) {
         case .ready: sendRequest()
         case .waits: break
         case .refused(let failure): tryFailed(failure)
         }
+    }
+
+    private var question: PickQuestion {
+        PickQuestion(
+            hash: hash, subset: forward.flatMap { SubsetCriteria($0.target.metadataMatch) },
+            destination: connection.destination, preferred: sticky?.address,
+            insistsOnPreferred: sticky?.isStrict ?? false, retry: retryHosts)
     }
 
     /// Gives back what the try under way holds.

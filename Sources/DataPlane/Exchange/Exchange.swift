@@ -58,6 +58,8 @@ final class Exchange: UpstreamUser {
     var limits = RequestTimeouts.Limits()
     /// The head that goes upstream, but for what is each try's own.
     var outgoing = HeaderList()
+    /// The session's host.
+    var sticky: (address: NetworkAddress, isStrict: Bool)?
     var tries = 0
     /// What the breakers count for this try.
     var holdsRequest = false
