@@ -51,8 +51,8 @@ extension Exchange {
             reply(Int(status), bytes: body, "direct_response") { head in
                 route.finish(&head, nil) { self.headerFacts }
             }
-        case .nothing: reply(404, bytes: [], .noRoute, "route_not_found")
-        case .none: reply(404, bytes: [], .noRoute, "route_not_found")
+        case .nothing: reply(404, bytes: [], flag: .noRoute, "route_not_found")
+        case .none: reply(404, bytes: [], flag: .noRoute, "route_not_found")
         }
     }
 
@@ -63,7 +63,7 @@ extension Exchange {
             return reply(403, bytes: [], "upgrade_failed")
         }
         guard let cluster = service.cluster(forward) else {
-            return reply(Int(settings.missingClusterStatus), bytes: [], .noCluster, "cluster_not_found")
+            return reply(Int(settings.missingClusterStatus), bytes: [], flag: .noCluster, "cluster_not_found")
         }
         self.cluster = cluster
         cluster.counters.requests += 1
@@ -80,7 +80,7 @@ extension Exchange {
         outgoing = head
         limits = settings.timeouts.limits(
             &outgoing, retries: settings.retries, hedges: settings.hedgesOnTimeout)
-        if let limit = limits.stream { startDurationTimer(limit) }
+        if let limit = limits?.stream { startDurationTimer(limit) }
         retry = RetryState(settings.retries, &outgoing)
         if retry != nil {
             retryHosts = settings.retries.map { RetryHosts(RetryHostPolicy($0)) }

@@ -18,7 +18,7 @@ extension Exchange {
         guard let host = cluster.pick(question) else {
             releaseTry()
             return reply(
-                503, "no healthy upstream", .noHealthyUpstream, "no_healthy_upstream")
+                503, "no healthy upstream", flag: .noHealthyUpstream, "no_healthy_upstream")
         }
         self.host = host
         retryHosts?.note(host)
@@ -120,7 +120,7 @@ extension Exchange {
         if let reason = failure.transportFailure { text += ", transport failure reason: \(reason)" }
         let isOverflow = failure == .overflow
         reply(
-            failure.flag == .upstreamProtocolError ? 502 : 503, text, failure.flag,
+            failure.flag == .upstreamProtocolError ? 502 : 503, text, flag: failure.flag,
             "upstream_reset_before_response_started{\(failure.detail)}"
         ) { head in
             if isOverflow { head.append("x-envoy-overloaded", "true") }
@@ -178,7 +178,7 @@ extension Exchange {
         waitingIn?.forget(self)
         upstream?.cancel(self)
         upstream = nil
-        reply(status, text, flag, details)
+        reply(status, text, flag: flag, details)
     }
 }
 

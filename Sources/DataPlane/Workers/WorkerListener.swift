@@ -23,6 +23,7 @@ final class WorkerListener: ConnectionTracker {
     /// - Parameter socket: nil for a listener that other listeners hand connections to.
     init(_ worker: Worker, _ served: ServedListener, _ socket: ListeningSocket?) throws(ReactorError) {
         (self.worker, self.served, self.socket) = (worker, served, socket)
+        super.init()
         guard let socket else { return }
         var options = ListenOptions()
         options.isTransparent = served.configuration.isTransparent

@@ -74,7 +74,7 @@ public final class Workers: Sendable {
                     next[name] = open
                     continue
                 }
-                do {
+                do throws(ReactorError) {
                     next[name] = (wanted, try open(wanted, served.configuration, &state))
                 } catch {
                     failures.append(ListenerFailure(listener: name, error: error))
