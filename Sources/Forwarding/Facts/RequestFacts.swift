@@ -10,16 +10,19 @@ public struct RequestFacts: Sendable {
     public var remote: NetworkAddress
     /// What filters before this one left.
     public var metadata: FilterMetadata
+    /// What stands in the route that the request takes.
+    public var routeMetadata: FilterMetadata
 
     /// - Parameter remote: nil: whoever connected.
     public init(
         connection: ConnectionFacts, head: HeaderList, remote: NetworkAddress? = nil,
-        metadata: FilterMetadata = FilterMetadata()
+        metadata: FilterMetadata = FilterMetadata(), routeMetadata: FilterMetadata = FilterMetadata()
     ) {
         self.connection = connection
         self.head = head
         self.remote = remote ?? connection.source
         self.metadata = metadata
+        self.routeMetadata = routeMetadata
     }
 }
 

@@ -69,6 +69,13 @@ public struct Fraction: Hashable, Sendable {
     public func holds(_ random: UInt64) -> Bool { random % UInt64(denominator) < UInt64(numerator) }
 }
 
+extension Optional where Wrapped == UnsafeMutablePointer<FractionalPercent> {
+    /// The whole where nothing is written.
+    func fraction(_ field: String) throws(ConfigurationError) -> Fraction {
+        try read(field) { (message) throws(ConfigurationError) in try Fraction(message) } ?? .all
+    }
+}
+
 /// Bytes that a resource gives or points to. Source: Envoy, `config.core.v3.DataSource`.
 public enum GivenBytes: Hashable, Sendable {
     case inline([UInt8])

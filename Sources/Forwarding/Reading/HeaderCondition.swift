@@ -20,7 +20,7 @@ public struct HeaderCondition: Sendable {
     let takesMissingAsEmpty: Bool
 
     public init(_ message: EnvoyAPI.HeaderMatcher) throws(ConfigurationError) {
-        name = message.name.string.utf8.map(lowerCased)
+        name = message.name.string.utf8.map(\.lowerCased)
         if name.isEmpty { throw .invalid(path: "name", message: "missing") }
         isInverted = message.invert_match != 0
         takesMissingAsEmpty = message.treat_missing_header_as_empty != 0

@@ -1,5 +1,6 @@
 import CEnvoyAPI
 import EnvoyAPI
+import HTTP
 import Patterns
 
 /// A condition on a text, compiled to bytes. Source: Envoy, `type.matcher.v3.StringMatcher`.
@@ -19,7 +20,7 @@ public struct TextMatcher: Sendable {
     public init(_ kind: Kind, _ text: String, ignoresCase: Bool = false) {
         self.kind = kind
         self.ignoresCase = ignoresCase
-        self.text = ignoresCase ? text.utf8.map(lowerCased) : Array(text.utf8)
+        self.text = ignoresCase ? text.utf8.map(\.lowerCased) : Array(text.utf8)
     }
 
     public init(_ pattern: Pattern) { self.init(.pattern(pattern), "") }
@@ -102,39 +103,31 @@ public struct TextRewrite: Sendable {
     }
 }
 
-/// An ASCII letter in lower case; any other byte as it is.
-@inline(__always)
-func lowerCased(_ byte: UInt8) -> UInt8 { byte &- 65 < 26 ? byte | 0x20 : byte }
-
 extension UnsafeRawBufferPointer {
-    @inline(__always)
     func equals(_ other: [UInt8]) -> Bool {
-        count == other.count && other.withUnsafeBytes { memory($0) }
-    }
-
-    @inline(__always)
-    private func memory(_ other: UnsafeRawBufferPointer) -> Bool {
-        var index = 0
-        while index + 8 <= count {
-            let left = loadUnaligned(fromByteOffset: index, as: UInt64.self)
-            if left != other.loadUnaligned(fromByteOffset: index, as: UInt64.self) { return false }
-            index += 8
-        }
-        while index < count {
-            if self[index] != other[index] { return false }
-            index += 1
-        }
-        return true
+        count == other.count && other.withUnsafeBytes { equals($0) }
     }
 
     /// - Parameter other: in lower case.
     func equalsIgnoringCase(_ other: [UInt8]) -> Bool {
         guard count == other.count else { return false }
-        for index in 0..<count where lowerCased(self[index]) != other[index] { return false }
+        for index in 0..<count where self[index].lowerCased != other[index] { return false }
         return true
     }
 
     func hasPrefix(_ other: [UInt8]) -> Bool {
         count >= other.count && UnsafeRawBufferPointer(rebasing: self[..<other.count]).equals(other)
     }
+
+    func hasPrefixIgnoringCase(_ other: [UInt8]) -> Bool {
+        count >= other.count && UnsafeRawBufferPointer(rebasing: self[..<other.count]).equalsIgnoringCase(other)
+    }
+
+    /// A request target without its query and fragment.
+    var path: UnsafeRawBufferPointer {
+        let end = firstIndex { $0 == UInt8(ascii: "?") || $0 == UInt8(ascii: "#") } ?? count
+        return UnsafeRawBufferPointer(rebasing: self[..<end])
+    }
+
+    var text: String { String(decoding: self, as: UTF8.self) }
 }
