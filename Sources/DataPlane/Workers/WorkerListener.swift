@@ -1,0 +1,155 @@
+import Forwarding
+import Reactor
+import Time
+
+/// A listener at one worker: where it accepts, what its chains do, and the connections that are open.
+final class WorkerListener: ConnectionTracker {
+    unowned let worker: Worker
+    private(set) var served: ServedListener
+    private var accepting: ListenerID?
+    /// Held so that the socket lives on for hand-over and across changes.
+    let socket: ListeningSocket?
+    /// What its chains do, made when the first connection comes.
+    private var services: [ObjectIdentifier: HTTPService] = [:]
+    private var connections: [ConnectionID: ObjectIdentifier] = [:]
+    var counters = ListenerCounters()
+
+    var name: String { served.name }
+    var configuration: ListenerConfiguration { served.configuration }
+    var connectionCount: Int { connections.count }
+    var httpServices: [HTTPService] { services.values.sorted { $0.listener < $1.listener } }
+
+    /// - Parameter socket: nil for a listener that other listeners hand connections to.
+    init(_ worker: Worker, _ served: ServedListener, _ socket: ListeningSocket?) throws(ReactorError) {
+        (self.worker, self.served, self.socket) = (worker, served, socket)
+        guard let socket else { return }
+        var options = ListenOptions()
+        options.isTransparent = served.configuration.isTransparent
+        accepting = try worker.loop.listen(on: socket, options: options) { [unowned self] _, id, peer in
+            counters.connections += 1
+            return SocketHandler(user: Arrival(worker, id, self))
+        }
+    }
+
+    /// Another configuration on the same socket: connections of chains that are gone come to an end, the others go on.
+    func update(_ new: ServedListener) {
+        let old = served
+        served = new
+        guard old.configuration !== new.configuration else {
+            // Other certificates, for new connections alone.
+            services = [:]
+            return
+        }
+        services = [:]
+        drainConnections()
+    }
+
+    func service(of chain: FilterChain, _ settings: HTTPConnectionSettings) -> HTTPService {
+        let key = ObjectIdentifier(chain)
+        if let service = services[key] { return service }
+        let uri = served.tls(of: chain)?.configuration.identity?.leaf.uriNames.first
+        let made = HTTPService(worker, settings, listener: name, ownURI: uri)
+        services[key] = made
+        return made
+    }
+
+    // MARK: Connections
+
+    override func began(_ id: ConnectionID) {
+        connections[id] = ObjectIdentifier(served.configuration)
+    }
+
+    override func ended(_ id: ConnectionID) {
+        connections[id] = nil
+    }
+
+    /// No new connections.
+    func stopAccepting() {
+        if let accepting { worker.loop.stopListening(accepting) }
+        accepting = nil
+    }
+
+    /// Asks connections of earlier configurations, or all, to end when they can; after the drain time they are ended.
+    func drainConnections(all: Bool = false) {
+        let current = ObjectIdentifier(served.configuration)
+        let leaving = connections.filter { all || $0.value != current }.map(\.key)
+        for id in leaving { _ = worker.loop.withHandler(id) { $0.user.drain() } }
+        guard !leaving.isEmpty else { return }
+        worker.loop.schedule(after: worker.drainTime) { loop in
+            for id in leaving { loop.close(id) }
+        }
+    }
+}
+
+/// Who counts connections.
+class ConnectionTracker {
+    func began(_ id: ConnectionID) {}
+    func ended(_ id: ConnectionID) {}
+}
+
+/// What happened at a listener at one worker, under the names of Envoy's `listener.ADDRESS.` statistics.
+struct ListenerCounters {
+    var connections: UInt64 = 0
+    var noChain: UInt64 = 0
+    var detectionTimeouts: UInt64 = 0
+    var badProxyHeaders: UInt64 = 0
+    var tlsFailures: UInt64 = 0
+}
+
+// The listeners of a worker follow the configuration.
+extension Worker {
+    func serveListeners(
+        _ new: ProxyConfiguration, before old: ProxyConfiguration, sockets: [String: ListeningSocket]
+    ) {
+        for (name, listener) in listeners {
+            let next = new.listeners[name]
+            if let next, next === listener.served { continue }
+            if let next, sockets[name] === listener.socket {
+                listener.update(next)
+                continue
+            }
+            leave(listener)
+            listeners[name] = nil
+        }
+        for (name, served) in new.listeners where listeners[name] == nil {
+            // Without a socket it could not be bound, which its owner has been told.
+            guard sockets[name] != nil || !served.configuration.bindsToPort else { continue }
+            do {
+                listeners[name] = try WorkerListener(self, served, sockets[name])
+            } catch {
+                logger.error("listener \(name): \(error)")
+            }
+        }
+    }
+
+    private func leave(_ listener: WorkerListener) {
+        listener.stopAccepting()
+        listener.drainConnections(all: true)
+        // Its connections refer to it until they have ended.
+        leavingListeners.append(listener)
+        leavingListeners.removeAll { $0.connectionCount == 0 && $0 !== listener }
+    }
+
+    /// The listener for where a connection was meant to go, as `use_original_dst` has it: the address itself, else any
+    /// address with that port.
+    func listener(for destination: NetworkAddress) -> WorkerListener? {
+        var any: WorkerListener?
+        for listener in listeners.values {
+            if listener.configuration.address == destination { return listener }
+            guard let port = destination.port, listener.configuration.address.port == port,
+                let ip = listener.configuration.address.ip, ip.bytes.allSatisfy({ $0 == 0 }),
+                ip.isIPv4 == destination.ip?.isIPv4 || !ip.isIPv4
+            else { continue }
+            any = listener
+        }
+        return any
+    }
+
+    /// Stops accepting everywhere and lets connections end.
+    func drain() {
+        for listener in listeners.values {
+            listener.stopAccepting()
+            listener.drainConnections(all: true)
+        }
+    }
+}
