@@ -168,7 +168,11 @@ final class Arrival: SocketUser {
             } else {
                 next = HTTP1Downstream(worker, id, service, facts, listener, isSecure: facts.isTLS)
             }
-        case .tcp(let settings): next = TCPDownstream(worker, id, settings, facts, listener)
+        case .tcp(let settings):
+            let service = listener.service(of: chain, settings)
+            service.counters.connections += 1
+            service.counters.activeConnections += 1
+            next = TCPDownstream(worker, id, service, facts, listener)
         }
         successor = next
         next.begin(seen)

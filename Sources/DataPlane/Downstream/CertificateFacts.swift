@@ -7,7 +7,11 @@ extension PeerCertificateFacts {
         guard let certificate = try? Certificate(der: der) else { return nil }
         self.init(
             uriNames: certificate.uris, dnsNames: certificate.dnsNames, subject: certificate.subject,
-            serial: certificate.serial, fingerprint: certificate.fingerprint,
+            serial: certificate.serial, fingerprint: Self.hexadecimal(Digest.sha256(of: certificate.der)),
             pem: String(decoding: certificate.pem, as: UTF8.self))
+    }
+
+    private static func hexadecimal(_ bytes: [UInt8]) -> String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 }

@@ -48,6 +48,14 @@ final class HTTP1Downstream: HTTPDownstream {
     // MARK: Requests
 
     override func received(_ bytes: UnsafeRawBufferPointer) {
+        // A client that knows that HTTP/2 is spoken here begins with it. No method begins so.
+        if requests == 0, !facts.isTLS, bytes.count >= 3, bytes[0] == UInt8(ascii: "P"), bytes[1] == UInt8(ascii: "R"),
+            bytes[2] == UInt8(ascii: "I"), receiver.isBetweenMessages, service.takesHTTP2
+        {
+            let next = HTTP2Downstream(worker, id, service, facts, tracker)
+            successor = next
+            return next.begin(Array(bytes))
+        }
         if !held.isEmpty { return held.append(contentsOf: bytes) }
         take(bytes)
     }

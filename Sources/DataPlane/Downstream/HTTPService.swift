@@ -28,6 +28,8 @@ final class HTTPService {
     let streamDuration: Duration?
     let requestsPerConnection: Int?
     let passesTrailers: Bool
+    /// On connections whose first bytes say so.
+    let takesHTTP2 = true
     /// Bytes of a body that wait here at most.
     let bufferLimit: Int
 
@@ -79,7 +81,7 @@ final class HTTPService {
     func allows(_ upgrade: String, _ route: Route) -> Bool { upgrade == "websocket" }
 
     /// - Returns: false if the request has been answered.
-    func normalise(_ head: inout HeaderList, _ exchange: Exchange) -> Bool { true }
+    func normalise(_ exchange: Exchange) -> Bool { true }
 
     // MARK: The head of every response
 

@@ -11,14 +11,14 @@ extension Exchange {
     ///   - details: as `%RESPONSE_CODE_DETAILS%` has it.
     ///   - change: of the head before it goes through the response filters.
     func reply(
-        _ status: Int, _ body: String, _ flag: ResponseFlag = [], _ details: String,
+        _ status: Int, _ body: String, flag: ResponseFlag = [], _ details: String,
         grpcStatus: Int? = nil, change: ((inout HeaderList) -> Void)? = nil
     ) {
-        reply(status, bytes: Array(body.utf8), flag, details, grpcStatus: grpcStatus, change: change)
+        reply(status, bytes: Array(body.utf8), flag: flag, details, grpcStatus: grpcStatus, change: change)
     }
 
     func reply(
-        _ status: Int, bytes: [UInt8], type: String = "text/plain", _ flag: ResponseFlag = [], _ details: String,
+        _ status: Int, bytes: [UInt8], type: String = "text/plain", flag: ResponseFlag = [], _ details: String,
         grpcStatus: Int? = nil, change: ((inout HeaderList) -> Void)? = nil
     ) {
         guard stage != .ended else { return }

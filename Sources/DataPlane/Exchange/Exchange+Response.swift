@@ -24,7 +24,7 @@ extension Exchange {
         var response = head
         if let forward, let route { route.finish(&response, forward) { self.facts(with: head) } }
         if let ended = record.requestEnded {
-            response.set("x-envoy-upstream-service-time", "\(ended.duration(to: now).wholeMilliseconds)")
+            response.set("x-envoy-upstream-service-time", "\(ended.duration(to: now).nanoseconds / 1_000_000)")
         }
         if route?.countsAttempts.response == true { response.set("x-envoy-attempt-count", "\(tries)") }
         respond(response, isTunnel ? .untilClose : shape.framing, isLocal: false)

@@ -7,7 +7,7 @@ extension Exchange {
     /// Makes of the head what everybody after this may rely on.
     /// - Returns: false if the request has been answered.
     func prepare() -> Bool {
-        if !service.normalisation(&head, self) { return false }
+        if !service.normalise(self) { return false }
         remote = service.clientHeaders.apply(
             to: &head, connection, internalOnly: service.routes()?.internalOnlyHeaders ?? [], random: &worker.random)
         service.certificateHeader.apply(to: &head, connection, ownURI: service.ownURI)
@@ -51,8 +51,8 @@ extension Exchange {
             reply(Int(status), bytes: body, "direct_response") { head in
                 route.finish(&head, nil) { self.headerFacts }
             }
-        case .nothing: reply(404, bytes: [], .noRoute, "route_not_found")
-        case .none: reply(404, bytes: [], .noRoute, "route_not_found")
+        case .nothing: reply(404, bytes: [], flag: .noRoute, "route_not_found")
+        case .none: reply(404, bytes: [], flag: .noRoute, "route_not_found")
         }
     }
 
@@ -62,13 +62,13 @@ extension Exchange {
         if let upgrade = shape.upgrade ?? (shape.isConnect ? "connect" : nil), !service.allows(upgrade, route) {
             return reply(403, bytes: [], "upgrade_failed")
         }
-        guard let cluster = service.cluster(forward, worker) else {
-            return reply(Int(settings.missingClusterStatus), bytes: [], .noCluster, "cluster_not_found")
+        guard let cluster = service.cluster(forward) else {
+            return reply(Int(settings.missingClusterStatus), bytes: [], flag: .noCluster, "cluster_not_found")
         }
         self.cluster = cluster
         cluster.counters.requests += 1
-        if cluster.drops(self) {
-            return reply(503, bytes: Array("unconditional drop overload".utf8), [], "drop_overload") { head in
+        if cluster.state.drop(random: &worker.random) != nil {
+            return reply(503, bytes: Array("unconditional drop overload".utf8), "drop_overload") { head in
                 head.append("x-envoy-unconditional-drop-overload", "true")
             }
         }
@@ -80,7 +80,7 @@ extension Exchange {
         outgoing = head
         limits = settings.timeouts.limits(
             &outgoing, retries: settings.retries, hedges: settings.hedgesOnTimeout)
-        if let limit = limits.stream { startDurationTimer(limit) }
+        if let limit = limits?.stream { startDurationTimer(limit) }
         retry = RetryState(settings.retries, &outgoing)
         if retry != nil {
             retryHosts = settings.retries.map { RetryHosts(RetryHostPolicy($0)) }

@@ -15,20 +15,27 @@ extension Exchange {
         wentWell = false
         guard cluster.state.tryAcquire(.requests, priority) else { return tryFailed(.overflow) }
         holdsRequest = true
-        guard let host = cluster.pick(for: self) else {
+        guard let host = cluster.pick(question) else {
             releaseTry()
             return reply(
-                503, "no healthy upstream", .noHealthyUpstream, "no_healthy_upstream")
+                503, "no healthy upstream", flag: .noHealthyUpstream, "no_healthy_upstream")
         }
         self.host = host
         retryHosts?.note(host)
         cluster.state.begin(host)
         hostHasBegun = true
-        switch cluster.pool(for: self, host).acquire(self) {
+        switch cluster.pool(host, isHTTP2: protocolName == "HTTP/2").acquire(self) {
         case .ready: sendRequest()
         case .waits: break
         case .refused(let failure): tryFailed(failure)
         }
+    }
+
+    private var question: PickQuestion {
+        PickQuestion(
+            hash: hash, subset: forward.flatMap { SubsetCriteria($0.target.metadataMatch) },
+            destination: connection.destination, preferred: sticky?.address,
+            insistsOnPreferred: sticky?.isStrict ?? false, retry: retryHosts)
     }
 
     /// Gives back what the try under way holds.
@@ -113,7 +120,7 @@ extension Exchange {
         if let reason = failure.transportFailure { text += ", transport failure reason: \(reason)" }
         let isOverflow = failure == .overflow
         reply(
-            failure.flag == .upstreamProtocolError ? 502 : 503, text, failure.flag,
+            failure.flag == .upstreamProtocolError ? 502 : 503, text, flag: failure.flag,
             "upstream_reset_before_response_started{\(failure.detail)}"
         ) { head in
             if isOverflow { head.append("x-envoy-overloaded", "true") }
@@ -171,7 +178,7 @@ extension Exchange {
         waitingIn?.forget(self)
         upstream?.cancel(self)
         upstream = nil
-        reply(status, text, flag, details)
+        reply(status, text, flag: flag, details)
     }
 }
 

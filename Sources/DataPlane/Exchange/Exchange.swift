@@ -55,9 +55,11 @@ final class Exchange: UpstreamUser {
     var routingNumber: UInt64 = 0
     var retry: RetryState?
     var retryHosts: RetryHosts?
-    var limits = RequestTimeouts.Limits()
+    var limits: RequestTimeouts.Limits?
     /// The head that goes upstream, but for what is each try's own.
     var outgoing = HeaderList()
+    /// The session's host.
+    var sticky: (address: NetworkAddress, isStrict: Bool)?
     var tries = 0
     /// What the breakers count for this try.
     var holdsRequest = false
@@ -241,12 +243,12 @@ final class Exchange: UpstreamUser {
     }
 
     func startWholeTimer() {
-        guard wholeTimer == nil, let limit = limits.whole, requestEnded, stage != .filtering else { return }
+        guard wholeTimer == nil, let limit = limits?.whole, requestEnded, stage != .filtering else { return }
         wholeTimer = after(limit) { $0.wholeTimedOut() }
     }
 
     func startTryTimer() {
-        guard tryTimer == nil, let limit = limits.perTry, requestEnded, requestIsSent else { return }
+        guard tryTimer == nil, let limit = limits?.perTry, requestEnded, requestIsSent else { return }
         tryTimer = after(limit) { $0.tryTimedOut() }
     }
 

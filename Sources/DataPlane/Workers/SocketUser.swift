@@ -15,6 +15,12 @@ class SocketUser {
         (self.worker, self.id) = (worker, id)
     }
 
+    /// It takes over a socket that is established.
+    /// - Parameter seen: bytes that were received before.
+    func begin(_ seen: [UInt8]) {
+        if !seen.isEmpty { seen.withUnsafeBytes { received($0) } }
+    }
+
     func established(_ peer: Peer) {}
     func received(_ bytes: UnsafeRawBufferPointer) {}
     /// Output goes through again.

@@ -11,6 +11,7 @@ final class WorkerListener: ConnectionTracker {
     let socket: ListeningSocket?
     /// What its chains do, made when the first connection comes.
     private var services: [ObjectIdentifier: HTTPService] = [:]
+    private var streamServices: [ObjectIdentifier: TCPService] = [:]
     private var connections: [ConnectionID: ObjectIdentifier] = [:]
     var counters = ListenerCounters()
 
@@ -22,6 +23,7 @@ final class WorkerListener: ConnectionTracker {
     /// - Parameter socket: nil for a listener that other listeners hand connections to.
     init(_ worker: Worker, _ served: ServedListener, _ socket: ListeningSocket?) throws(ReactorError) {
         (self.worker, self.served, self.socket) = (worker, served, socket)
+        super.init()
         guard let socket else { return }
         var options = ListenOptions()
         options.isTransparent = served.configuration.isTransparent
@@ -41,17 +43,29 @@ final class WorkerListener: ConnectionTracker {
             return
         }
         services = [:]
+        streamServices = [:]
         drainConnections()
     }
 
     func service(of chain: FilterChain, _ settings: HTTPConnectionSettings) -> HTTPService {
         let key = ObjectIdentifier(chain)
         if let service = services[key] { return service }
-        let uri = served.tls(of: chain)?.configuration.identity?.leaf.uriNames.first
+        let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
         let made = HTTPService(worker, settings, listener: name, ownURI: uri)
         services[key] = made
         return made
     }
+
+    func service(of chain: FilterChain, _ settings: TCPProxySettings) -> TCPService {
+        let key = ObjectIdentifier(chain)
+        if let service = streamServices[key] { return service }
+        let made = TCPService(settings, listener: name)
+        streamServices[key] = made
+        return made
+    }
+
+    /// A connection that no chain takes.
+    func refused(_ facts: ConnectionFacts) {}
 
     // MARK: Connections
 

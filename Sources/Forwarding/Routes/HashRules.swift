@@ -98,7 +98,7 @@ public struct HashRules: Sendable {
         case .query(let name):
             return head.withValue(of: ":path") { QueryParameters($0).first(name).map { XXHash64.hash($0) } } ?? nil
         case .cookie(let cookie):
-            if let value = head.cookie(cookie.name), !value.isEmpty {
+            if let value = head.unquotedCookie(cookie.name), !value.isEmpty {
                 return value.withUnsafeBytes { XXHash64.hash($0) }
             }
             guard let lifetime = cookie.lifetime else { return nil }
@@ -124,7 +124,7 @@ extension HashRules.CookieRule {
 
 extension HeaderList {
     /// The value of a cookie; quotes around it are taken off. Source: RFC 6265, section 4.2.
-    public func cookie(_ name: [UInt8]) -> [UInt8]? {
+    func unquotedCookie(_ name: [UInt8]) -> [UInt8]? {
         var found: [UInt8]?
         forEachValue(of: "cookie") { value in
             var start = 0

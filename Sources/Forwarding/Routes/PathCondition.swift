@@ -168,7 +168,8 @@ public struct PathTemplate: Sendable {
         var sawText = false
         // A variable's own pattern may have slashes in it, so segments end at slashes outside of braces.
         for segment in segments(template.dropFirst()) {
-            if sawText { return nil }
+            // After the glob of any length there may be literals, and no second glob.
+            if sawText, segment.contains(where: { $0 == "*" || $0 == "{" }) { return nil }
             expression += "/"
             var rest = segment
             while !rest.isEmpty {

@@ -54,10 +54,9 @@ indirect enum AccessRule: Sendable {
             self = .serverName(
                 try at("requested_server_name") { () throws(ConfigurationError) in try TextMatcher(text.pointee) })
         case .uri_template(let extensionConfig):
-            let any = try extensionConfig.pointee.typed_config.required("uri_template.typed_config")
             self = .template(
-                try at("uri_template.typed_config") { () throws(ConfigurationError) in
-                    try PathTemplate(any, in: arena)
+                try at("uri_template") { () throws(ConfigurationError) in
+                    try PathTemplate(extensionConfig.pointee, in: arena)
                 })
         case .matcher: throw .unsupported(path: "matcher", message: "extensions of permissions are not supported")
         case nil: throw .invalid(path: "", message: "a permission that asks for nothing")
@@ -154,7 +153,7 @@ extension AccessRule {
         case .not(let rule): return !rule.matches(facts)
         case .header(let condition): return condition.matches(facts.head)
         case .path(let text): return facts.head.withBarePath { text.matches($0) } ?? false
-        case .template(let template): return facts.head.withBarePath { template.matches($0) } ?? false
+        case .template(let template): return facts.head.withBarePath { template.pattern.matchesWhole($0) } ?? false
         case .metadata(let condition): return condition.matches(facts.metadata)
         case .routeMetadata(let condition): return condition.matches(facts.routeMetadata)
         case .destination(let block): return block.contains(facts.connection.destination)
