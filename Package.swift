@@ -106,8 +106,9 @@ let package = Package(
         .target(
             name: "DataPlane",
             dependencies: [
-                "Addresses", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI", "Forwarding",
-                "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Protobuf", "Reactor", "TLS", "Time", "XDS",
+                "Addresses", "Agent", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI",
+                "Forwarding",
+                "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Patterns", "Protobuf", "Reactor", "TLS", "Time", "XDS",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(

@@ -24,7 +24,6 @@ final class Arrival: SocketUser {
     private var facts: ConnectionFacts
     private var transport = "raw_buffer"
     private var protocols: [String] = []
-    private var hasTimer = false
 
     init(_ worker: Worker, _ id: ConnectionID, _ listener: WorkerListener) {
         self.listener = listener
@@ -38,11 +37,11 @@ final class Arrival: SocketUser {
         let source = NetworkAddress(peer.address)
         let local = loop.localAddress(of: id).map { NetworkAddress($0) } ?? .pipe("")
         facts = ConnectionFacts(source: source, destination: local)
-        if listener.configuration.usesOriginalDestination || listener.configuration.handsOver {
+        if inspection.looksForDestination || listener.configuration.handsOver {
             if let original = loop.originalDestination(of: id) { facts.destination = NetworkAddress(original) }
             if listener.configuration.handsOver { handOver() }
         }
-        stage = listener.configuration.takesProxyProtocol ? .proxyHeader : .detection
+        stage = inspection.proxyHeader(facts.destination.port) == nil ? .detection : .proxyHeader
         setTimer()
         detect(isLate: false)
     }
@@ -56,15 +55,11 @@ final class Arrival: SocketUser {
     }
 
     private func setTimer() {
-        guard !hasTimer, needsBytes else { return }
-        hasTimer = true
-        loop.setTimer(after: listener.configuration.detectionTimeout, for: id, token: Timer.detection)
+        guard !inspection.needsNoBytes, let limit = inspection.timeout else { return }
+        loop.setTimer(after: limit, for: id, token: Timer.detection)
     }
 
-    private var needsBytes: Bool {
-        if case .proxyHeader = stage { return true }
-        return listener.configuration.inspectsTLS || listener.configuration.inspectsHTTP
-    }
+    private var inspection: Inspection { listener.configuration.inspection }
 
     override func received(_ bytes: UnsafeRawBufferPointer) {
         seen += bytes
@@ -83,7 +78,7 @@ final class Arrival: SocketUser {
         switch stage {
         case .proxyHeader, .detection:
             listener.counters.detectionTimeouts += 1
-            guard case .detection = stage, listener.configuration.continuesOnTimeout else { return loop.close(id) }
+            guard case .detection = stage, inspection.continuesOnTimeout else { return loop.close(id) }
             detect(isLate: true)
         case .handshake, .done: break
         }
@@ -103,6 +98,8 @@ final class Arrival: SocketUser {
         if case .proxyHeader = stage {
             switch seen.withUnsafeBytes({ ProxyProtocolHeader.read($0) }) {
             case .incomplete: return
+            case .invalid where inspection.proxyHeader(facts.destination.port)?.isOptional == true:
+                stage = .detection
             case .invalid(let problem):
                 listener.counters.badProxyHeaders += 1
                 return loop.close(id, reason: .violation(problem))
@@ -113,18 +110,21 @@ final class Arrival: SocketUser {
             }
         }
         guard case .detection = stage else { return }
-        let configuration = listener.configuration
-        if configuration.inspectsTLS {
+        let port = facts.destination.port
+        if inspection.looksForTLS(port) {
             switch seen.withUnsafeBytes({ ClientHelloInspection.inspect($0) }) {
             case .incomplete: if !isLate { return }
-            case .notTLS: break
+            case .notTLS:
+                if inspection.closesOnBadHello, seen.first == 0x16 {
+                    return loop.close(id, reason: .violation("a client hello that cannot be read"))
+                }
             case .greeting(let name, let offered):
                 transport = "tls"
                 facts.serverName = name
                 protocols = offered
             }
         }
-        if configuration.inspectsHTTP, transport != "tls" {
+        if inspection.looksForHTTP(port), transport != "tls" {
             let verdict = seen.withUnsafeBytes { HTTPInspection.inspect($0) }
             if verdict == .incomplete, !isLate { return }
             if let found = verdict.applicationProtocol { protocols = [found] }
@@ -133,7 +133,9 @@ final class Arrival: SocketUser {
     }
 
     private func chooseChain() {
-        guard let chain = listener.configuration.match(facts, transport: transport, protocols: protocols) else {
+        guard let chain = listener.configuration.chain(
+            for: ChainFacts(connection: facts, transport: transport, applicationProtocols: protocols))
+        else {
             stage = .done
             listener.counters.noChain += 1
             listener.refused(facts)
@@ -141,7 +143,7 @@ final class Arrival: SocketUser {
         }
         guard let settings = listener.served.tls(of: chain) else { return begin(chain) }
         stage = .handshake(chain)
-        loop.startTLS(id, settings, received: seen)
+        loop.startTLS(id, settings, received: seen, within: chain.transportTimeout ?? .seconds(10))
         seen = []
     }
 
@@ -157,6 +159,7 @@ final class Arrival: SocketUser {
     /// Hands the socket, and the bytes that were seen, to what the chain ends in.
     private func begin(_ chain: FilterChain) {
         stage = .done
+        guard let stream = listener.admit(facts, chain) else { return loop.close(id) }
         let next: SocketUser
         switch chain.terminal {
         case .http(let settings):
@@ -168,11 +171,15 @@ final class Arrival: SocketUser {
             } else {
                 next = HTTP1Downstream(worker, id, service, facts, listener, isSecure: facts.isTLS)
             }
-        case .tcp(let settings):
+        case .answer(let bytes):
+            loop.write(bytes, to: id)
+            return loop.closeAfterFlush(id)
+        case .echo: next = EchoDownstream(worker, id, listener)
+        case .stream(let settings):
             let service = listener.service(of: chain, settings)
             service.counters.connections += 1
             service.counters.activeConnections += 1
-            next = TCPDownstream(worker, id, service, facts, listener)
+            next = TCPDownstream(worker, id, service, facts, listener, cluster: stream.cluster)
         }
         successor = next
         next.begin(seen)
@@ -180,6 +187,11 @@ final class Arrival: SocketUser {
     }
 
     private func speaksHTTP2(_ settings: HTTPConnectionSettings) -> Bool {
+        switch settings.codec {
+        case .http1: return false
+        case .http2: return true
+        case .detected: break
+        }
         if facts.isTLS, let agreed = facts.applicationProtocol { return agreed == "h2" }
         // Without a word about it, the first bytes tell.
         let preface = HTTPInspection.preface

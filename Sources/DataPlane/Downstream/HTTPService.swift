@@ -29,7 +29,7 @@ final class HTTPService {
     let requestsPerConnection: Int?
     let passesTrailers: Bool
     /// On connections whose first bytes say so.
-    let takesHTTP2 = true
+    let takesHTTP2: Bool
     /// Bytes of a body that wait here at most.
     let bufferLimit: Int
 
@@ -39,21 +39,22 @@ final class HTTPService {
     /// By the number of the cluster in the table.
     private var clustersOfTable: [WorkerCluster?] = []
 
-    init(_ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, ownURI: String?) {
+    init(_ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?) {
         (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
-        http1Limits = HTTP1Limits()
-        http2Limits = HTTP2Limits()
-        clientHeaders = ClientHeaders()
-        certificateHeader = ClientCertificateHeader()
-        serverName = "envoy"
-        idleTimeout = .seconds(3600)
-        headTimeout = nil
-        connectionAge = nil
-        streamIdleTimeout = .seconds(300)
-        streamDuration = nil
-        requestsPerConnection = nil
-        passesTrailers = false
-        bufferLimit = 1 << 20
+        self.bufferLimit = bufferLimit
+        http1Limits = HTTP1Limits(settings)
+        http2Limits = HTTP2Limits(settings)
+        clientHeaders = ClientHeaders(settings)
+        certificateHeader = ClientCertificateHeader(settings.certificates)
+        serverName = settings.serverName
+        idleTimeout = settings.limits.idleTimeout
+        headTimeout = settings.limits.headTimeout
+        connectionAge = settings.limits.longestConnection
+        streamIdleTimeout = settings.limits.streamIdleTimeout
+        streamDuration = settings.limits.longestStream
+        requestsPerConnection = settings.limits.requestsPerConnection.map { Int($0) }
+        passesTrailers = settings.http1.passesTrailers
+        takesHTTP2 = settings.codec != .http1
     }
 
     /// The route table in force; nil: it has not come yet.
@@ -61,7 +62,11 @@ final class HTTPService {
         let configuration = worker.configuration
         if tableOf === configuration { return table }
         tableOf = configuration
-        let found = settings.routes
+        let found: RouteTable?
+        switch settings.routes {
+        case .table(let table): found = table
+        case .named(let name): found = configuration.routes[name]
+        }
         if found !== table { table = found }
         clustersOfTable = [WorkerCluster?](repeating: nil, count: found?.clusters.count ?? 0)
         return found
@@ -78,17 +83,70 @@ final class HTTPService {
         return found
     }
 
-    func allows(_ upgrade: String, _ route: Route) -> Bool { upgrade == "websocket" }
+    func allows(_ upgrade: String, _ route: Route) -> Bool {
+        route.forwarded?.upgrades.allows(upgrade, else: settings.upgrades) ?? false
+    }
 
+    /// Makes of path and host what everybody after this may rely on.
     /// - Returns: false if the request has been answered.
-    func normalise(_ exchange: Exchange) -> Bool { true }
+    func normalise(_ exchange: Exchange) -> Bool {
+        if !exchange.shape.isConnect {
+            switch exchange.head.withValue(of: ":path", { settings.paths.apply(to: $0) }) {
+            case .unchanged?, nil: break
+            case .changed(let path)?: path.withUnsafeBytes { exchange.head.set(":path", value: $0) }
+            case .redirect(let path)?:
+                exchange.reply(307, bytes: [], "path_normalization_failed") { head in
+                    path.withUnsafeBytes { head.append("location", value: $0) }
+                }
+                return false
+            case .rejected?:
+                exchange.reply(400, bytes: [], "path_normalization_failed")
+                return false
+            }
+        }
+        switch settings.host.port {
+        case .keep: break
+        case .stripListeners: stripPort(&exchange.head, only: exchange.connection.destination.port)
+        case .stripAny: stripPort(&exchange.head, only: nil)
+        }
+        switch settings.limits.underscores {
+        case .allow: break
+        case .drop: exchange.head.removeAll { name, _ in name.contains(UInt8(ascii: "_")) }
+        case .reject:
+            var isFound = false
+            exchange.head.forEachField { name, _ in isFound = isFound || name.contains(UInt8(ascii: "_")) }
+            if isFound {
+                exchange.reply(400, bytes: [], "http1.unexpected_underscore")
+                return false
+            }
+        }
+        return true
+    }
+
+    private func stripPort(_ head: inout HeaderList, only port: UInt16?) {
+        guard let host = head.withValue(of: ":authority", { Array($0) }),
+            let colon = host.lastIndex(of: UInt8(ascii: ":")), !host[colon...].contains(UInt8(ascii: "]"))
+        else { return }
+        let digits = String(decoding: host[(colon + 1)...], as: UTF8.self)
+        guard let number = UInt16(digits), port == nil || port == number else { return }
+        host[..<colon].withUnsafeBytes { head.set(":authority", value: $0) }
+    }
 
     // MARK: The head of every response
 
     /// What this proxy writes into every response.
-    func finish(_ head: inout HeaderList, isLocal: Bool, requestID: HeaderList) {
+    func finish(_ head: inout HeaderList, isLocal: Bool, request: HeaderList) {
         if !head.contains("date") { head.append("date", worker.date) }
-        head.set("server", serverName)
+        switch settings.serverHeader {
+        case .overwrite: head.set("server", serverName)
+        case .addIfAbsent: if !head.contains("server") { head.append("server", serverName) }
+        case .pass: if isLocal { head.set("server", serverName) }
+        }
+        if !settings.via.isEmpty { head.append("via", settings.via) }
+        if settings.requestID.answersWithIt {
+            let id = request.withValue(of: "x-request-id") { Array($0) }
+            id?.withUnsafeBytes { head.set("x-request-id", value: $0) }
+        }
     }
 
     // MARK: Counting
@@ -134,5 +192,33 @@ struct HTTPCounters {
         case 5: classes.4 += 1
         default: break
         }
+    }
+}
+
+extension HTTP1Limits {
+    init(_ settings: HTTPConnectionSettings) {
+        self.init()
+        headBytes = settings.limits.headBytes
+        lineBytes = settings.limits.headBytes
+        fields = settings.limits.headFields
+        acceptsHTTP10 = settings.http1.acceptsHTTP10
+        hostForHTTP10 = settings.http1.hostForHTTP10.isEmpty ? nil : settings.http1.hostForHTTP10
+    }
+}
+
+extension HTTP2Limits {
+    init(_ settings: HTTPConnectionSettings) {
+        self.init()
+        concurrentStreams = Int(settings.http2.concurrentStreams)
+        headerListSize = settings.limits.headBytes
+        // A window of Envoy's default would let one stream hold 16 MiB here: what is asked for beyond 1 MiB is not given.
+        streamWindow = Int(min(settings.http2.streamWindow, 1 << 20))
+        connectionWindow = Int(min(settings.http2.connectionWindow, 4 << 20))
+        receivingHeaderTableSize = Int(min(settings.http2.tableSize, 64 << 10))
+        sendingHeaderTableSize = Int(min(settings.http2.tableSize, 64 << 10))
+        keepaliveInterval = settings.http2.keepAlive?.interval
+        keepaliveTimeout = settings.http2.keepAlive?.timeout ?? .seconds(20)
+        idleTimeout = settings.limits.idleTimeout
+        drainTimeout = .seconds(3600)
     }
 }

@@ -15,6 +15,16 @@ struct ClientHeaders {
     var keepsRequestID = false
     var via: [UInt8] = []
 
+    init(_ settings: HTTPConnectionSettings) {
+        isEdge = settings.client.usesRemoteAddress
+        trustedHops = settings.client.trustedHops
+        appendsForwardedFor = !settings.client.skipsAppend
+        appendsForwardedPort = settings.client.appendsPort
+        makesRequestID = settings.requestID.generates
+        keepsRequestID = settings.requestID.keepsExternal
+        via = Array(settings.via.utf8)
+    }
+
     /// Changes the head.
     /// - Returns: who called, as far as it is believed.
     func apply(
@@ -98,34 +108,30 @@ func withRandomUUID(_ random: inout some RandomNumberGenerator, _ body: (UnsafeR
 
 /// What is told upstream of the client's certificate. Source: Envoy, `forward_client_cert_details`.
 struct ClientCertificateHeader {
-    enum Treatment: Sendable { case sanitize, forwardOnly, appendForward, sanitizeSet, alwaysForwardOnly }
+    private let settings: ForwardedCertificate
 
-    var treatment = Treatment.sanitize
-    var tellsSubject = false
-    var tellsCertificate = false
-    var tellsNames = false
-    var tellsURI = false
+    init(_ settings: ForwardedCertificate) { self.settings = settings }
 
     /// - Parameter ownURI: the first URI of the certificate that this side showed.
     func apply(to head: inout HeaderList, _ connection: ConnectionFacts, ownURI: String?) {
         // Only a client that has shown who it is may speak of others.
         let isMutual = connection.isTLS && connection.peer != nil
-        switch treatment {
-        case .alwaysForwardOnly: return
-        case .sanitize:
+        switch settings.action {
+        case .alwaysForward: return
+        case .remove:
             head.remove("x-forwarded-client-cert")
             return
-        case .forwardOnly:
+        case .forward:
             if !isMutual { head.remove("x-forwarded-client-cert") }
             return
-        case .appendForward, .sanitizeSet:
+        case .append, .replace:
             guard isMutual, let peer = connection.peer else {
                 head.remove("x-forwarded-client-cert")
                 return
             }
             let own = text(peer, ownURI: ownURI)
             var value = Array(own.utf8)
-            if treatment == .appendForward,
+            if settings.action == .append,
                 let before = head.joinedValue(ofBytes: ("x-forwarded-client-cert" as StaticString).bytes), !before.isEmpty
             {
                 value = own.isEmpty ? before : before + [UInt8(ascii: ",")] + value
@@ -142,10 +148,10 @@ struct ClientCertificateHeader {
         var parts: [String] = []
         if let ownURI, !ownURI.isEmpty { parts.append("By=\(ownURI)") }
         if !peer.fingerprint.isEmpty { parts.append("Hash=\(peer.fingerprint)") }
-        if tellsCertificate, !peer.pem.isEmpty { parts.append("Cert=\"\(Self.encoded(peer.pem))\"") }
-        if tellsSubject { parts.append("Subject=\"\(peer.subject)\"") }
-        if tellsURI { parts.append("URI=\(peer.uriNames.first ?? "")") }
-        if tellsNames { parts += peer.dnsNames.map { "DNS=\($0)" } }
+        if settings.certificate, !peer.pem.isEmpty { parts.append("Cert=\"\(Self.encoded(peer.pem))\"") }
+        if settings.subject { parts.append("Subject=\"\(peer.subject)\"") }
+        if settings.uri { parts.append("URI=\(peer.uriNames.first ?? "")") }
+        if settings.dns { parts += peer.dnsNames.map { "DNS=\($0)" } }
         return parts.joined(separator: ";")
     }
 

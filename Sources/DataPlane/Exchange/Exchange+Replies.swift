@@ -93,7 +93,7 @@ extension Exchange {
         var head = head
         for cookie in cookies { cookie.withUnsafeBytes { head.append("set-cookie", value: $0) } }
         changeResponse(&head, isLocal: isLocal)
-        service.finish(&head, isLocal: isLocal, requestID: self.head)
+        service.finish(&head, isLocal: isLocal, request: self.head)
         record.responded = now
         record.response = head
         downstream?.sendHead(head, framing, for: self)

@@ -35,13 +35,18 @@ final class TCPDownstream: TunnelEnd {
     private var early: [UInt8] = []
     private var cluster: WorkerCluster?
     private var host: UpstreamHost?
+    /// By the server name that the client asked for.
+    private let clusterName: String?
+    private var target: TCPProxySettings.Target?
     private var attempts = 0
     private var retryHosts = RetryHosts(RetryHostPolicy())
     private var lastActivity: Instant
     private(set) var record = TCPRecord()
 
-    init(_ worker: Worker, _ id: ConnectionID, _ service: TCPService, _ facts: ConnectionFacts, _ tracker: ConnectionTracker)
-    {
+    init(_ worker: Worker, _ id: ConnectionID, _ service: TCPService, _ facts: ConnectionFacts, _ tracker: ConnectionTracker,
+        cluster: String?
+    ) {
+        clusterName = cluster
         (self.service, self.facts, self.tracker) = (service, facts, tracker)
         lastActivity = worker.loop.now
         super.init(worker, id)
@@ -56,8 +61,9 @@ final class TCPDownstream: TunnelEnd {
         early = seen
         record.bytesReceived = UInt64(seen.count)
         loop.pauseReading(id)
-        guard service.admits(facts, &record) else { return end(.requested) }
-        guard let name = service.cluster(facts, random: worker.random.next()), let cluster = worker.cluster(name) else {
+        let target = service.settings.choose(random: worker.random.next())
+        self.target = target
+        guard let cluster = worker.cluster(clusterName ?? target.cluster) else {
             record.flags.insert(.noCluster)
             return end(.requested)
         }
@@ -73,7 +79,7 @@ final class TCPDownstream: TunnelEnd {
         guard let cluster else { return }
         attempts += 1
         let question = PickQuestion(
-            hash: service.hash(facts), subset: service.subset, destination: facts.destination, retry: retryHosts)
+            hash: service.hash(facts), subset: target.flatMap { SubsetCriteria($0.metadataMatch) }, destination: facts.destination, retry: retryHosts)
         guard let host = cluster.pick(question) else {
             record.flags.insert(.noHealthyUpstream)
             return end(.requested)

@@ -11,15 +11,13 @@ final class TCPService {
         (self.settings, self.listener) = (settings, listener)
     }
 
-    var idleTimeout: Duration? { .seconds(3600) }
-    var connectionAge: Duration? { nil }
-    var mostAttempts: Int { 1 }
-    var subset: SubsetCriteria? { nil }
+    var idleTimeout: Duration? { settings.idleTimeout }
+    var connectionAge: Duration? { settings.longestConnection }
+    var mostAttempts: Int { Int(settings.connectAttempts) }
 
-    func hash(_ facts: ConnectionFacts) -> UInt64? { nil }
-    func cluster(_ facts: ConnectionFacts, random: UInt64) -> String? { settings.cluster }
-    /// Whether the network filters let a connection pass.
-    func admits(_ facts: ConnectionFacts, _ record: inout TCPRecord) -> Bool { true }
+    func hash(_ facts: ConnectionFacts) -> UInt64? {
+        settings.hashesSource ? facts.source.ip.map { XXHash64.hash("\($0)") } : nil
+    }
 
     func ended(_ record: TCPRecord, _ facts: ConnectionFacts) {
         counters.activeConnections -= 1

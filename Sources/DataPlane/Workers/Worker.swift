@@ -66,7 +66,7 @@ final class Worker {
     // MARK: Configuration
 
     /// Takes a configuration whole: what changed is changed, the rest goes on.
-    func serve(_ new: ProxyConfiguration, sockets: [String: ListeningSocket]) {
+    func serve(_ new: ProxyConfiguration, sockets: [String: [ListeningSocket]]) {
         let old = configuration
         configuration = new
         for (name, cluster) in clusters {

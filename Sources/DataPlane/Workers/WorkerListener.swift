@@ -6,9 +6,9 @@ import Time
 final class WorkerListener: ConnectionTracker {
     unowned let worker: Worker
     private(set) var served: ServedListener
-    private var accepting: ListenerID?
-    /// Held so that the socket lives on for hand-over and across changes.
-    let socket: ListeningSocket?
+    private var accepting: [ListenerID] = []
+    /// One for each address; none for a listener that others hand connections to.
+    let sockets: [ListeningSocket]
     /// What its chains do, made when the first connection comes.
     private var services: [ObjectIdentifier: HTTPService] = [:]
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
@@ -20,16 +20,15 @@ final class WorkerListener: ConnectionTracker {
     var connectionCount: Int { connections.count }
     var httpServices: [HTTPService] { services.values.sorted { $0.listener < $1.listener } }
 
-    /// - Parameter socket: nil for a listener that other listeners hand connections to.
-    init(_ worker: Worker, _ served: ServedListener, _ socket: ListeningSocket?) throws(ReactorError) {
-        (self.worker, self.served, self.socket) = (worker, served, socket)
+    init(_ worker: Worker, _ served: ServedListener, _ sockets: [ListeningSocket]) throws(ReactorError) {
+        (self.worker, self.served, self.sockets) = (worker, served, sockets)
         super.init()
-        guard let socket else { return }
-        var options = ListenOptions()
-        options.isTransparent = served.configuration.isTransparent
-        accepting = try worker.loop.listen(on: socket, options: options) { [unowned self] _, id, peer in
-            counters.connections += 1
-            return SocketHandler(user: Arrival(worker, id, self))
+        for socket in sockets {
+            let listener = try worker.loop.listen(on: socket) { [unowned self] _, id, _ in
+                counters.connections += 1
+                return SocketHandler(user: Arrival(worker, id, self))
+            }
+            accepting.append(listener)
         }
     }
 
@@ -51,7 +50,8 @@ final class WorkerListener: ConnectionTracker {
         let key = ObjectIdentifier(chain)
         if let service = services[key] { return service }
         let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
-        let made = HTTPService(worker, settings, listener: name, ownURI: uri)
+        let made = HTTPService(
+            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: uri)
         services[key] = made
         return made
     }
@@ -67,6 +67,27 @@ final class WorkerListener: ConnectionTracker {
     /// A connection that no chain takes.
     func refused(_ facts: ConnectionFacts) {}
 
+    /// What a chain's network filters say of a connection; nil: it may not stay.
+    func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, Void)? {
+        var cluster: String?
+        for filter in chain.filters {
+            switch filter {
+            case .access(let control):
+                guard control.decide(facts).isAllowed else {
+                    counters.denied += 1
+                    return nil
+                }
+            case .connectionLimit(let most, _):
+                guard connections.count <= Int(clamping: most) else {
+                    counters.limited += 1
+                    return nil
+                }
+            case .clusterByServerName: cluster = facts.serverName
+            }
+        }
+        return (cluster, ())
+    }
+
     // MARK: Connections
 
     override func began(_ id: ConnectionID) {
@@ -79,8 +100,8 @@ final class WorkerListener: ConnectionTracker {
 
     /// No new connections.
     func stopAccepting() {
-        if let accepting { worker.loop.stopListening(accepting) }
-        accepting = nil
+        for listener in accepting { worker.loop.stopListening(listener) }
+        accepting = []
     }
 
     /// Asks connections of earlier configurations, or all, to end when they can; after the drain time they are ended.
@@ -108,17 +129,19 @@ struct ListenerCounters {
     var detectionTimeouts: UInt64 = 0
     var badProxyHeaders: UInt64 = 0
     var tlsFailures: UInt64 = 0
+    var denied: UInt64 = 0
+    var limited: UInt64 = 0
 }
 
 // The listeners of a worker follow the configuration.
 extension Worker {
     func serveListeners(
-        _ new: ProxyConfiguration, before old: ProxyConfiguration, sockets: [String: ListeningSocket]
+        _ new: ProxyConfiguration, before old: ProxyConfiguration, sockets: [String: [ListeningSocket]]
     ) {
         for (name, listener) in listeners {
             let next = new.listeners[name]
             if let next, next === listener.served { continue }
-            if let next, sockets[name] === listener.socket {
+            if let next, (sockets[name] ?? []).elementsEqual(listener.sockets, by: ===) {
                 listener.update(next)
                 continue
             }
@@ -129,7 +152,7 @@ extension Worker {
             // Without a socket it could not be bound, which its owner has been told.
             guard sockets[name] != nil || !served.configuration.bindsToPort else { continue }
             do {
-                listeners[name] = try WorkerListener(self, served, sockets[name])
+                listeners[name] = try WorkerListener(self, served, sockets[name] ?? [])
             } catch {
                 logger.error("listener \(name): \(error)")
             }
@@ -149,12 +172,13 @@ extension Worker {
     func listener(for destination: NetworkAddress) -> WorkerListener? {
         var any: WorkerListener?
         for listener in listeners.values {
-            if listener.configuration.address == destination { return listener }
-            guard let port = destination.port, listener.configuration.address.port == port,
-                let ip = listener.configuration.address.ip, ip.bytes.allSatisfy({ $0 == 0 }),
-                ip.isIPv4 == destination.ip?.isIPv4 || !ip.isIPv4
-            else { continue }
-            any = listener
+            for address in listener.configuration.addresses {
+                if address == destination { return listener }
+                guard let port = destination.port, address.port == port, let ip = address.ip,
+                    ip.bytes.allSatisfy({ $0 == 0 }), ip.isIPv4 == destination.ip?.isIPv4 || !ip.isIPv4
+                else { continue }
+                any = listener
+            }
         }
         return any
     }

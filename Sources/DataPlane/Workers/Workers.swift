@@ -19,8 +19,8 @@ public final class Workers: Sendable {
     }
 
     private struct State {
-        /// By listener: the address that was asked for, and a socket for each worker.
-        var sockets: [String: (wanted: SocketAddress, sockets: [ListeningSocket])] = [:]
+        /// By listener: the addresses that were asked for, and for each worker a socket for each address.
+        var sockets: [String: (wanted: [SocketAddress], sockets: [[ListeningSocket]])] = [:]
         /// Sockets of an earlier process, by address, that nobody has asked for yet.
         var inherited: [SocketAddress: [ListeningSocket]] = [:]
     }
@@ -65,17 +65,22 @@ public final class Workers: Sendable {
     /// - Returns: listeners that cannot be opened. They are left out, the rest is served.
     public func serve(_ configuration: ProxyConfiguration) -> [ListenerFailure] {
         var failures: [ListenerFailure] = []
-        let sockets = state.withLock { state -> [String: [ListeningSocket]] in
-            var next: [String: (wanted: SocketAddress, sockets: [ListeningSocket])] = [:]
+        let sockets = state.withLock { state -> [String: [[ListeningSocket]]] in
+            var next: [String: (wanted: [SocketAddress], sockets: [[ListeningSocket]])] = [:]
             for (name, served) in configuration.listeners.sorted(by: { $0.key < $1.key })
             where served.configuration.bindsToPort {
-                let wanted = SocketAddress(served.configuration.address)
+                let wanted = served.configuration.addresses.map { SocketAddress($0) }
                 if let open = state.sockets[name], open.wanted == wanted {
                     next[name] = open
                     continue
                 }
                 do throws(ReactorError) {
-                    next[name] = (wanted, try open(wanted, served.configuration, &state))
+                    var sockets = [[ListeningSocket]](repeating: [], count: workers.count)
+                    for address in wanted {
+                        let opened = try open(address, served.configuration, &state)
+                        for number in workers.indices { sockets[number].append(opened[number]) }
+                    }
+                    next[name] = (wanted, sockets)
                 } catch {
                     failures.append(ListenerFailure(listener: name, error: error))
                 }
@@ -95,6 +100,7 @@ public final class Workers: Sendable {
     ) throws(ReactorError) -> [ListeningSocket] {
         var options = ListenOptions()
         options.isTransparent = configuration.isTransparent
+        if let backlog = configuration.backlog { options.backlog = Int32(clamping: backlog) }
         options.reusePort = workers.count > 1 && !wanted.isUnix
         var sockets = Array((state.inherited.removeValue(forKey: wanted) ?? []).prefix(workers.count))
         var address = sockets.first?.address ?? wanted
@@ -118,12 +124,12 @@ public final class Workers: Sendable {
 
     /// The addresses at which listeners accept, by name: with the port that the system chose for port 0.
     public var addresses: [String: SocketAddress] {
-        state.withLock { $0.sockets.compactMapValues { $0.sockets.first?.address } }
+        state.withLock { $0.sockets.compactMapValues { $0.sockets.first?.first?.address } }
     }
 
     /// The sockets that accept, to be handed to the process that takes over.
     public var listeningSockets: [ListeningSocket] {
-        state.withLock { state in state.sockets.sorted { $0.key < $1.key }.flatMap(\.value.sockets) }
+        state.withLock { state in state.sockets.sorted { $0.key < $1.key }.flatMap { $0.value.sockets.joined() } }
     }
 
     // MARK: The end
