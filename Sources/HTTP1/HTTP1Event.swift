@@ -82,6 +82,8 @@ public struct HTTP1Limits: Sendable {
     public var connectionOptions = 16
     /// Informational responses before the final one.
     public var informationalResponses = 16
+    /// Whether methods that no registry knows are taken; 400 if not, as Envoy's `allow_custom_methods` has it.
+    public var acceptsAnyMethod = false
     /// Whether HTTP/1.0 requests are taken; 426 if not, as Envoy's `accept_http_10` has it.
     public var acceptsHTTP10 = false
     /// The `:authority` of HTTP/1.0 requests that name none; 400 if nil.

@@ -17,7 +17,7 @@ public struct HTTP1Failure: Error, Equatable, Sendable, CustomStringConvertible 
 /// What is wrong with a message.
 public enum HTTP1Problem: String, Error, CaseIterable, Sendable {
     case bareLineFeed, control, emptyLine, targetTooLong, lineTooLong, headTooLarge, tooManyFields
-    case malformedRequestLine, malformedTarget, malformedAuthority, unsupportedVersion, http10
+    case malformedRequestLine, unknownMethod, malformedTarget, malformedAuthority, unsupportedVersion, http10
     case schemeMismatch
     case malformedStatusLine, malformedStatus, unexpectedResponse, unaskedUpgrade, tooManyInformational
     case foldedLine, spaceBeforeColon, malformedName, missingColon
@@ -39,7 +39,7 @@ public enum HTTP1Problem: String, Error, CaseIterable, Sendable {
         case .chunkTooLarge: 413
         case .timeout: 408
         case .malformedStatusLine, .malformedStatus, .unexpectedResponse, .unaskedUpgrade, .tooManyInformational: 502
-        case .bareLineFeed, .control, .emptyLine, .malformedRequestLine, .malformedTarget,
+        case .bareLineFeed, .control, .emptyLine, .malformedRequestLine, .unknownMethod, .malformedTarget,
             .malformedAuthority, .schemeMismatch, .foldedLine, .spaceBeforeColon, .malformedName, .missingColon,
             .malformedLength, .repeatedLength, .lengthAndEncoding, .encodingInHTTP10, .bodyOfConnect, .missingHost,
             .repeatedHost, .hostMismatch, .malformedConnection, .protectedConnectionOption, .malformedChunkSize,
@@ -59,6 +59,7 @@ public enum HTTP1Problem: String, Error, CaseIterable, Sendable {
         case .headTooLarge: "the head or the trailers are too large"
         case .tooManyFields: "too many header fields"
         case .malformedRequestLine: "the request line is not METHOD TARGET HTTP/1.1 with single spaces"
+        case .unknownMethod: "the method is none that is known"
         case .malformedTarget: "the request target is malformed"
         case .malformedAuthority: "the host is malformed"
         case .unsupportedVersion: "the version is not HTTP/1.1"

@@ -11,6 +11,7 @@ extension HTTP1Receiver {
         guard Characters.isToken(method), !target.isEmpty else { throw .malformedRequestLine }
         try takeVersion(UnsafeRawBufferPointer(rebasing: line[(last + 1)...]), .malformedRequestLine)
         if underway.head.isHTTP10, !limits.acceptsHTTP10 { throw .http10 }
+        guard limits.acceptsAnyMethod || KnownMethods.contains(method) else { throw .unknownMethod }
         underway.head.method = HTTP1Method(method)
         let parts = try RequestTarget(target, method: method)
         if parts.scheme == .https, scheme == .http { throw .schemeMismatch }

@@ -41,12 +41,30 @@ struct RequestTests {
     }
 
     @Test func namesOfFieldsKeepWhatTokensMayHold() {
+        var limits = HTTP1Limits()
+        limits.acceptsAnyMethod = true
         expectRequests(
             #"M-SEARCH!#$%&'*+.^_`|~ / HTTP/1.1\r\nhost: a\r\nX!#$%&'*+-.^_`|~09AZ: v\r\n\r\n"#,
+            limits: limits,
             [
                 "head :method=M-SEARCH!#$%&'*+.^_`|~ :scheme=http :authority=a :path=/ x!#$%&'*+-.^_`|~09az=v",
                 "  none, keeps alive", "end",
             ])
+    }
+
+    @Test func methodsThatEnvoyKnowsAreTaken() {
+        let known =
+            "ACL BIND CHECKOUT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS "
+            + "PATCH POST PROPFIND PROPPATCH PURGE PUT REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK "
+            + "UNSUBSCRIBE"
+        for method in known.split(separator: " ") {
+            expectRequests(
+                method + #" / HTTP/1.1\r\nHost: a\r\n\r\n"#,
+                [
+                    "head :method=\(method) :scheme=http :authority=a :path=/",
+                    "  none, keeps alive" + (method == "HEAD" ? ", head" : ""), "end",
+                ])
+        }
     }
 
     @Test func aBodyOfAKnownLengthEndsWithIt() {
