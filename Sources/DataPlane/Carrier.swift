@@ -35,10 +35,25 @@ final class Carrier: Sendable {
     }
 
     /// What was counted.
-    func statistics(_ done: @escaping @Sendable ([Statistic]) -> Void) { done([]) }
+    /// - Parameter done: called from another thread.
+    func statistics(_ done: @escaping @Sendable ([Statistic]) -> Void) {
+        gather({ $0.statistics }) { done(Statistic.summed($0.flatMap { $0 })) }
+    }
 
     /// What the workers know of hosts.
-    func clusters(_ done: @escaping @Sendable ([ClusterStatus]) -> Void) { done([]) }
+    /// - Parameter done: called from another thread.
+    func clusters(_ done: @escaping @Sendable ([ClusterStatus]) -> Void) {
+        gather({ $0.clusterStatuses }) { done(ClusterStatus.merged($0.flatMap { $0 })) }
+    }
+
+    /// Asks the workers off the control loop's thread, which does not wait for them.
+    private func gather<Answer: Sendable>(
+        _ question: @escaping @Sendable (Worker) -> Answer, _ done: @escaping @Sendable ([Answer]) -> Void
+    ) {
+        guard !ending.withLock({ $0 }) else { return done([]) }
+        let workers = workers
+        DetachedThread.run { done(workers.ask(question)) }
+    }
 
     /// Ends the workers at once.
     func stop() {

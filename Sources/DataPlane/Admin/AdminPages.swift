@@ -215,8 +215,8 @@ extension Proxy {
             + certificate.names.ipAddresses.map { "{\"ip_address\":\(quotedJSON($0))}" }
         return "{\"path\":\(quotedJSON("secret: \(name)")),\"serial_number\":\(quotedJSON("\(certificate.serial)")),"
             + "\"subject_alt_names\":[\(names.joined(separator: ","))],\"days_until_expiration\":\"\(left)\","
-            + "\"valid_from\":\(quotedJSON("\(certificate.notBefore)")),"
-            + "\"expiration_time\":\(quotedJSON("\(certificate.notAfter)"))}"
+            + "\"valid_from\":\(quotedJSON(certificate.notBefore.utcText)),"
+            + "\"expiration_time\":\(quotedJSON(certificate.notAfter.utcText))}"
     }
 
     // MARK: The proxy itself

@@ -1,3 +1,4 @@
+import Certificates
 import Documents
 import EnvoyAPI
 import Protobuf
@@ -122,7 +123,7 @@ struct ConfigDump {
         var state: [(String, DocumentNode)] = []
         if !entry.resource.version.isEmpty { state.append(("version_info", text(entry.resource.version))) }
         state.append((section.field, Self.document(entry)))
-        if let updatedAt = entry.updatedAt { state.append(("last_updated", text("\(updatedAt)"))) }
+        if let updatedAt = entry.updatedAt { state.append(("last_updated", text(updatedAt.utcText))) }
         var members: [(String, DocumentNode)]
         switch entry.type {
         case .listener where !list.isStatic:

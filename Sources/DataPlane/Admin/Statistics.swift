@@ -26,6 +26,20 @@ public struct Statistic: Hashable, Sendable {
         (self.scope, self.name, self.value, self.kind) = (scope, name, value, kind)
     }
 
+    /// The same numbers of several workers as one.
+    static func summed(_ all: [Statistic]) -> [Statistic] {
+        struct Key: Hashable {
+            var scope: Scope
+            var name: String
+        }
+        var sums: [Key: Statistic] = [:]
+        for one in all {
+            sums[Key(scope: one.scope, name: one.name), default: Statistic(one.scope, one.name, 0, one.kind)].value +=
+                one.value
+        }
+        return Array(sums.values)
+    }
+
     /// `cluster.web.upstream_rq_total`, as `/stats` prints it.
     public var dottedName: String {
         switch scope {

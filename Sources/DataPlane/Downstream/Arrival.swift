@@ -153,6 +153,7 @@ final class Arrival: SocketUser {
     private func secured(_ peer: Peer, _ chain: FilterChain) {
         guard let secure = peer.secure else { return loop.close(id) }
         facts.isTLS = true
+        listener.counters.handshakes += 1
         facts.serverName = secure.serverName ?? facts.serverName
         facts.applicationProtocol = secure.alpn
         facts.peer = secure.certificates.first.flatMap { PeerCertificateFacts(der: $0) }

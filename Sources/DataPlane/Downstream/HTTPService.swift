@@ -12,7 +12,7 @@ final class HTTPService {
     unowned let worker: Worker
     let settings: HTTPConnectionSettings
     let listener: String
-    var counters = HTTPCounters()
+    let counters: HTTPCounters
 
     let http1Limits: HTTP1Limits
     let http2Limits: HTTP2Limits
@@ -42,6 +42,7 @@ final class HTTPService {
     init(_ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?) {
         (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
         self.bufferLimit = bufferLimit
+        counters = worker.counters.http(settings.statPrefix)
         http1Limits = HTTP1Limits(settings)
         http2Limits = HTTP2Limits(settings)
         clientHeaders = ClientHeaders(settings)
@@ -172,18 +173,22 @@ final class HTTPService {
     }
 }
 
-/// What happened at one chain of a listener at one worker, under the names of Envoy's `http.PREFIX.` statistics.
-struct HTTPCounters {
+/// What happened at the chains of one `stat_prefix` at one worker, under the names of Envoy's `http.PREFIX.` statistics.
+final class HTTPCounters {
     var connections: UInt64 = 0
     var activeConnections = 0
     var requests: UInt64 = 0
     var activeRequests = 0
     var protocolErrors: UInt64 = 0
     var tooLargeHeads: UInt64 = 0
+    var delaysInjected: UInt64 = 0
+    var abortsInjected: UInt64 = 0
+    var denied: UInt64 = 0
+    var allowed: UInt64 = 0
     /// Responses by the first digit of their status, 1 to 5.
     var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
 
-    mutating func count(_ status: Int) {
+    func count(_ status: Int) {
         switch status / 100 {
         case 1: classes.0 += 1
         case 2: classes.1 += 1

@@ -5,10 +5,11 @@ import Time
 final class TCPService {
     let settings: TCPProxySettings
     let listener: String
-    var counters = TCPCounters()
+    let counters: TCPCounters
 
-    init(_ settings: TCPProxySettings, listener: String) {
+    init(_ worker: Worker, _ settings: TCPProxySettings, listener: String) {
         (self.settings, self.listener) = (settings, listener)
+        counters = worker.counters.tcp(settings.statPrefix)
     }
 
     var idleTimeout: Duration? { settings.idleTimeout }
@@ -26,8 +27,8 @@ final class TCPService {
     }
 }
 
-/// What happened at one chain of a listener at one worker, under the names of Envoy's `tcp.PREFIX.` statistics.
-struct TCPCounters {
+/// What happened at the chains of one `stat_prefix` at one worker, under the names of Envoy's `tcp.PREFIX.` statistics.
+final class TCPCounters {
     var connections: UInt64 = 0
     var activeConnections = 0
     var bytesReceived: UInt64 = 0

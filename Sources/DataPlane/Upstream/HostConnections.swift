@@ -127,6 +127,7 @@ final class HostConnections {
     fileprivate func connected(_ attempt: ConnectingUpstream, _ peer: Peer) {
         connecting -= 1
         cluster.counters.connected += 1
+        if peer.secure != nil { cluster.counters.handshakes += 1 }
         let speaks: Bool
         switch wish {
         case .http1: speaks = false
@@ -158,6 +159,7 @@ final class HostConnections {
         connecting -= 1
         cluster.connectionEnded(host)
         cluster.counters.connectFailed += 1
+        if reason.isHandshakeFailure { cluster.counters.handshakesFailed += 1 }
         let failure = reason.connectFailure
         cluster.connectFailed(host, failure)
         let told = connecting > 0 ? Array(waiting.prefix(1)) : waiting

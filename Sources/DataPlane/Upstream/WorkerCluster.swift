@@ -12,7 +12,7 @@ final class WorkerCluster {
     unowned let worker: Worker
     private(set) var served: ServedCluster
     let state: UpstreamCluster
-    var counters = ClusterCounters()
+    let counters: ClusterCounters
     let http1Limits: HTTP1Limits
     let http2Limits: HTTP2Limits
     let connectOptions: ConnectOptions
@@ -28,6 +28,7 @@ final class WorkerCluster {
     init(_ worker: Worker, _ served: ServedCluster) {
         self.worker = worker
         self.served = served
+        counters = worker.counters.cluster(served.name)
         let configuration = served.configuration
         state = UpstreamCluster(configuration, now: worker.loop.now, random: &worker.random)
         var options = ConnectOptions()
@@ -228,7 +229,7 @@ final class WorkerCluster {
 }
 
 /// What happened to a cluster at one worker, under the names of Envoy's statistics.
-struct ClusterCounters {
+final class ClusterCounters {
     var requests: UInt64 = 0
     var connections: UInt64 = 0
     var connected: UInt64 = 0
@@ -237,10 +238,12 @@ struct ClusterCounters {
     var retries: UInt64 = 0
     var timeouts: UInt64 = 0
     var perTryTimeouts: UInt64 = 0
+    var handshakes: UInt64 = 0
+    var handshakesFailed: UInt64 = 0
     /// Responses by the first digit of their status, 1 to 5.
     var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
 
-    mutating func count(_ status: Int) {
+    func count(_ status: Int) {
         switch status / 100 {
         case 1: classes.0 += 1
         case 2: classes.1 += 1

@@ -27,6 +27,7 @@ final class Worker {
     /// How long connections have to come to an end when what they use goes.
     let drainTime: Duration
     let lookups: NameLookups
+    let counters = WorkerCounters()
 
     // Scratch memory, lent for the time of a call.
     let frames = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)

@@ -13,7 +13,7 @@ final class WorkerListener: ConnectionTracker {
     private var services: [ObjectIdentifier: HTTPService] = [:]
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
     private var connections: [ConnectionID: ObjectIdentifier] = [:]
-    var counters = ListenerCounters()
+    let counters: ListenerCounters
 
     var name: String { served.name }
     var configuration: ListenerConfiguration { served.configuration }
@@ -22,6 +22,7 @@ final class WorkerListener: ConnectionTracker {
 
     init(_ worker: Worker, _ served: ServedListener, _ sockets: [ListeningSocket]) throws(ReactorError) {
         (self.worker, self.served, self.sockets) = (worker, served, sockets)
+        counters = worker.counters.listener(served.configuration.addresses.first.map { "\($0)" } ?? served.name)
         super.init()
         for socket in sockets {
             let listener = try worker.loop.listen(on: socket) { [unowned self] _, id, _ in
@@ -59,7 +60,7 @@ final class WorkerListener: ConnectionTracker {
     func service(of chain: FilterChain, _ settings: TCPProxySettings) -> TCPService {
         let key = ObjectIdentifier(chain)
         if let service = streamServices[key] { return service }
-        let made = TCPService(settings, listener: name)
+        let made = TCPService(worker, settings, listener: name)
         streamServices[key] = made
         return made
     }
@@ -123,12 +124,13 @@ class ConnectionTracker {
 }
 
 /// What happened at a listener at one worker, under the names of Envoy's `listener.ADDRESS.` statistics.
-struct ListenerCounters {
+final class ListenerCounters {
     var connections: UInt64 = 0
     var noChain: UInt64 = 0
     var detectionTimeouts: UInt64 = 0
     var badProxyHeaders: UInt64 = 0
     var tlsFailures: UInt64 = 0
+    var handshakes: UInt64 = 0
     var denied: UInt64 = 0
     var limited: UInt64 = 0
 }

@@ -128,6 +128,8 @@ public final class TCPProxySettings: Sendable {
         public let metadataMatch: [StructureValue.Field]
     }
 
+    /// What its statistics are counted under.
+    public let statPrefix: String
     public let targets: [Target]
     private let totalWeight: UInt64
     /// Without a byte either way; nil: no limit.
@@ -147,6 +149,7 @@ public final class TCPProxySettings: Sendable {
     init(_ any: ProtobufAny) throws(ConfigurationError) {
         let arena = Arena()
         let message = try FieldAudit.decode(TcpProxy.self, any, in: arena, .streams).pointee
+        statPrefix = message.stat_prefix.string
         let all = message.metadata_match.flatMap { FilterMetadata($0.pointee)["envoy.lb"] } ?? []
         switch message.cluster_specifier {
         case .cluster(let name): targets = [Target(cluster: name, weight: 1, metadataMatch: all)]

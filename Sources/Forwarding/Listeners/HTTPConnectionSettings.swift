@@ -16,6 +16,8 @@ public final class HTTPConnectionSettings: Sendable {
 
     public enum ServerHeader: Sendable { case overwrite, addIfAbsent, pass }
 
+    /// What its statistics are counted under.
+    public let statPrefix: String
     public let codec: Codec
     public let routes: Routes
     /// In order; the router, which is the last, is not among them.
@@ -56,6 +58,7 @@ public final class HTTPConnectionSettings: Sendable {
     ) throws(ConfigurationError) {
         let arena = Arena()
         let message = try FieldAudit.decode(HttpConnectionManager.self, any, in: arena, .managers).pointee
+        statPrefix = message.stat_prefix.string
         switch message.codec_type {
         case .HTTP1: codec = .http1
         case .HTTP2: codec = .http2
