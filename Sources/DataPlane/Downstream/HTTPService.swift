@@ -33,6 +33,19 @@ final class HTTPService {
     /// Bytes of a body that wait here at most.
     let bufferLimit: Int
 
+    /// Requests that are under a fault now.
+    var activeFaults = 0
+    private var filtersByPolicies: [ObjectIdentifier: (of: RoutePolicies, filters: [HTTPFilter])] = [:]
+
+    private struct KeyRing {
+        let tokens: TokenAuthentication
+        var keys: TokenKeys
+        /// Who waits for a provider's keys.
+        var waiting: [Int: [() -> Void]] = [:]
+    }
+
+    private var keyRings: [ObjectIdentifier: KeyRing] = [:]
+
     /// The routes in force, and of which configuration they are.
     private var table: RouteTable?
     private weak var tableOf: ProxyConfiguration?
@@ -132,6 +145,61 @@ final class HTTPService {
         host[..<colon].withUnsafeBytes { head.set(":authority", value: $0) }
     }
 
+    // MARK: Filters
+
+    /// The filters that a request passes, with what its route says to them.
+    func filters(of routing: Routing) -> [HTTPFilter] {
+        let policies: RoutePolicies
+        switch routing {
+        case .forward(_, let forward): policies = forward.target.filters.policies
+        case .direct(let route, _, _), .nothing(let route): policies = route.filters.policies
+        case .redirect(let route, _, _): policies = route?.filters.policies ?? .none
+        case .none: policies = .none
+        }
+        let key = ObjectIdentifier(policies)
+        if let made = filtersByPolicies[key] { return made.filters }
+        // Policies of tables that are gone would pile up.
+        if filtersByPolicies.count > 4096 { filtersByPolicies = [:] }
+        let made = settings.filters.applying(policies)
+        filtersByPolicies[key] = (policies, made)
+        return made
+    }
+
+    func decide(_ tokens: TokenAuthentication, _ facts: RequestFacts, _ setting: TokenSetting?) -> TokenVerdict {
+        let now = worker.loop.now
+        let key = ObjectIdentifier(tokens)
+        if keyRings[key] == nil { keyRings[key] = KeyRing(tokens: tokens, keys: TokenKeys(tokens, now: now)) }
+        return tokens.decide(
+            facts, route: setting, keys: &keyRings[key]!.keys, now: now, date: .systemClock())
+    }
+
+    /// Fetches keys that a request waits for; `resume` is called when that is over, for good or ill.
+    func fetchKeys(_ tokens: TokenAuthentication, _ provider: Int, _ resume: @escaping () -> Void) {
+        let key = ObjectIdentifier(tokens)
+        keyRings[key]?.waiting[provider, default: []].append(resume)
+        guard let errand = keyRings[key]?.keys.errand(for: provider) else { return }
+        func finish(_ bytes: [UInt8]?) {
+            let problem = keyRings[key]?.keys.finish(errand, keys: bytes, now: worker.loop.now)
+            if let problem { worker.logger.warning("listener \(listener): keys of tokens: \(problem)") }
+            for resume in keyRings[key]?.waiting.removeValue(forKey: provider) ?? [] { resume() }
+        }
+        switch errand.source {
+        case .given(let given):
+            let bytes = try? GivenFiles.read(given)
+            worker.later { finish(bytes) }
+        case .request(let cluster, let head, let timeout):
+            WorkerCall.send(
+                head, body: [], to: worker.cluster(cluster), within: timeout, bodyLimit: 1 << 20, worker: worker
+            ) { outcome in
+                if case .response(let head, let body, _) = outcome, head.value(of: ":status", equals: "200") {
+                    finish(body)
+                } else {
+                    finish(nil)
+                }
+            }
+        }
+    }
+
     // MARK: The head of every response
 
     /// What this proxy writes into every response.
@@ -180,6 +248,8 @@ struct HTTPCounters {
     var activeRequests = 0
     var protocolErrors: UInt64 = 0
     var tooLargeHeads: UInt64 = 0
+    var denied: UInt64 = 0
+    var rateLimited: UInt64 = 0
     /// Responses by the first digit of their status, 1 to 5.
     var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
 
