@@ -19,7 +19,7 @@ struct ConfigDump {
 
     var entries: [Entry]
     /// What the proxy was started with.
-    var node: Node
+    var node: XDS.Node
 
     /// Which part is wanted.
     struct Selection {

@@ -10,6 +10,8 @@ final class HTTP1Upstream: HTTPUpstream {
     private var receiver: HTTP1Receiver
     private var user: UpstreamUser?
     private var isChunked = false
+    /// What follows the head is no body.
+    private var isTunnel = false
     /// The request is sent whole.
     private var requestEnded = true
     private var keepsAlive = true
@@ -54,6 +56,7 @@ final class HTTP1Upstream: HTTPUpstream {
         }
         guard isWritten else { return false }
         isChunked = framing == .chunked
+        isTunnel = upgrade != nil || method == .connect
         requestEnded = ends
         keepsAlive = true
         requests += 1
@@ -76,6 +79,7 @@ final class HTTP1Upstream: HTTPUpstream {
     override func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) {
         guard self.user === user, !requestEnded else { return }
         requestEnded = true
+        if isTunnel { return loop.halfClose(id) }
         guard isChunked else { return }
         worker.withScratch { scratch in
             HTTP1Writer.appendLastChunk(trailers: pool.passesTrailers ? trailers : nil, to: &scratch)

@@ -1,4 +1,5 @@
 import Forwarding
+import Glibc
 import Logging
 import Reactor
 import Synchronization
@@ -135,6 +136,18 @@ public final class Workers: Sendable {
         state.withLock { state in state.sockets.sorted { $0.key < $1.key }.flatMap { $0.value.sockets.joined() } }
     }
 
+    /// What each worker's loop has done. Waits for the workers' threads.
+    public func statistics() -> [LoopStatistics] { ask { $0.loop.statistics } }
+
+    /// Asks every worker, on its own thread, and waits for all. Not from a worker's thread.
+    func ask<Answer: Sendable>(_ question: @escaping @Sendable (Worker) -> Answer) -> [Answer] {
+        workers.compactMap { box in
+            let answer = Answers<Answer>()
+            guard box.worker.loop.mailbox.submit({ _ in answer.give(question(box.worker)) }) else { return nil }
+            return answer.wait()
+        }
+    }
+
     // MARK: The end
 
     /// Stops accepting, lets requests that are under way finish, and ends after `grace` at the latest. Returns when it
@@ -156,5 +169,28 @@ public final class Workers: Sendable {
     /// What the workers, which have ended, still hold of their logs is written.
     private func flushLogs() {
         for box in workers { box.worker.logs.flushLines() }
+    }
+}
+
+/// One answer of another thread. Unchecked: guarded by its semaphore.
+private final class Answers<Answer: Sendable>: @unchecked Sendable {
+    private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+    private var answer: Answer?
+
+    init() { sem_init(semaphore, 0, 0) }
+
+    deinit {
+        sem_destroy(semaphore)
+        semaphore.deallocate()
+    }
+
+    func give(_ answer: Answer) {
+        self.answer = answer
+        sem_post(semaphore)
+    }
+
+    func wait() -> Answer? {
+        while sem_wait(semaphore) != 0 && errno == EINTR {}
+        return answer
     }
 }

@@ -96,7 +96,9 @@ public final class UpstreamHost {
         return flags.isEmpty ? "healthy" : flags
     }
 
+    /// In percent, of the last interval of outlier detection, if it had requests enough.
     public var successRate: Double? { outlier.shownRate }
+    public var localSuccessRate: Double? { outlier.shownLocalRate }
     public var weight: Int { endpoint.weight }
 
     func hashKey(usesHostname: Bool) -> String {

@@ -54,7 +54,13 @@ extension UpstreamCluster {
         precondition(host.activeRequests > 0, "more requests ended than began")
         activeRequests -= 1
         host.activeRequests -= 1
-        host.count { isSuccess ? ($0.successes += 1) : ($0.errors += 1) }
+        host.count { totals in
+            if isSuccess {
+                totals.successes += 1
+            } else {
+                totals.errors += 1
+            }
+        }
         if host.isGone, configuration.reportsLoad {
             departedLoads[LoadPlace(host), default: HostTotals()].add(host.takeUnreported())
         }

@@ -100,14 +100,16 @@ struct HostLevel {
             return all.pick(settings, now: now, random: &random)
         }
         if isDegraded {
-            let weights = degradedWeights
-            if let place = degradedTurns?.next({ weights[$0] }) {
+            if degradedTurns != nil {
+                let weights = degradedWeights
+                guard let place = degradedTurns?.next({ weights[$0] }) else { return nil }
                 return places[place].degraded.pick(settings, now: now, random: &random)
             }
             return degraded.pick(settings, now: now, random: &random)
         }
-        let weights = healthyWeights
-        if let place = healthyTurns?.next({ weights[$0] }) {
+        if healthyTurns != nil {
+            let weights = healthyWeights
+            guard let place = healthyTurns?.next({ weights[$0] }) else { return nil }
             return places[place].healthy.pick(settings, now: now, random: &random)
         }
         if let place = shares?.choice(random: &random) {

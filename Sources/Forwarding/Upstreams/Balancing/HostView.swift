@@ -63,6 +63,7 @@ final class HostView {
             if settings.policy.hashes {
                 // The key decides on the priority too, so that it stays with its host.
                 let choice = load.choice(hash)
+                if load.isInPanic[choice.priority] { cluster.counts.panicPicks += 1 }
                 host = table(choice.priority, settings)?.host(
                     for: hash, attempt: attempt, activeRequests: cluster.activeRequests)
             } else {
@@ -79,12 +80,23 @@ final class HostView {
         _ settings: BalancingSettings, _ retry: RetryHosts?, _ cluster: UpstreamCluster, now: Instant,
         random: inout SeededRandom
     ) -> UpstreamHost? {
-        var load = load
-        if let excluded = retry?.excludedPriorities, !excluded.isEmpty {
-            load = self.load(excluding: excluded, settings, cluster) ?? load
+        if let excluded = retry?.excludedPriorities, !excluded.isEmpty,
+            let others = self.load(excluding: excluded, settings, cluster)
+        {
+            return pickOnce(others, settings, cluster, now: now, random: &random)
         }
-        let choice =
-            levels.count == 1 && load.degraded[0] == 0 ? (priority: 0, isDegraded: false) : load.choice(random.next())
+        if levels.count == 1, load.degraded[0] == 0, !load.isInPanic[0] {
+            return levels[0].pick(
+                isInPanic: false, isDegraded: false, settings, cluster, now: now, random: &random)
+        }
+        return pickOnce(load, settings, cluster, now: now, random: &random)
+    }
+
+    private func pickOnce(
+        _ load: PriorityLoad, _ settings: BalancingSettings, _ cluster: UpstreamCluster, now: Instant,
+        random: inout SeededRandom
+    ) -> UpstreamHost? {
+        let choice = load.choice(random.next())
         let isInPanic = load.isInPanic[choice.priority]
         if isInPanic, case .nearest(let nearest) = settings.localities, nearest.failsInPanic { return nil }
         return levels[choice.priority].pick(

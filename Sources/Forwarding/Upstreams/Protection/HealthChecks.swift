@@ -87,13 +87,21 @@ extension UpstreamCluster {
 
     private func schedule(_ host: UpstreamHost, at time: Instant) {
         if checkQueue.count > hosts.count * 4 + 64 {
-            checkQueue.keep { !$0.host.isGone && $0.number == $0.host.checking.number }
+            checkQueue.keep { counts($0) }
         }
         checkQueue.insert(CheckTurn(host: host, number: host.checking.number), at: time.nanoseconds)
     }
 
     /// When ``probes(now:random:)`` has something to do.
-    public var nextProbe: Instant? { checkQueue.first.map { Instant(nanoseconds: $0.key) } }
+    public var nextProbe: Instant? {
+        while let first = checkQueue.first, !counts(first.value) { _ = checkQueue.removeFirst() }
+        return checkQueue.first.map { Instant(nanoseconds: $0.key) }
+    }
+
+    /// Whether the turn is still that of its host.
+    private func counts(_ turn: CheckTurn) -> Bool {
+        !turn.host.isGone && turn.number == turn.host.checking.number
+    }
 
     /// The checks that are due. Those that were under way too long have failed by now.
     public func probes(now: Instant, random: inout SeededRandom) -> [Probe] {
@@ -101,7 +109,7 @@ extension UpstreamCluster {
         var probes: [Probe] = []
         while let first = checkQueue.first, first.key <= now.nanoseconds {
             let turn = checkQueue.removeFirst().value
-            guard !turn.host.isGone, turn.number == turn.host.checking.number else { continue }
+            guard counts(turn) else { continue }
             if turn.host.checking.isUnderWay {
                 end(turn.host, .unhealthy(isFinal: false, isTimeout: true, isNetwork: true), settings, now, &random)
             } else {

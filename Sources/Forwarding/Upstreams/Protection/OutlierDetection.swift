@@ -70,6 +70,7 @@ struct OutlierRecord {
     var jitter = Duration.zero
     /// In percent, of the last interval with enough requests.
     var shownRate: Double?
+    var shownLocalRate: Double?
 
     mutating func forgetFailures() {
         consecutive5xx = 0
@@ -204,6 +205,7 @@ extension UpstreamCluster {
             host.outlier.requests = OutlierRecord.Requests()
             host.outlier.localRequests = OutlierRecord.Requests()
             host.outlier.shownRate = nil
+            host.outlier.shownLocalRate = nil
         }
         checkRates(\.lastRequests, .successRate, .failurePercentage, settings, now, &random)
         checkRates(\.lastLocalRequests, .localSuccessRate, .localFailurePercentage, settings, now, &random)
@@ -225,8 +227,12 @@ extension UpstreamCluster {
             let last = host.outlier[keyPath: requests]
             guard last.total > 0 else { continue }
             let share = 100 * Double(last.successes) / Double(last.total)
-            if rateReason == .successRate, last.total >= min(rate.minimumRequests, percentage.minimumRequests) {
-                host.outlier.shownRate = share
+            if last.total >= min(rate.minimumRequests, percentage.minimumRequests) {
+                if rateReason == .successRate {
+                    host.outlier.shownRate = share
+                } else {
+                    host.outlier.shownLocalRate = share
+                }
             }
             if last.total >= rate.minimumRequests { rated.append((host, share)) }
             if last.total >= percentage.minimumRequests { counted.append((host, share)) }
