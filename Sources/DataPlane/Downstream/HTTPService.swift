@@ -13,6 +13,7 @@ final class HTTPService {
     let settings: HTTPConnectionSettings
     let listener: String
     var counters = HTTPCounters()
+    let logger: AccessLogger
 
     let http1Limits: HTTP1Limits
     let http2Limits: HTTP2Limits
@@ -55,6 +56,7 @@ final class HTTPService {
     init(_ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?) {
         (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
         self.bufferLimit = bufferLimit
+        logger = worker.logs.logger(settings.accessLogs)
         http1Limits = HTTP1Limits(settings)
         http2Limits = HTTP2Limits(settings)
         clientHeaders = ClientHeaders(settings)
@@ -227,12 +229,20 @@ final class HTTPService {
     func ended(_ exchange: Exchange) {
         counters.activeRequests -= 1
         counters.count(exchange.record.status)
+        if !logger.isEmpty { logger.log(exchange.accessRecord()) }
     }
 
     /// A request that was no HTTP, and no exchange.
     func refused(_ failure: HTTP1Failure, _ facts: ConnectionFacts, _ protocolName: String) {
         counters.protocolErrors += 1
         counters.count(failure.status)
+        guard !logger.isEmpty else { return }
+        let now = worker.loop.now
+        var entry = AccessRecord(.request, facts, start: .systemClock(), began: now, ended: now)
+        (entry.protocolName, entry.status, entry.hostName) = (protocolName, failure.status, worker.hostName)
+        entry.flags = .downstreamProtocolError
+        entry.details = "http1.\(failure.problem.rawValue)"
+        logger.log(entry)
     }
 
     func connectionEnded(_ connection: HTTPDownstream) {

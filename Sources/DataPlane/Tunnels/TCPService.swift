@@ -3,12 +3,15 @@ import Time
 
 /// What a filter chain that leads bytes on does, as one worker does it.
 final class TCPService {
+    unowned let worker: Worker
     let settings: TCPProxySettings
     let listener: String
     var counters = TCPCounters()
+    let logger: AccessLogger
 
-    init(_ settings: TCPProxySettings, listener: String) {
-        (self.settings, self.listener) = (settings, listener)
+    init(_ worker: Worker, _ settings: TCPProxySettings, listener: String) {
+        (self.worker, self.settings, self.listener) = (worker, settings, listener)
+        logger = worker.logs.logger(settings.accessLogs)
     }
 
     var idleTimeout: Duration? { settings.idleTimeout }
@@ -23,6 +26,7 @@ final class TCPService {
         counters.activeConnections -= 1
         counters.bytesReceived += record.bytesReceived
         counters.bytesSent += record.bytesSent
+        if !logger.isEmpty { logger.log(record.accessRecord(facts, hostName: worker.hostName)) }
     }
 }
 

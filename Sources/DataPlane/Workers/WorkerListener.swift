@@ -14,6 +14,7 @@ final class WorkerListener: ConnectionTracker {
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
     private var connections: [ConnectionID: ObjectIdentifier] = [:]
     var counters = ListenerCounters()
+    private var refusals: (of: ListenerConfiguration, logger: AccessLogger)?
 
     var name: String { served.name }
     var configuration: ListenerConfiguration { served.configuration }
@@ -59,13 +60,24 @@ final class WorkerListener: ConnectionTracker {
     func service(of chain: FilterChain, _ settings: TCPProxySettings) -> TCPService {
         let key = ObjectIdentifier(chain)
         if let service = streamServices[key] { return service }
-        let made = TCPService(settings, listener: name)
+        let made = TCPService(worker, settings, listener: name)
         streamServices[key] = made
         return made
     }
 
     /// A connection that no chain takes.
-    func refused(_ facts: ConnectionFacts) {}
+    func refused(_ facts: ConnectionFacts) {
+        guard !configuration.accessLogs.isEmpty else { return }
+        if refusals?.of !== configuration {
+            refusals = (configuration, worker.logs.logger(configuration.accessLogs))
+        }
+        let now = worker.loop.now
+        var entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
+        entry.flags = .noRoute
+        entry.details = "filter_chain_not_found"
+        entry.hostName = worker.hostName
+        refusals?.logger.log(entry)
+    }
 
     /// What a chain's network filters say of a connection; nil: it may not stay.
     func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, Void)? {

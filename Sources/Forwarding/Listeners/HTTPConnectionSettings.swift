@@ -44,8 +44,7 @@ public final class HTTPConnectionSettings: Sendable {
     public let passes100: Bool
     /// An invalid message ends its stream, not its connection.
     public let endsStreamOnly: Bool
-    /// Each a packed `AccessLog`.
-    public let accessLogs: [[UInt8]]
+    public let accessLogs: [AccessLogRule]
     /// Nil: a line at the end only.
     public let accessLogInterval: Duration?
     public let logsOnNewRequest: Bool
@@ -116,7 +115,7 @@ public final class HTTPConnectionSettings: Sendable {
         matchesUpstreamScheme = scheme.map { $0.match_upstream != 0 } ?? false
         passes100 = message.proxy_100_continue != 0
         endsStreamOnly = message.stream_error_on_invalid_http_message.flag ?? false
-        accessLogs = message.access_log_list.map { encode($0) }
+        accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
         let options = message.access_log_options?.pointee
         let stated = try options?.access_log_flush_interval.duration("access_log_options.access_log_flush_interval")
         let older = try message.access_log_flush_interval.duration("access_log_flush_interval")
