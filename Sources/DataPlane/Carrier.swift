@@ -1,14 +1,38 @@
 import Reactor
+import Synchronization
 
-/// The threads that carry traffic.
+/// The threads that carry traffic, as the control loop uses them.
 final class Carrier: Sendable {
-    init(_ configuration: Proxy.Configuration, _ jobs: JobQueue) throws {}
+    private let workers: Workers
+    /// Ends the workers off the control loop's thread, which goes on answering meanwhile.
+    private let ending = Mutex(false)
+
+    /// - Throws: ``Reactor/ReactorError`` when the process has no descriptors or threads left.
+    init(_ configuration: Proxy.Configuration) throws {
+        var options = Workers.Options()
+        options.count = configuration.concurrency
+        options.drainTime = configuration.drainTime
+        options.logger = configuration.logger
+        workers = try Workers(options)
+    }
 
     /// Gives every worker the configuration.
-    func serve(_ configuration: ProxyConfiguration, failed: @escaping @Sendable ([ListenerFailure]) -> Void) {}
+    /// - Returns: listeners that cannot be opened.
+    func serve(_ configuration: ProxyConfiguration) -> [ListenerFailure] { workers.serve(configuration) }
 
-    /// Stops listening and lets connections end.
-    func drain(_ time: Duration, done: @escaping @Sendable () -> Void) { done() }
+    /// Stops listening, lets connections end, and ends the workers.
+    /// - Parameter done: called when they have ended, from another thread.
+    func drain(_ time: Duration, done: @escaping @Sendable () -> Void) {
+        guard ending.withLock({ isEnding in
+            defer { isEnding = true }
+            return !isEnding
+        }) else { return }
+        let workers = workers
+        DetachedThread.run {
+            workers.drain(grace: time)
+            done()
+        }
+    }
 
     /// What was counted.
     func statistics(_ done: @escaping @Sendable ([Statistic]) -> Void) { done([]) }
@@ -16,5 +40,8 @@ final class Carrier: Sendable {
     /// What the workers know of hosts.
     func clusters(_ done: @escaping @Sendable ([ClusterStatus]) -> Void) { done([]) }
 
-    func stop() {}
+    /// Ends the workers at once.
+    func stop() {
+        if !ending.withLock({ $0 }) { workers.stop() }
+    }
 }

@@ -84,7 +84,7 @@ public final class Proxy {
                     }
                 }
             }
-            carrier = try Carrier(configuration, jobs)
+            carrier = try Carrier(configuration)
             admin = try openAdmin()
         } catch let error as ReactorError {
             throw .cannotStart("\(error)", hint: error.hint)
@@ -316,16 +316,16 @@ public final class Proxy {
         for problem in problems {
             logger.error("a resource cannot be served whole", metadata: ["reason": "\(problem)"])
         }
-        carrier?.serve(served) { [jobs] failures in
-            jobs.add { $0.noteListeners(failures.map { ($0.listener, "\($0)") }) }
-        }
+        guard phase != .draining, let carrier else { return }
+        noteListeners(carrier.serve(served))
     }
 
-    private func noteListeners(_ failures: [(name: String, reason: String)]) {
-        listenerFailures = Dictionary(failures) { first, _ in first }
-        for failure in failures {
-            logger.error("a listener cannot be opened", metadata: ["name": "\(failure.name)", "reason": "\(failure.reason)"])
+    private func noteListeners(_ failures: [ListenerFailure]) {
+        let new = Dictionary(failures.map { ($0.listener, "\($0.error)") }) { first, _ in first }
+        for (name, reason) in new.sorted(by: { $0.key < $1.key }) where listenerFailures[name] != reason {
+            logger.error("a listener cannot be opened", metadata: ["name": "\(name)", "reason": "\(reason)"])
         }
+        listenerFailures = new
     }
 
     private func setAlarm() {

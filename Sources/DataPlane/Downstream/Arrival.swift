@@ -141,7 +141,10 @@ final class Arrival: SocketUser {
             listener.refused(facts)
             return loop.close(id)
         }
-        guard let settings = listener.served.tls(of: chain) else { return begin(chain) }
+        guard let settings = listener.served.tls(of: chain) else {
+            // Its secrets are not there: what was meant to be TLS is never plaintext.
+            return chain.tls == nil ? begin(chain) : loop.close(id)
+        }
         stage = .handshake(chain)
         loop.startTLS(id, settings, received: seen, within: chain.transportTimeout ?? .seconds(10))
         seen = []
