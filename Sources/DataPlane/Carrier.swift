@@ -1,3 +1,5 @@
+import Discovery
+import Protobuf
 import Reactor
 import Synchronization
 
@@ -13,6 +15,7 @@ final class Carrier: Sendable {
         options.count = configuration.concurrency
         options.drainTime = configuration.drainTime
         options.logger = configuration.logger
+        options.node = encode(Arena().node(configuration.node))
         workers = try Workers(options)
     }
 

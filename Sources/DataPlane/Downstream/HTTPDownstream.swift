@@ -21,6 +21,16 @@ class HTTPDownstream: SocketUser {
         super.init(worker, id)
     }
 
+    private final var buckets: [ObjectIdentifier: TokenBucket] = [:]
+
+    /// The connection's own bucket of a rate limit.
+    final func bucket(of limit: LocalRateLimit) -> TokenBucket? {
+        if let bucket = buckets[ObjectIdentifier(limit)] { return bucket }
+        let made = limit.makeBucket()
+        buckets[ObjectIdentifier(limit)] = made
+        return made
+    }
+
     /// As access logs have it.
     var protocolName: String { preconditionFailure() }
 

@@ -13,6 +13,7 @@ final class HTTPService {
     let settings: HTTPConnectionSettings
     let listener: String
     let counters: HTTPCounters
+    let logger: AccessLogger
 
     let http1Limits: HTTP1Limits
     let http2Limits: HTTP2Limits
@@ -33,6 +34,19 @@ final class HTTPService {
     /// Bytes of a body that wait here at most.
     let bufferLimit: Int
 
+    /// Requests that are under a fault now.
+    var activeFaults = 0
+    private var filtersByPolicies: [ObjectIdentifier: (of: RoutePolicies, filters: [HTTPFilter])] = [:]
+
+    private struct KeyRing {
+        let tokens: TokenAuthentication
+        var keys: TokenKeys
+        /// Who waits for a provider's keys.
+        var waiting: [Int: [() -> Void]] = [:]
+    }
+
+    private var keyRings: [ObjectIdentifier: KeyRing] = [:]
+
     /// The routes in force, and of which configuration they are.
     private var table: RouteTable?
     private weak var tableOf: ProxyConfiguration?
@@ -43,6 +57,7 @@ final class HTTPService {
         (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
         self.bufferLimit = bufferLimit
         counters = worker.counters.http(settings.statPrefix)
+        logger = worker.logs.logger(settings.accessLogs)
         http1Limits = HTTP1Limits(settings)
         http2Limits = HTTP2Limits(settings)
         clientHeaders = ClientHeaders(settings)
@@ -133,6 +148,61 @@ final class HTTPService {
         host[..<colon].withUnsafeBytes { head.set(":authority", value: $0) }
     }
 
+    // MARK: Filters
+
+    /// The filters that a request passes, with what its route says to them.
+    func filters(of routing: Routing) -> [HTTPFilter] {
+        let policies: RoutePolicies
+        switch routing {
+        case .forward(_, let forward): policies = forward.target.filters.policies
+        case .direct(let route, _, _), .nothing(let route): policies = route.filters.policies
+        case .redirect(let route, _, _): policies = route?.filters.policies ?? .none
+        case .none: policies = .none
+        }
+        let key = ObjectIdentifier(policies)
+        if let made = filtersByPolicies[key] { return made.filters }
+        // Policies of tables that are gone would pile up.
+        if filtersByPolicies.count > 4096 { filtersByPolicies = [:] }
+        let made = settings.filters.applying(policies)
+        filtersByPolicies[key] = (policies, made)
+        return made
+    }
+
+    func decide(_ tokens: TokenAuthentication, _ facts: RequestFacts, _ setting: TokenSetting?) -> TokenVerdict {
+        let now = worker.loop.now
+        let key = ObjectIdentifier(tokens)
+        if keyRings[key] == nil { keyRings[key] = KeyRing(tokens: tokens, keys: TokenKeys(tokens, now: now)) }
+        return tokens.decide(
+            facts, route: setting, keys: &keyRings[key]!.keys, now: now, date: .systemClock())
+    }
+
+    /// Fetches keys that a request waits for; `resume` is called when that is over, for good or ill.
+    func fetchKeys(_ tokens: TokenAuthentication, _ provider: Int, _ resume: @escaping () -> Void) {
+        let key = ObjectIdentifier(tokens)
+        keyRings[key]?.waiting[provider, default: []].append(resume)
+        guard let errand = keyRings[key]?.keys.errand(for: provider) else { return }
+        func finish(_ bytes: [UInt8]?) {
+            let problem = keyRings[key]?.keys.finish(errand, keys: bytes, now: worker.loop.now)
+            if let problem { worker.logger.warning("listener \(listener): keys of tokens: \(problem)") }
+            for resume in keyRings[key]?.waiting.removeValue(forKey: provider) ?? [] { resume() }
+        }
+        switch errand.source {
+        case .given(let given):
+            let bytes = try? GivenFiles.read(given)
+            worker.later { finish(bytes) }
+        case .request(let cluster, let head, let timeout):
+            WorkerCall.send(
+                head, body: [], to: worker.cluster(cluster), within: timeout, bodyLimit: 1 << 20, worker: worker
+            ) { outcome in
+                if case .response(let head, let body, _) = outcome, head.value(of: ":status", equals: "200") {
+                    finish(body)
+                } else {
+                    finish(nil)
+                }
+            }
+        }
+    }
+
     // MARK: The head of every response
 
     /// What this proxy writes into every response.
@@ -160,12 +230,20 @@ final class HTTPService {
     func ended(_ exchange: Exchange) {
         counters.activeRequests -= 1
         counters.count(exchange.record.status)
+        if !logger.isEmpty { logger.log(exchange.accessRecord()) }
     }
 
     /// A request that was no HTTP, and no exchange.
     func refused(_ failure: HTTP1Failure, _ facts: ConnectionFacts, _ protocolName: String) {
         counters.protocolErrors += 1
         counters.count(failure.status)
+        guard !logger.isEmpty else { return }
+        let now = worker.loop.now
+        var entry = AccessRecord(.request, facts, start: .systemClock(), began: now, ended: now)
+        (entry.protocolName, entry.status, entry.hostName) = (protocolName, failure.status, worker.hostName)
+        entry.flags = .downstreamProtocolError
+        entry.details = "http1.\(failure.problem.rawValue)"
+        logger.log(entry)
     }
 
     func connectionEnded(_ connection: HTTPDownstream) {
@@ -185,6 +263,7 @@ final class HTTPCounters {
     var abortsInjected: UInt64 = 0
     var denied: UInt64 = 0
     var allowed: UInt64 = 0
+    var rateLimited: UInt64 = 0
     /// Responses by the first digit of their status, 1 to 5.
     var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
 

@@ -27,10 +27,13 @@ extension Exchange {
             response.set("x-envoy-upstream-service-time", "\(ended.duration(to: now).nanoseconds / 1_000_000)")
         }
         if route?.countsAttempts.response == true { response.set("x-envoy-attempt-count", "\(tries)") }
-        respond(response, isTunnel ? .untilClose : shape.framing, isLocal: false)
+        var framing = shape.framing
+        // What gRPC-Web adds is not in the length.
+        if filters.grpcWeb != nil, framing != .none { framing = .chunked }
+        respond(response, isTunnel ? .untilClose : framing, isLocal: false)
     }
 
-    private func facts(with response: HeaderList) -> HeaderFacts {
+    func facts(with response: HeaderList) -> HeaderFacts {
         var facts = headerFacts
         facts.response = response
         return facts

@@ -88,7 +88,7 @@ extension Exchange {
         }
         route.prepare(&outgoing, for: forward) { headerFacts }
         startWholeTimer()
-        mirror(settings, route)
+        mirror(settings)
         beginTry()
     }
 }

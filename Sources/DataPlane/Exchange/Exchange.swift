@@ -75,6 +75,7 @@ final class Exchange: UpstreamUser {
     var isTunnel = false
     var responseIsPaused = false
     var cookies: [[UInt8]] = []
+    var mirrors = MirrorCopies()
     var record = ExchangeRecord()
 
     private var wholeTimer: TimerID?
@@ -119,6 +120,20 @@ final class Exchange: UpstreamUser {
     func requestData(_ bytes: UnsafeRawBufferPointer) {
         record.bytesReceived += UInt64(bytes.count)
         lastActivity = now
+        if filters.grpcWeb != nil { return requestTextData(bytes, isLast: false) }
+        take(bytes)
+    }
+
+    /// A part of a gRPC-Web request becomes a part of gRPC.
+    private func requestTextData(_ bytes: UnsafeRawBufferPointer, isLast: Bool) {
+        guard let decoded = filters.grpcWeb?.requestBody(bytes, isLast: isLast) else {
+            return reply(400, "Bad gRPC-web request, invalid base64 data.", "grpc_base_64_decode_failed")
+        }
+        if !decoded.isEmpty { decoded.withUnsafeBytes { take($0) } }
+    }
+
+    private func take(_ bytes: UnsafeRawBufferPointer) {
+        copyToMirrors(bytes)
         switch stage {
         case .filtering, .waiting: hold(bytes)
         case .sending, .responding:
@@ -138,13 +153,22 @@ final class Exchange: UpstreamUser {
             if requestIsSent { return held = [] }
         }
         held.append(contentsOf: bytes)
-        if held.count >= service.bufferLimit, !requestIsSent { filtersAreFull() }
+        if stage == .filtering {
+            filtersGotBody()
+        } else if held.count >= service.bufferLimit, !requestIsSent {
+            pauseRequest()
+        }
     }
 
     /// The request is whole; in a tunnel, the client has no more to say.
     func requestEnd(_ trailers: HeaderList?) {
         guard stage != .ended, !requestEnded else { return }
+        if filters.grpcWeb != nil {
+            requestTextData(UnsafeRawBufferPointer(start: nil, count: 0), isLast: true)
+            guard stage != .ended else { return }
+        }
         requestEnded = true
+        if !mirrors.targets.isEmpty { sendMirrors() }
         requestTrailers = trailers
         record.requestEnded = now
         switch stage {
@@ -205,8 +229,14 @@ final class Exchange: UpstreamUser {
     override func upstreamData(_ bytes: UnsafeRawBufferPointer) {
         guard stage == .responding, let downstream else { return }
         lastActivity = now
-        record.bytesSent += UInt64(bytes.count)
-        downstream.sendData(bytes, for: self)
+        if let web = filters.grpcWeb {
+            let text = web.responseBody(Array(bytes))
+            record.bytesSent += UInt64(text.count)
+            text.withUnsafeBytes { downstream.sendData($0, for: self) }
+        } else {
+            record.bytesSent += UInt64(bytes.count)
+            downstream.sendData(bytes, for: self)
+        }
         if !responseIsPaused, !downstream.isWritable(for: self) {
             responseIsPaused = true
             upstream?.pauseResponse(for: self)
@@ -216,8 +246,13 @@ final class Exchange: UpstreamUser {
     override func upstreamEnd(_ trailers: HeaderList?) {
         guard stage == .responding else { return }
         releaseTry()
-        downstream?.sendEnd(trailers, for: self)
         noteTrailers(trailers)
+        if let web = filters.grpcWeb, let trailers {
+            web.responseEnd(trailers).withUnsafeBytes { downstream?.sendData($0, for: self) }
+            downstream?.sendEnd(nil, for: self)
+        } else {
+            downstream?.sendEnd(trailers, for: self)
+        }
         finish()
     }
 

@@ -3,13 +3,16 @@ import Time
 
 /// What a filter chain that leads bytes on does, as one worker does it.
 final class TCPService {
+    unowned let worker: Worker
     let settings: TCPProxySettings
     let listener: String
     let counters: TCPCounters
+    let logger: AccessLogger
 
     init(_ worker: Worker, _ settings: TCPProxySettings, listener: String) {
-        (self.settings, self.listener) = (settings, listener)
+        (self.worker, self.settings, self.listener) = (worker, settings, listener)
         counters = worker.counters.tcp(settings.statPrefix)
+        logger = worker.logs.logger(settings.accessLogs)
     }
 
     var idleTimeout: Duration? { settings.idleTimeout }
@@ -24,6 +27,7 @@ final class TCPService {
         counters.activeConnections -= 1
         counters.bytesReceived += record.bytesReceived
         counters.bytesSent += record.bytesSent
+        if !logger.isEmpty { logger.log(record.accessRecord(facts, hostName: worker.hostName)) }
     }
 }
 

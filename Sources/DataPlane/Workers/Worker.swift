@@ -28,6 +28,10 @@ final class Worker {
     let drainTime: Duration
     let lookups: NameLookups
     let counters = WorkerCounters()
+    /// Who this proxy is, for services that it calls: an encoded `Node`.
+    let node: [UInt8]
+    private let outputs: LogOutputs
+    private(set) lazy var logs = WorkerLogs(self, outputs: outputs)
 
     // Scratch memory, lent for the time of a call.
     let frames = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
@@ -41,8 +45,9 @@ final class Worker {
     private var dateSecond: Int64 = -1
     private var dateText = ""
 
-    init(_ loop: WorkerLoop, number: Int, drainTime: Duration, lookups: NameLookups, logger: Logger) {
-        (self.loop, self.number, self.drainTime, self.lookups, self.logger) = (loop, number, drainTime, lookups, logger)
+    init(_ loop: WorkerLoop, number: Int, lookups: NameLookups, _ options: Workers.Options) {
+        (self.loop, self.number, self.lookups) = (loop, number, lookups)
+        (drainTime, logger, node, outputs) = (options.drainTime, options.logger, options.node, options.logs)
         random = SeededRandom(seed: UInt64.random(in: 0 ... .max))
         var name = [CChar](repeating: 0, count: 256)
         hostName = gethostname(&name, 255) == 0 ? String(cString: name) : ""

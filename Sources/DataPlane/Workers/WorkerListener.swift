@@ -14,6 +14,7 @@ final class WorkerListener: ConnectionTracker {
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
     private var connections: [ConnectionID: ObjectIdentifier] = [:]
     let counters: ListenerCounters
+    private var refusals: (of: ListenerConfiguration, logger: AccessLogger)?
 
     var name: String { served.name }
     var configuration: ListenerConfiguration { served.configuration }
@@ -66,7 +67,18 @@ final class WorkerListener: ConnectionTracker {
     }
 
     /// A connection that no chain takes.
-    func refused(_ facts: ConnectionFacts) {}
+    func refused(_ facts: ConnectionFacts) {
+        guard !configuration.accessLogs.isEmpty else { return }
+        if refusals?.of !== configuration {
+            refusals = (configuration, worker.logs.logger(configuration.accessLogs))
+        }
+        let now = worker.loop.now
+        var entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
+        entry.flags = .noRoute
+        entry.details = "filter_chain_not_found"
+        entry.hostName = worker.hostName
+        refusals?.logger.log(entry)
+    }
 
     /// What a chain's network filters say of a connection; nil: it may not stay.
     func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, Void)? {

@@ -15,6 +15,10 @@ public final class Workers: Sendable {
         public var drainTime = Duration.seconds(45)
         public var loop = LoopConfiguration()
         public var logger = Logger(label: "proxy")
+        /// Who this proxy is, for services that it calls: an encoded `Node`.
+        public var node: [UInt8] = []
+        /// Where access logs are written.
+        public var logs = LogOutputs()
 
         public init() {}
     }
@@ -44,8 +48,7 @@ public final class Workers: Sendable {
         let lookups = NameLookups()
         let boxes = Mutex<[WorkerBox]>([])
         group = try EventLoopGroup(count: options.count, name: "worker", configuration: options.loop) { loop, number in
-            let worker = Worker(
-                loop, number: number, drainTime: options.drainTime, lookups: lookups, logger: options.logger)
+            let worker = Worker(loop, number: number, lookups: lookups, options)
             let box = WorkerBox(worker: worker)
             boxes.withLock { $0.append(box) }
         }
@@ -153,12 +156,19 @@ public final class Workers: Sendable {
         for box in workers { post(box) { $0.drain() } }
         group.drain(grace: grace) { _ in }
         group.join()
+        flushLogs()
     }
 
     /// Ends at once. Returns when it has.
     public func stop() {
         group.stop()
         group.join()
+        flushLogs()
+    }
+
+    /// What the workers, which have ended, still hold of their logs is written.
+    private func flushLogs() {
+        for box in workers { box.worker.logs.flushLines() }
     }
 }
 

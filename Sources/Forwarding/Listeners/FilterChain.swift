@@ -140,8 +140,7 @@ public final class TCPProxySettings: Sendable {
     /// Between attempts; nil: none.
     public let backOff: (base: Duration, longest: Duration)?
     public let hashesSource: Bool
-    /// Each a packed `AccessLog`.
-    public let accessLogs: [[UInt8]]
+    public let accessLogs: [AccessLogRule]
     /// Nil: a line at the end only.
     public let accessLogInterval: Duration?
     public let logsOnConnected: Bool
@@ -182,7 +181,7 @@ public final class TCPProxySettings: Sendable {
             return (base, try options.max_interval.duration("max_interval") ?? base * 10)
         }
         hashesSource = message.n_hash_policy > 0
-        accessLogs = message.access_log_list.map { encode($0) }
+        accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
         let options = message.access_log_options?.pointee
         let stated = try options?.access_log_flush_interval.duration("access_log_options.access_log_flush_interval")
         let older = try message.access_log_flush_interval.duration("access_log_flush_interval")

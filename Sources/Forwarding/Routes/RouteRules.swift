@@ -157,3 +157,32 @@ public struct FilterSettings: Sendable {
     /// Whether the filter does nothing here; nil: nobody says.
     public func isDisabled(_ name: String) -> Bool? { byName[name]?.last.map(\.isDisabled) }
 }
+
+/// What all levels say to HTTP filters, as it is written and compiled. Levels that say nothing of their own share it with
+/// the level above, so that what follows from it is made once.
+public struct FilterLevel: Sendable {
+    public let settings: FilterSettings
+    public let policies: RoutePolicies
+
+    public static let none = FilterLevel(settings: .none, policies: .none)
+
+    private init(settings: FilterSettings, policies: RoutePolicies) {
+        (self.settings, self.policies) = (settings, policies)
+    }
+
+    func adding(
+        _ entries: [(String, UnsafeMutablePointer<ProtobufAny>?)], in arena: Arena
+    ) throws(ConfigurationError) -> FilterLevel {
+        var own: [(name: String, setting: FilterSetting)] = []
+        for (name, any) in entries.sorted(by: { $0.0 < $1.0 }) {
+            guard let any else { continue }
+            let setting = try at("typed_per_filter_config[\"\(name)\"]") { () throws(ConfigurationError) in
+                try FilterSetting(any.pointee, in: arena)
+            }
+            own.append((name, setting))
+        }
+        if own.isEmpty { return self }
+        let settings = settings.adding(own)
+        return FilterLevel(settings: settings, policies: try RoutePolicies(settings))
+    }
+}
