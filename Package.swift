@@ -107,8 +107,9 @@ let package = Package(
         .target(
             name: "DataPlane",
             dependencies: [
-                "Addresses", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI", "Forwarding",
-                "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Protobuf", "Reactor", "TLS", "Time", "XDS",
+                "Addresses", "Agent", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI",
+                "Forwarding",
+                "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Patterns", "Protobuf", "Reactor", "TLS", "Time", "XDS",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
@@ -167,12 +168,13 @@ let package = Package(
         .testTarget(
             name: "ForwardingTests",
             dependencies: [
-                "Addresses", "Certificates", "Documents", "EnvoyAPI", "Forwarding", "HTTP", "Protobuf", "Time",
+                "Addresses", "Certificates", "Documents", "EnvoyAPI", "Forwarding", "HTTP", "Identity", "Mesh",
+                "Protobuf", "Time", "Translation", "XDS",
             ]),
         .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
         .testTarget(name: "CertificatesTests", dependencies: ["Certificates", "Identity", "Time"]),
         .testTarget(name: "TLSTests", dependencies: ["Certificates", "TLS", "Time", "COpenSSL"]),
-        .testTarget(name: "HTTP1Tests", dependencies: ["HTTP", "HTTP1"]),
+        .testTarget(name: "HTTP1Tests", dependencies: ["HTTP", "HTTP1"], exclude: ["Corpus"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP", "HTTP2", "Time"]),
         .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),

@@ -1,5 +1,5 @@
 /// Base64 with its two alphabets. Source: RFC 4648, 4 and 5.
-enum Base64 {
+package enum Base64 {
     private static let standard = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
     private static let url = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
 
@@ -13,26 +13,26 @@ enum Base64 {
     private static let urlValues = values(url)
 
     /// Padded.
-    static func encode(_ bytes: some Collection<UInt8>) -> [UInt8] {
+    package static func encode(_ bytes: some Collection<UInt8>) -> [UInt8] {
         var text = encode(bytes, standard)
         while text.count % 4 != 0 { text.append(UInt8(ascii: "=")) }
         return text
     }
 
     /// Not padded (RFC 7515, 2).
-    static func encodeURL(_ bytes: some Collection<UInt8>) -> String {
+    package static func encodeURL(_ bytes: some Collection<UInt8>) -> String {
         String(decoding: encode(bytes, url), as: UTF8.self)
     }
 
     /// - Returns: nil for anything but padded base64 without white space.
-    static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
+    package static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
         guard text.count % 4 == 0 else { return nil }
         let padding = text.suffix(2).filter { $0 == UInt8(ascii: "=") }.count
         return decode(text.dropLast(padding), standardValues)
     }
 
     /// - Returns: nil for anything but unpadded base64url.
-    static func decodeURL(_ text: some Collection<UInt8>) -> [UInt8]? {
+    package static func decodeURL(_ text: some Collection<UInt8>) -> [UInt8]? {
         decode(text, urlValues)
     }
 

@@ -91,6 +91,30 @@ extension DynamicMessage {
         return (0..<count(of: field)).map { text(at: element(of: field, $0)) }
     }
 
+    /// The numbers of an enum field: each element of a list, or the one value that is set.
+    public func enumerationValues(_ field: FieldDescriptor) -> [Int32] {
+        guard case .enumeration = field.kind, isSet(field) else { return [] }
+        guard field.isRepeated else { return [address(of: field).load(as: Int32.self)] }
+        return (0..<count(of: field)).map { element(of: field, $0).load(as: Int32.self) }
+    }
+
+    /// The messages of a field with their places: `[3]` in a list, `["key"]` in a map (the map's values), nothing for
+    /// a field of one message. Empty for fields of other kinds.
+    public func placedMessages(of field: FieldDescriptor) -> [(place: String, message: DynamicMessage)] {
+        guard case .message = field.kind, isSet(field) else { return [] }
+        guard field.isRepeated else {
+            return message(at: address(of: field), field).map { [("", $0)] } ?? []
+        }
+        let items = (0..<count(of: field)).compactMap { message(at: element(of: field, $0), field) }
+        guard let entry = field.mapEntry(in: descriptor) else {
+            return items.enumerated().map { ("[\($0.offset)]", $0.element) }
+        }
+        return items.compactMap { pair in
+            guard let value = pair.message(at: pair.address(of: entry.value), entry.value) else { return nil }
+            return ("[\"\(TextEncoder.keyText(pair, entry.key))\"]", value)
+        }
+    }
+
     private func singular(_ name: String) -> FieldDescriptor? {
         guard let field = descriptor.field(named: name), !field.isRepeated else { return nil }
         return field
@@ -131,8 +155,8 @@ extension DynamicMessage {
         pointer.load(fromByteOffset: Int(field.pointer.pointee.quantifier_offset), as: UInt32.self)
     }
 
-    /// Whether the field goes on the wire.
-    func isSet(_ field: FieldDescriptor) -> Bool {
+    /// Whether the field, one of this message's type, goes on the wire.
+    public func isSet(_ field: FieldDescriptor) -> Bool {
         if field.isRepeated { return count(of: field) > 0 }
         let address = address(of: field)
         if field.isOneofMember {

@@ -1,0 +1,88 @@
+import Addresses
+
+/// Where a connection comes from or goes to.
+public enum NetworkAddress: Hashable, Sendable {
+    case ip(IPAddress, port: UInt16)
+    /// A socket of the file system, or one without a name.
+    case pipe(String)
+
+    /// Nil for a pipe.
+    public var ip: IPAddress? {
+        if case .ip(let address, _) = self { address } else { nil }
+    }
+
+    /// Nil for a pipe.
+    public var port: UInt16? {
+        if case .ip(_, let port) = self { port } else { nil }
+    }
+}
+
+extension NetworkAddress: CustomStringConvertible {
+    /// `10.0.0.1:80`, `[::1]:80`, or a path.
+    public var description: String {
+        switch self {
+        case .ip(let address, let port): address.isIPv4 ? "\(address):\(port)" : "[\(address)]:\(port)"
+        case .pipe(let path): path
+        }
+    }
+}
+
+/// What a verified peer's certificate says. Shared by all that is asked on its connection.
+public final class PeerCertificateFacts: Sendable {
+    /// Subject alternative names of the kind URI, in the certificate's order.
+    public let uriNames: [String]
+    /// Subject alternative names of the kind DNS, in the certificate's order.
+    public let dnsNames: [String]
+    /// The subject as RFC 2253 writes it: `CN=web,O=shop`; empty: it has none.
+    public let subject: String
+    /// Lower-case hexadecimal.
+    public let serial: String
+    /// SHA-256 of the certificate, lower-case hexadecimal.
+    public let fingerprint: String
+    /// The certificate in PEM, for those who pass it on.
+    public let pem: String
+
+    public init(
+        uriNames: [String] = [], dnsNames: [String] = [], subject: String = "", serial: String = "",
+        fingerprint: String = "", pem: String = ""
+    ) {
+        (self.uriNames, self.dnsNames, self.subject) = (uriNames, dnsNames, subject)
+        (self.serial, self.fingerprint, self.pem) = (serial, fingerprint, pem)
+    }
+
+    /// What authorization calls the principal: the first URI, else the first DNS name, else the subject.
+    /// Source: Envoy, `config.rbac.v3.Principal.Authenticated.principal_name`.
+    public var principal: String { uriNames.first ?? dnsNames.first ?? subject }
+}
+
+/// What is known of a downstream connection before its first request.
+public struct ConnectionFacts: Sendable {
+    /// Who connected, as the PROXY protocol tells where it is in use.
+    public var source: NetworkAddress
+    /// The other end of the socket.
+    public var directSource: NetworkAddress
+    /// Whom the client meant: the original destination where connections are intercepted.
+    public var destination: NetworkAddress
+    /// From the TLS client hello, in lower case.
+    public var serverName: String?
+    public var isTLS: Bool
+    /// What ALPN agreed on.
+    public var applicationProtocol: String?
+    /// Nil: there is no certificate, or nobody verified it.
+    public var peer: PeerCertificateFacts?
+
+    /// - Parameter directSource: nil: the same as `source`.
+    public init(
+        source: NetworkAddress, directSource: NetworkAddress? = nil, destination: NetworkAddress,
+        serverName: String? = nil, isTLS: Bool = false, applicationProtocol: String? = nil,
+        peer: PeerCertificateFacts? = nil
+    ) {
+        self.source = source
+        self.directSource = directSource ?? source
+        self.destination = destination
+        self.serverName = serverName
+        self.isTLS = isTLS
+        self.applicationProtocol = applicationProtocol
+        self.peer = peer
+    }
+}

@@ -1,0 +1,262 @@
+import CEnvoyAPI
+import EnvoyAPI
+import Protobuf
+
+/// A filter or extension as its resource has it, for the part that knows what it means.
+public struct ExtensionSetting: Sendable, Equatable {
+    public let name: String
+    /// The full name of the message; empty: there is none.
+    public let typeName: String
+    public let bytes: [UInt8]
+    /// Left out, not refused, by those who do not know it.
+    public let isOptional: Bool
+    /// Does nothing unless a route says otherwise.
+    public let isDisabled: Bool
+
+    init(_ name: String, _ any: ProtobufAny?, isOptional: Bool = false, isDisabled: Bool = false) {
+        self.name = name
+        typeName = any.map { FieldAudit.typeName($0) } ?? ""
+        bytes = any.map { Array($0.value_bytes) } ?? []
+        (self.isOptional, self.isDisabled) = (isOptional, isDisabled)
+    }
+}
+
+/// A listener, compiled: where it listens, what it looks at, and which filter chain a connection gets.
+/// Source: Envoy, `config.listener.v3.Listener`.
+public final class ListenerConfiguration: Sendable {
+    public enum Direction: String, Sendable { case unspecified, inbound, outbound }
+
+    public let name: String
+    /// At least one; the first is the main one.
+    public let addresses: [NetworkAddress]
+    /// False: connections come from listeners that hand them over.
+    public let bindsToPort: Bool
+    /// Each connection goes to the listener of its original destination, if there is one.
+    public let handsOver: Bool
+    public let direction: Direction
+    public let inspection: Inspection
+    public let chains: [FilterChain]
+    public let defaultChain: FilterChain?
+    /// What a connection may hold in memory each way, bytes.
+    public let bufferLimit: Int
+    /// Bound with IP_TRANSPARENT: for connections to any address.
+    public let isTransparent: Bool
+    /// Bound with IP_FREEBIND: to addresses that are not there yet.
+    public let bindsFreely: Bool
+    public let reusesPort: Bool
+    public let backlog: Int?
+    /// Connections are drained when the listener changes or goes, not when the proxy's health fails.
+    public let drainsOnChangeOnly: Bool
+    /// Of connections that no chain takes.
+    public let accessLogs: [AccessLogRule]
+    private let table: ChainTable
+
+    /// - Parameters:
+    ///   - bytes: a `Listener`.
+    ///   - files: reads what the configuration only points to.
+    /// - Throws: the first thing that is wrong or not supported, with its path.
+    public init(
+        _ bytes: [UInt8], files: (GivenBytes) throws(ConfigurationError) -> [UInt8] = GivenBytes.refuse
+    ) throws(ConfigurationError) {
+        let arena = Arena()
+        let message = try FieldAudit.decode(Listener.self, bytes, in: arena, .listeners).pointee
+        name = message.name.string
+        let main = try message.address.required("address")
+        let others = try message.additional_addresses_list.read("additional_addresses") {
+            (other) throws(ConfigurationError) in
+            let address = try other.pointee.address.required("address")
+            return try at("address") { () throws(ConfigurationError) in try NetworkAddress(address) }
+        }
+        addresses = [try at("address") { () throws(ConfigurationError) in try NetworkAddress(main) }] + others
+        bindsToPort = message.bind_to_port.flag ?? message.deprecated_v1?.pointee.bind_to_port.flag ?? true
+        handsOver = message.use_original_dst.flag ?? false
+        switch message.traffic_direction {
+        case .UNSPECIFIED: direction = .unspecified
+        case .INBOUND: direction = .inbound
+        case .OUTBOUND: direction = .outbound
+        default: throw .invalid(path: "traffic_direction", message: "unknown value")
+        }
+        inspection = try Inspection(message, in: arena)
+        bufferLimit = Int(message.per_connection_buffer_limit_bytes.number ?? 1 << 20)
+        isTransparent = message.transparent.flag ?? false
+        bindsFreely = message.freebind.flag ?? false
+        reusesPort = message.enable_reuse_port.flag ?? true
+        backlog = message.tcp_backlog_size.number.map(Int.init)
+        drainsOnChangeOnly = message.drain_type == .MODIFY_ONLY
+        accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
+        var chains: [FilterChain] = []
+        var matches: [ChainMatch] = []
+        for (index, chain) in message.filter_chains_list.enumerated() {
+            let place = "filter_chains[\(index)]"
+            let match = try at(place) { () throws(ConfigurationError) in
+                try chain.pointee.filter_chain_match.read("filter_chain_match") {
+                    (match) throws(ConfigurationError) in try ChainMatch(match)
+                } ?? ChainMatch()
+            }
+            if let other = matches.firstIndex(where: { $0.overlaps(match) }) {
+                throw .invalid(
+                    path: place + ".filter_chain_match",
+                    message: "the same connections are for filter_chains[\(other)] too")
+            }
+            matches.append(match)
+            chains.append(
+                try at(place) { () throws(ConfigurationError) in try FilterChain(chain.pointee, in: arena, files) })
+        }
+        self.chains = chains
+        table = ChainTable(matches)
+        defaultChain = try message.default_filter_chain.read("default_filter_chain") {
+            (chain) throws(ConfigurationError) in try FilterChain(chain, in: arena, files)
+        }
+        guard !chains.isEmpty || defaultChain != nil || handsOver else {
+            throw .invalid(path: "filter_chains", message: "no filter chain")
+        }
+    }
+
+    /// The chain of a connection; nil: it is closed.
+    public func chain(for facts: ChainFacts) -> FilterChain? {
+        table.chain(for: facts).map { chains[$0] } ?? defaultChain
+    }
+
+    /// All chains, the default one last.
+    public var allChains: [FilterChain] { chains + (defaultChain.map { [$0] } ?? []) }
+
+    /// Every secret that has to be there before it serves, sorted.
+    public var secrets: [String] { Set(allChains.flatMap { $0.tls?.secrets ?? [] }).sorted() }
+
+    /// Every route configuration that it asks for by name, sorted.
+    public var routeNames: [String] {
+        Set(
+            allChains.compactMap { chain in
+                if case .http(let settings) = chain.terminal, case .named(let name) = settings.routes {
+                    name
+                } else {
+                    nil
+                }
+            }
+        ).sorted()
+    }
+}
+
+/// What is looked at before a chain is chosen. Source: Envoy, listener filters.
+public struct Inspection: Sendable {
+    /// When a filter is left out.
+    indirect enum Condition: Sendable {
+        case all([Condition])
+        case any([Condition])
+        case not(Condition)
+        case always(Bool)
+        case port(Range<Int32>)
+
+        init(_ message: ListenerFilterChainMatchPredicate) throws(ConfigurationError) {
+            switch message.rule {
+            case .or_match(let set):
+                self = .any(
+                    try set.pointee.rules_list.read("or_match.rules") { (rule) throws(ConfigurationError) in
+                        try Condition(rule.pointee)
+                    })
+            case .and_match(let set):
+                self = .all(
+                    try set.pointee.rules_list.read("and_match.rules") { (rule) throws(ConfigurationError) in
+                        try Condition(rule.pointee)
+                    })
+            case .not_match(let rule):
+                self = .not(try at("not_match") { () throws(ConfigurationError) in try Condition(rule.pointee) })
+            case .any_match(let always): self = .always(always)
+            case .destination_port_range(let range):
+                guard range.pointee.start <= range.pointee.end else {
+                    throw .invalid(path: "destination_port_range", message: "the end is before the start")
+                }
+                self = .port(range.pointee.start..<range.pointee.end)
+            case nil: throw .invalid(path: "", message: "no rule")
+            }
+        }
+
+        func holds(_ port: UInt16?) -> Bool {
+            switch self {
+            case .all(let rules): rules.allSatisfy { $0.holds(port) }
+            case .any(let rules): rules.contains { $0.holds(port) }
+            case .not(let rule): !rule.holds(port)
+            case .always(let always): always
+            case .port(let range): port.map { range.contains(Int32($0)) } ?? false
+            }
+        }
+    }
+
+    /// A filter that is there, with when it is not.
+    struct Use: Sendable {
+        let disabled: Condition?
+        func applies(_ port: UInt16?) -> Bool { disabled.map { !$0.holds(port) } ?? true }
+    }
+
+    /// How connections that start with a PROXY header are taken.
+    public struct ProxyHeader: Sendable, Equatable {
+        public let isOptional: Bool
+        public let versions: Set<Int>
+    }
+
+    private let originalDestination: Use?
+    private let tls: Use?
+    private let http: Use?
+    private let proxy: (header: ProxyHeader, use: Use)?
+    /// How long to wait for bytes; nil: for ever.
+    public let timeout: Duration?
+    /// After the timeout the connection goes on with what is known; otherwise it is closed.
+    public let continuesOnTimeout: Bool
+    /// A client hello that cannot be read closes the connection; otherwise it counts as no TLS.
+    public let closesOnBadHello: Bool
+
+    init(_ message: Listener, in arena: Arena) throws(ConfigurationError) {
+        var (destination, tls, http): (Use?, Use?, Use?) = (nil, nil, nil)
+        var proxy: (ProxyHeader, Use)?
+        var closes = false
+        for (index, filter) in message.listener_filters_list.enumerated() {
+            do throws(ConfigurationError) {
+                let disabled = try filter.pointee.filter_disabled.read("filter_disabled") {
+                    (rule) throws(ConfigurationError) in try Condition(rule)
+                }
+                let use = Use(disabled: disabled)
+                guard case .typed_config(let any) = filter.pointee.config_type else {
+                    throw .unsupported(path: "", message: "a listener filter without typed_config")
+                }
+                switch FieldAudit.typeName(any.pointee) {
+                case OriginalDst.descriptor.fullName: destination = use
+                case HttpInspector.descriptor.fullName: http = use
+                case TlsInspector.descriptor.fullName:
+                    tls = use
+                    let inspector = try FieldAudit.decode(TlsInspector.self, any.pointee, in: arena, .listeners)
+                    closes = inspector.pointee.close_connection_on_client_hello_parsing_errors != 0
+                case ProxyProtocol.descriptor.fullName:
+                    let header = try FieldAudit.decode(ProxyProtocol.self, any.pointee, in: arena, .listeners).pointee
+                    let refused = UnsafeBufferPointer(
+                        start: header.disallowed_versions, count: header.n_disallowed_versions)
+                    let versions = Set([1, 2]).subtracting(refused.map { $0 == .V2 ? 2 : 1 })
+                    proxy = (
+                        ProxyHeader(
+                            isOptional: header.allow_requests_without_proxy_protocol != 0, versions: versions), use
+                    )
+                case let other: throw .unsupported(path: "", message: "the listener filter `\(other)` is not supported")
+                }
+            } catch {
+                throw error.under("listener_filters[\(index)]")
+            }
+        }
+        (originalDestination, self.tls, self.http, self.proxy) = (destination, tls, http, proxy)
+        let stated = try message.listener_filters_timeout.duration("listener_filters_timeout") ?? .seconds(15)
+        timeout = stated > .zero ? stated : nil
+        continuesOnTimeout = message.continue_on_listener_filters_timeout != 0
+        closesOnBadHello = closes
+    }
+
+    /// Whether the original destination is asked for: it is before any port is known.
+    public var looksForDestination: Bool { originalDestination != nil }
+
+    /// - Parameter port: where the connection goes.
+    public func looksForTLS(_ port: UInt16?) -> Bool { tls?.applies(port) ?? false }
+    public func looksForHTTP(_ port: UInt16?) -> Bool { http?.applies(port) ?? false }
+    public func proxyHeader(_ port: UInt16?) -> ProxyHeader? {
+        proxy.flatMap { $0.use.applies(port) ? $0.header : nil }
+    }
+
+    /// Whether nothing has to be read before a chain is chosen.
+    public var needsNoBytes: Bool { tls == nil && http == nil && proxy == nil }
+}

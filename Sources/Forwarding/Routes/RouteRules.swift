@@ -1,0 +1,188 @@
+import CEnvoyAPI
+import EnvoyAPI
+import HTTP
+import Protobuf
+
+// Smaller rules of a route, each as a value.
+
+/// A copy of requests goes to another cluster, whose answers nobody waits for.
+/// Source: Envoy, `RouteAction.RequestMirrorPolicy`.
+public struct MirrorRule: Sendable {
+    /// Empty: the first value of `clusterHeader` says it.
+    public let cluster: String
+    /// In lower case.
+    public let clusterHeader: [UInt8]
+    public let share: Fraction
+    /// `-shadow` is added to the copy's authority.
+    public let appendsShadow: Bool
+    public let authority: [UInt8]?
+    /// Whether the copy is traced; nil: as the request.
+    public let isTraced: Bool?
+
+    init(_ message: RouteActionRequestMirrorPolicy) throws(ConfigurationError) {
+        cluster = message.cluster.string
+        clusterHeader = message.cluster_header.string.utf8.map(\.lowerCased)
+        guard cluster.isEmpty != clusterHeader.isEmpty else {
+            throw .invalid(path: "", message: "one of cluster and cluster_header is needed")
+        }
+        share =
+            try message.runtime_fraction.read("runtime_fraction") { (fraction) throws(ConfigurationError) in
+                try Fraction(fraction)
+            } ?? .all
+        appendsShadow = message.disable_shadow_host_suffix_append == 0
+        let host = message.host_rewrite_literal.string
+        authority = host.isEmpty ? nil : Array(host.utf8)
+        isTraced = message.trace_sampled.flag
+    }
+
+    /// The authority of a copy. Source: Envoy, `FilterUtility`, `Http::Utility::appendShadow`: before the port.
+    public func authority(of original: [UInt8]) -> [UInt8] {
+        if let authority { return authority }
+        guard appendsShadow else { return original }
+        let port = original.withUnsafeBytes { $0.portStart } ?? original.count
+        return original[..<port] + Array("-shadow".utf8) + original[port...]
+    }
+
+    /// The cluster for one request; nil: there is none, so nothing is copied.
+    public func cluster(for head: HeaderList) -> String? {
+        if !cluster.isEmpty { return cluster }
+        let name = clusterHeader.withUnsafeBytes { head.withValue(ofBytes: $0) { $0.text } }
+        return name.flatMap { $0.isEmpty ? nil : $0 }
+    }
+}
+
+/// Which protocols a connection may change to, on a route or for all of a connection manager.
+/// Source: Envoy, `RouteAction.UpgradeConfig`, `HttpConnectionManager.UpgradeConfig`.
+public struct UpgradeRules: Sendable {
+    /// By name in lower case (`websocket`, `connect`): whether it may.
+    public var isEnabled: [String: Bool] = [:]
+    /// CONNECT ends here: bytes of the tunnel go to the upstream as they are.
+    public var endsTunnels = false
+    /// POST requests are tunnels too.
+    public var takesPost = false
+
+    public init() {}
+
+    /// What this says, else what `others` say.
+    public func allows(_ name: String, else others: UpgradeRules? = nil) -> Bool {
+        isEnabled[name] ?? others?.isEnabled[name] ?? false
+    }
+
+    init(_ messages: Repeated<RouteActionUpgradeConfig>) throws(ConfigurationError) {
+        for (index, upgrade) in messages.enumerated() {
+            let name = upgrade.pointee.upgrade_type.string.lowercased()
+            guard isEnabled.updateValue(upgrade.pointee.enabled.flag ?? true, forKey: name) == nil else {
+                throw .invalid(path: "upgrade_configs[\(index)]", message: "`\(name)` is there twice")
+            }
+            guard let connect = upgrade.pointee.connect_config?.pointee else { continue }
+            guard name == "connect" else {
+                throw .invalid(path: "upgrade_configs[\(index)].connect_config", message: "only CONNECT has one")
+            }
+            endsTunnels = true
+            takesPost = connect.allow_post != 0
+        }
+    }
+}
+
+/// Redirects of upstreams that the proxy follows itself. Source: Envoy, `config.route.v3.InternalRedirectPolicy`.
+public struct InternalRedirects: Sendable {
+    public let most: UInt32
+    public let statuses: Set<UInt16>
+    public let crossesSchemes: Bool
+    /// Of the redirect, into the request that follows it; in lower case.
+    public let copiedHeaders: [[UInt8]]
+
+    init(_ message: InternalRedirectPolicy) {
+        most = message.max_internal_redirects.number ?? 1
+        let codes = UnsafeBufferPointer(
+            start: message.redirect_response_codes, count: message.n_redirect_response_codes)
+        let known: Set<UInt32> = [301, 302, 303, 307, 308]
+        statuses = codes.isEmpty ? [302] : Set(codes.filter(known.contains).map { UInt16($0) })
+        crossesSchemes = message.allow_cross_scheme_redirect != 0
+        copiedHeaders = message.response_headers_to_copy_list.map { $0.utf8.map(\.lowerCased) }
+    }
+
+    init(most: UInt32?) {
+        (self.most, statuses, crossesSchemes, copiedHeaders) = (most ?? 1, [302], false, [])
+    }
+}
+
+/// What a route (or virtual host, table, cluster) says to one HTTP filter. Source: Envoy, `typed_per_filter_config`.
+public struct FilterSetting: Sendable, Equatable {
+    /// The full name of the message; empty: there is none.
+    public let typeName: String
+    public let bytes: [UInt8]
+    /// The filter does nothing here.
+    public let isDisabled: Bool
+    /// The setting does not count where the filter is not known.
+    public let isOptional: Bool
+
+    /// - Parameter any: the filter's own message, or a `FilterConfig` around it.
+    init(_ any: ProtobufAny, in arena: Arena) throws(ConfigurationError) {
+        let name = FieldAudit.typeName(any)
+        guard name == RouteFilterConfig.descriptor.fullName else {
+            (typeName, bytes, isDisabled, isOptional) = (name, Array(any.value_bytes), false, false)
+            return
+        }
+        let wrapper = try FieldAudit.decode(RouteFilterConfig.self, any, in: arena, Self.fields).pointee
+        isDisabled = wrapper.disabled != 0
+        isOptional = wrapper.is_optional != 0
+        typeName = wrapper.config.map { FieldAudit.typeName($0.pointee) } ?? ""
+        bytes = wrapper.config.map { Array($0.pointee.value_bytes) } ?? []
+    }
+
+    private static let fields = SupportedFields([
+        "envoy.config.route.v3.FilterConfig": "config* is_optional disabled"
+    ])
+}
+
+/// What all levels say to HTTP filters, by the filter's name, the most general level first.
+public struct FilterSettings: Sendable {
+    public private(set) var byName: [String: [FilterSetting]] = [:]
+
+    public static let none = FilterSettings()
+
+    public var isEmpty: Bool { byName.isEmpty }
+
+    /// These, and after them those of a level that is more special.
+    func adding(_ others: [(name: String, setting: FilterSetting)]) -> FilterSettings {
+        var result = self
+        for (name, setting) in others { result.byName[name, default: []].append(setting) }
+        return result
+    }
+
+    /// What the most special level says.
+    public func mostSpecial(_ name: String) -> FilterSetting? { byName[name]?.last }
+
+    /// Whether the filter does nothing here; nil: nobody says.
+    public func isDisabled(_ name: String) -> Bool? { byName[name]?.last.map(\.isDisabled) }
+}
+
+/// What all levels say to HTTP filters, as it is written and compiled. Levels that say nothing of their own share it with
+/// the level above, so that what follows from it is made once.
+public struct FilterLevel: Sendable {
+    public let settings: FilterSettings
+    public let policies: RoutePolicies
+
+    public static let none = FilterLevel(settings: .none, policies: .none)
+
+    private init(settings: FilterSettings, policies: RoutePolicies) {
+        (self.settings, self.policies) = (settings, policies)
+    }
+
+    func adding(
+        _ entries: [(String, UnsafeMutablePointer<ProtobufAny>?)], in arena: Arena
+    ) throws(ConfigurationError) -> FilterLevel {
+        var own: [(name: String, setting: FilterSetting)] = []
+        for (name, any) in entries.sorted(by: { $0.0 < $1.0 }) {
+            guard let any else { continue }
+            let setting = try at("typed_per_filter_config[\"\(name)\"]") { () throws(ConfigurationError) in
+                try FilterSetting(any.pointee, in: arena)
+            }
+            own.append((name, setting))
+        }
+        if own.isEmpty { return self }
+        let settings = settings.adding(own)
+        return FilterLevel(settings: settings, policies: try RoutePolicies(settings))
+    }
+}
