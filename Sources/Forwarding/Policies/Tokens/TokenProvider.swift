@@ -218,27 +218,6 @@ extension HeaderList {
         return bytes.map { FoundToken(bytes: $0, place: place) }
     }
 
-    /// The value of the first cookie of that name, without quotes around it. Source: Envoy, `parseCookieValue`.
-    func cookie(_ name: [UInt8]) -> [UInt8]? {
-        var found: [UInt8]?
-        forEachValue(of: "cookie") { value in
-            if found != nil { return }
-            for part in value.split(separator: UInt8(ascii: ";")) {
-                let trimmed = part.drop { $0 == 0x20 || $0 == 0x09 }
-                guard let sign = trimmed.firstIndex(of: UInt8(ascii: "=")) else { continue }
-                guard UnsafeRawBufferPointer(rebasing: trimmed[..<sign]).equals(name) else { continue }
-                var bytes = Array(trimmed[(sign + 1)...])
-                while let last = bytes.last, last == 0x20 || last == 0x09 { bytes.removeLast() }
-                if bytes.count >= 2, bytes.first == UInt8(ascii: "\""), bytes.last == UInt8(ascii: "\"") {
-                    bytes = Array(bytes.dropFirst().dropLast())
-                }
-                found = bytes
-                return
-            }
-        }
-        return found
-    }
-
     /// Takes a token away, so that nobody behind sees it. A cookie stays, as in Envoy.
     mutating func removeToken(at place: TokenPlace) {
         switch place {
