@@ -397,4 +397,52 @@ struct ClusterReadingTests {
             #expect("\(error)".hasPrefix(expected), "\(error)")
         }
     }
+
+    /// Whatever bytes come, they are read or refused.
+    @Test func spoiledResourcesAreRefused() throws {
+        let fields = """
+            name: web
+            type: STRICT_DNS
+            lb_policy: MAGLEV
+            maglev_lb_config: { table_size: 11 }
+            common_lb_config: { healthy_panic_threshold: { value: 10 }, locality_weighted_lb_config: {} }
+            lb_subset_config: { fallback_policy: ANY_ENDPOINT, subset_selectors: [{ keys: [a, b] }] }
+            outlier_detection: { consecutive_5xx: 3, interval: 5s, base_ejection_time: 1s }
+            circuit_breakers: { thresholds: [{ max_requests: 5, retry_budget: { min_retry_concurrency: 3 } }] }
+            health_checks: [{ timeout: 1s, interval: 2s, unhealthy_threshold: 1, healthy_threshold: 2,
+              http_health_check: { path: /, expected_statuses: [{ start: 200, end: 300 }], send: { text: "00" },
+              method: POST } }]
+            load_assignment:
+              cluster_name: web
+              policy: { drop_overloads: [{ category: c, drop_percentage: { numerator: 9, denominator: MILLION } }] }
+              endpoints:
+              - locality: { zone: a }
+                load_balancing_weight: 3
+                lb_endpoints: [{ endpoint: { address: { socket_address: { address: a.b, port_value: 80 } } } }]
+            """
+        let arena = Arena()
+        let whole = encode(try arena.decodeYAML(Cluster.self, fields, types: envoyTypes))
+        _ = try ClusterConfiguration(whole)
+        var random = SeededRandom(seed: 3)
+        var refused = 0
+        for _ in 0..<3000 {
+            var bytes = whole
+            for _ in 0...random.below(3) {
+                let place = random.below(bytes.count)
+                switch random.below(3) {
+                case 0: bytes[place] = UInt8(random.below(256))
+                case 1: bytes.remove(at: place)
+                default: bytes.insert(UInt8(random.below(256)), at: place)
+                }
+            }
+            do {
+                let cluster = try ClusterConfiguration(bytes)
+                _ = UpstreamCluster(cluster, now: Instant(nanoseconds: 0), random: &random)
+            } catch {
+                refused += 1
+                #expect(!"\(error)".isEmpty)
+            }
+        }
+        #expect(refused > 1000)
+    }
 }
