@@ -34,7 +34,8 @@ struct Martinet: AsyncParsableCommand {
         version: martinetVersion,
         subcommands: [
             Serve.self, AgentCommand.self, Apply.self, Diff.self, Get.self, Describe.self, Edit.self, Delete.self,
-            History.self, Show.self, Rollback.self, RolloutCommand.self, Export.self, Status.self, Watch.self, AuthorityCommand.self,
+            History.self, Show.self, Rollback.self, RolloutCommand.self, Export.self, Status.self, Watch.self,
+            AuthorityCommand.self,
             Token.self, Analyze.self, Explain.self, Version.self,
         ])
 
