@@ -61,14 +61,19 @@ import Testing
                     struct Entry: Decodable {
                         struct Cluster: Decodable {
                             var name: String
-                            var connect_timeout: String?
+                            var timeout: String?
+
+                            enum CodingKeys: String, CodingKey {
+                                case name
+                                case timeout = "connect_timeout"
+                            }
                         }
                         var cluster: Cluster
                     }
                     var configs: [Entry]?
                 }
                 let clusters = try JSONDecoder().decode(Dump.self, from: Data(dump.utf8)).configs ?? []
-                return clusters.first { $0.cluster.name.hasPrefix("outbound|80||api.shop") }?.cluster.connect_timeout
+                return clusters.first { $0.cluster.name.hasPrefix("outbound|80||api.shop") }?.cluster.timeout
                     ?? "none"
             }
         }

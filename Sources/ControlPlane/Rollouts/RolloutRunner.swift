@@ -303,7 +303,7 @@ final class RolloutRunner {
         // While nothing but time is waited for, a look now and then is enough.
         if rollout.awaitsAnswers { bell.arm() }
         let (boxed, generation) = (OnControlThread(WeakRunner(self)), generation)
-        server.report(where: { $0.isOfCandidates }) { [submit = clock.submit] report in
+        server.report(where: \.isOfCandidates) { [submit = clock.submit] report in
             submit { boxed.value.runner?.take(report, generation) }
         }
     }

@@ -94,9 +94,8 @@ import Time
         // Each was sent it once, in whichever view it was.
         #expect(world.clients.allSatisfy { $0.timeouts() == [1, 5] })
         #expect(world.rig.history.count == 2)
-        let views = world.rig.server.report
         let names = Mutex<[String]?>(nil)
-        views({ _ in true }) { report in names.withLock { $0 = report.streams.map { $0.status.view?.text ?? "" } } }
+        world.rig.server.report { report in names.withLock { $0 = report.streams.map { $0.status.view?.text ?? "" } } }
         #expect(comesTrue { names.withLock { $0 != nil } })
         #expect(names.withLock { $0?.count } == 8)
         #expect(names.withLock { $0?.contains { $0.contains("+canary") } } == false)
