@@ -57,7 +57,10 @@ extension Exchange {
         case .headerMutation(let mutations):
             for mutation in mutations { mutation.applyToRequest(&head) { headerFacts } }
             filters.onResponse.append { exchange, response in
-                for mutation in mutations { mutation.applyToResponse(&response) { exchange.facts(with: response) } }
+                for mutation in mutations {
+                    let before = response
+                    mutation.applyToResponse(&response) { exchange.facts(with: before) }
+                }
             }
         case .bodyLimit(let limit):
             return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() } ? .goesOn : .waits
@@ -113,7 +116,7 @@ extension Exchange {
         switch limit.decide(bucket: bucket, now: now, random: &worker.random) {
         case .passes: return .goesOn
         case .wouldBeLimited:
-            limit.unenforcedHeaders.apply(to: &head) { headerFacts }
+            limit.unenforcedHeaders.apply(to: &head, isResponse: false) { headerFacts }
             return .goesOn
         case .limited:
             service.counters.rateLimited += 1
@@ -121,7 +124,7 @@ extension Exchange {
                 Int(limit.status), LocalRateLimit.refusal, flag: .rateLimited, LocalRateLimit.refusal,
                 grpcStatus: limit.grpcStatus
             ) { head in
-                limit.responseHeaders.apply(to: &head) { self.headerFacts }
+                limit.responseHeaders.apply(to: &head, isResponse: true) { self.headerFacts }
             }
             return .ended
         }

@@ -213,7 +213,7 @@ extension HeaderList {
             } ?? nil
         case .parameter(let name):
             bytes = withValue(of: ":path") { QueryParameters($0).first(name).map(percentDecoded) } ?? nil
-        case .cookie(let name): bytes = cookie(name)
+        case .cookie(let name): bytes = unquotedCookie(name)
         }
         return bytes.map { FoundToken(bytes: $0, place: place) }
     }
