@@ -166,7 +166,8 @@ let package = Package(
         .testTarget(
             name: "ForwardingTests",
             dependencies: [
-                "Addresses", "Certificates", "Documents", "EnvoyAPI", "Forwarding", "HTTP", "Protobuf", "Time",
+                "Addresses", "Certificates", "Documents", "EnvoyAPI", "Forwarding", "HTTP", "Identity", "Mesh",
+                "Protobuf", "Time", "Translation", "XDS",
             ]),
         .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
         .testTarget(name: "CertificatesTests", dependencies: ["Certificates", "Identity", "Time"]),
