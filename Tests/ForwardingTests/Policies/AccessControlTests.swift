@@ -169,7 +169,7 @@ struct AccessControlTests {
         (#"{"matcher": {}}"#, "http_filters[0].typed_config.matcher"),
         (
             #"{"rules": {"policies": {"p": {"permissions": [{"any": true}], "condition": {"id": "1"}}}}}"#,
-            "policies[0].value.condition"
+            #"policies["p"].condition"#
         ),
         (
             #"{"rules": {"policies": {"p": {"permissions": [{"not_rule": {"destination_port": 70000}}]}}}}"#,

@@ -23,7 +23,9 @@ struct PathNormalisationTests {
         ("/a%23", "/a%23"), ("/a;x/../b", "/b"), ("/a/%2e", "/a/"), ("/a/..%2fb", "/a/..%2fb"),
         ("/a/b/../../../c", "/c"), ("/a<b", "/a%3Cb"), ("/a|b^", "/a%7Cb%5E"), ("/%61%7e%2D", "/a~-"),
         ("/a{b}", "/a%7Bb%7D"), ("/a%00b", "400"), ("/a..", "/a.."), ("/a../b", "/a../b"), ("/a.b", "/a.b"),
-        ("/caf\u{E9}", "/caf\u{E9}"), ("/a%2x/../b", "/b"),
+        ("/caf\u{E9}", "/caf\u{E9}"), ("/a%2x/../b", "/b"), ("/a/..;x/b", "/b"), ("/.;/~", "/~"), ("/..;", "/"),
+        ("/a.;b", "/a.;b"), ("/%2e;", "/.;"), ("/a/..;x\\y/z", "/z"), ("/a/.%3bx/b", "/a/.%3bx/b"),
+        ("//%%41bb", "//%25Abb"), ("/%4%31x", "/%2541x"), ("/%%41", "/%A"), ("/%%7A1", "/%z1"),
     ])
     func pathsAreMadeCanonical(path: String, expected: String) {
         #expect(result(path, PathNormalisation(normalises: true)) == expected)

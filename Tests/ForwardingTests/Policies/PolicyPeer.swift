@@ -17,6 +17,8 @@ enum PolicyPeer {
         var route = "{}"
         /// Further fields of the connection manager, JSON.
         var manager = "{}"
+        /// Whether the route leads to an upstream, which answers `ok`, instead of answering so itself.
+        var isForwarded = false
         var questions: [Question]
     }
 
@@ -81,15 +83,18 @@ enum PolicyPeer {
             guard let any = entry.pointee.value else { throw CancellationError() }
             return (name: entry.pointee.key.string, setting: try FilterSetting(any.pointee, in: arena))
         }
-        let chain = try HTTPFilterChain(filters).applying(FilterSettings.none.adding(settings))
+        let chain = try HTTPFilterChain(filters).applying(
+            FilterSettings.none.adding(settings), isForwarded: one.isForwarded)
         let manager = try arena.decodeJSON(HttpConnectionManager.self, one.manager, types: envoyTypes).pointee
         let paths = PathNormalisation(
             normalises: manager.normalize_path?.pointee.value == 1, mergesSlashes: manager.merge_slashes != 0,
             escapedSlashes: manager.path_with_escaped_slashes_action == .UNESCAPE_AND_FORWARD ? .forward : .keep)
-        return one.questions.map { answer($0, chain, paths) }
+        return one.questions.map { answer($0, chain, paths, isForwarded: one.isForwarded) }
     }
 
-    private static func answer(_ question: Question, _ chain: [HTTPFilter], _ paths: PathNormalisation) -> Answer {
+    private static func answer(
+        _ question: Question, _ chain: [HTTPFilter], _ paths: PathNormalisation, isForwarded: Bool
+    ) -> Answer {
         let given = question.headers.map { ($0[0].lowercased(), $0[1]) }
         let last = given.last { $0.0 == "x-forwarded-for" }?.1.split(separator: ",").last
         let remote = last.map { address($0.filter { $0 != " " }) } ?? address("127.0.0.1")
@@ -123,7 +128,9 @@ enum PolicyPeer {
             case .fault(let fault):
                 guard case .http(let status) = fault.injection(for: facts.head, upstream: nil, random: &dice)?.abort
                 else { break }
-                return Answer(status: Int(status), body: Fault.abortBody, headers: [:])
+                // Routes to upstreams add their fields to answers of filters, too.
+                return Answer(
+                    status: Int(status), body: Fault.abortBody, headers: isForwarded ? echo(facts, response) : [:])
             case .crossOrigin(let policy):
                 switch policy?.decide(facts.head, random: &dice) {
                 case .allowed(let origin)?: policy?.apply(to: &response, origin: origin)
@@ -134,23 +141,27 @@ enum PolicyPeer {
                 for mutation in mutations {
                     mutation.applyToRequest(&facts.head) { preconditionFailure("constant values need no facts") }
                 }
-            case .localRateLimit, .externalAuthorization, .statefulSession, .bodyLimit, .fixedMetadata, .grpcWeb,
-                .grpcStatistics:
+            case .fixedMetadata(let fixed): fixed.apply(to: &facts.metadata)
+            case .localRateLimit, .externalAuthorization, .statefulSession, .bodyLimit, .grpcWeb, .grpcStatistics:
                 break
             }
         }
+        return Answer(status: 200, body: "ok", headers: echo(facts, response))
+    }
+
+    /// What the route's fields tell of the request.
+    private static func echo(_ facts: RequestFacts, _ response: HeaderList) -> [String: String] {
         func text(_ name: String) -> String {
             var values: [String] = []
             for field in facts.head.fields where field.name == name { values.append(field.value) }
-            // Envoy's own way to write what is not there.
-            return values.isEmpty ? "-" : values[0]
+            return values.first ?? ""
         }
         var headers = shown(response)
         for name in ["authorization", "x-user", "x-payload"] { headers["echo-" + name] = "[\(text(name))]" }
         headers["echo-path"] = "[\(text(":path"))]"
         let subject = facts.metadata.value(TokenAuthentication.filterName, at: ["claims", "sub"])
-        if case .string(let name) = subject { headers["echo-sub"] = "[\(name)]" } else { headers["echo-sub"] = "[-]" }
-        return Answer(status: 200, body: "ok", headers: headers)
+        if case .string(let name) = subject { headers["echo-sub"] = "[\(name)]" } else { headers["echo-sub"] = "[]" }
+        return headers
     }
 
     private static func shown(_ head: HeaderList) -> [String: String] {
@@ -160,7 +171,7 @@ enum PolicyPeer {
     }
 
     private static let script = """
-        import http.client, json, socket, subprocess, sys, time
+        import http.client, http.server, json, socket, subprocess, sys, threading, time
         cases = json.load(open("cases.json"))
         sockets = [socket.socket() for _ in cases]
         for s in sockets: s.bind(("127.0.0.1", 0))
@@ -168,14 +179,29 @@ enum PolicyPeer {
         for s in sockets: s.close()
         X = "type.googleapis.com/envoy.extensions.filters."
         def echo(name, value): return {"header": {"key": "echo-" + name, "value": "[" + value + "]"}}
+        class Upstream(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("content-length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+            do_OPTIONS = do_POST = do_PUT = do_GET
+            def log_message(self, *words): pass
+        upstream = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
+        threading.Thread(target=upstream.serve_forever, daemon=True).start()
+        cluster = {"name": "up", "connect_timeout": "5s", "load_assignment": {"cluster_name": "up", "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+                "address": "127.0.0.1", "port_value": upstream.server_address[1]}}}}]}]}}
         listeners = []
         for case, port in zip(cases, ports):
+            action = {"route": {"cluster": "up"}} if case["isForwarded"] else {
+                "direct_response": {"status": 200, "body": {"inline_string": "ok"}}}
             manager = {"@type": X + "network.http_connection_manager.v3.HttpConnectionManager", "stat_prefix": "x",
                 "http_filters": [json.loads(f) for f in case["filters"]] + [
                     {"name": "router", "typed_config": {"@type": X + "http.router.v3.Router"}}],
                 "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [{
-                    "match": {"prefix": "/"}, "typed_per_filter_config": json.loads(case["route"]),
-                    "direct_response": {"status": 200, "body": {"inline_string": "ok"}}}],
+                    "match": {"prefix": "/"}, "typed_per_filter_config": json.loads(case["route"]), **action}],
                     "response_headers_to_add": [echo("path", "%REQ(:PATH)%"), echo("authorization", "%REQ(authorization)%"),
                         echo("x-user", "%REQ(x-user)%"), echo("x-payload", "%REQ(x-payload)%"),
                         echo("sub", "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:claims:sub)%")]}]}}
@@ -183,7 +209,7 @@ enum PolicyPeer {
             listeners.append({"name": "l%d" % port,
                 "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
                 "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}]})
-        json.dump({"static_resources": {"listeners": listeners}}, open("envoy.json", "w"))
+        json.dump({"static_resources": {"listeners": listeners, "clusters": [cluster]}}, open("envoy.json", "w"))
         envoy = subprocess.Popen([sys.argv[1], "-c", "envoy.json", "--concurrency", "1", "--disable-hot-restart",
                                   "--log-level", "error"])
         try:

@@ -8,7 +8,7 @@ import Time
 struct SessionTests {
     private let now = Timestamp(seconds: 1_800_000_000)
 
-    private func session(_ type: String, _ fields: String) throws -> StatefulSession {
+    private func session(_ type: String, _ fields: String) throws -> Forwarding.StatefulSession {
         let state = packed("envoy.extensions.http.stateful_session.\(type)", fields)
         guard
             case .statefulSession(let session?) = try filter(
@@ -17,7 +17,7 @@ struct SessionTests {
         return session
     }
 
-    private func cookies(_ more: String = "") throws -> StatefulSession {
+    private func cookies(_ more: String = "") throws -> Forwarding.StatefulSession {
         try session("cookie.v3.CookieBasedSessionState", #"{"cookie": {"name": "sticky"\#(more)}}"#)
     }
 
