@@ -27,8 +27,11 @@ public struct HTTPFilterChain: Sendable {
 
     /// The filters that a request of a route passes, with what the route says of them. The same for all requests of a
     /// route: worth to be kept.
-    public func applying(_ settings: FilterSettings) -> [HTTPFilter] {
+    /// - Parameter isForwarded: false for a route that answers itself: pages of other origins are not told of there,
+    ///   as in Envoy.
+    public func applying(_ settings: FilterSettings, isForwarded: Bool = true) -> [HTTPFilter] {
         entries.compactMap { entry in
+            if case .crossOrigin = entry.filter, !isForwarded { return nil }
             let levels = settings.byName[entry.name]?.compactMap(\.policy) ?? []
             switch levels.last {
             case .disabled: return nil

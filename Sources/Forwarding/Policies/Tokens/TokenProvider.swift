@@ -235,12 +235,7 @@ extension HeaderList {
 private func withoutParameter(_ target: UnsafeRawBufferPointer, _ name: [UInt8]) -> [UInt8] {
     guard let mark = target.firstIndex(of: UInt8(ascii: "?")) else { return Array(target) }
     let kept = target[(mark + 1)...].split(separator: UInt8(ascii: "&"), omittingEmptySubsequences: false)
-        .filter { part in
-            !UnsafeRawBufferPointer(
-                rebasing: target[part.startIndex..<part.endIndex].prefix { $0 != UInt8(ascii: "=") }
-            )
-            .equals(name)
-        }
+        .filter { part in !part.prefix { $0 != UInt8(ascii: "=") }.elementsEqual(name) }
     return Array(target[..<mark]) + (kept.isEmpty ? [] : [UInt8(ascii: "?")])
         + kept.joined(separator: [UInt8(ascii: "&")])
 }
