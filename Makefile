@@ -1,6 +1,6 @@
 # Martinet. `make help` lists what there is.
 
-SWIFT_FLAGS  = -j 2 --explicit-target-dependency-import-check error
+SWIFT_FLAGS  = -j 2 --disable-index-store --explicit-target-dependency-import-check error
 RELEASE      = -c release -Xswiftc -enforce-exclusivity=unchecked --scratch-path .build-release
 PACKAGES     = libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libssl-dev \
                libsqlite3-dev libre2-dev pkg-config python3-venv nghttp2-client curl openssl iproute2 iptables
@@ -8,7 +8,7 @@ VENV         = .build/venv
 SOURCES      = Sources Tests Package.swift
 SECONDS     ?= 60
 
-.PHONY: help setup build release test check protos format clean demo demo-envoy bench bench-identity bench-mesh soak fuzz \
+.PHONY: help setup build release test check protos format clean demo demo-envoy demo-xds bench bench-identity bench-mesh bench-proxy soak fuzz \
         sanitize
 
 help: ## This list
@@ -43,12 +43,12 @@ format: ## Format the sources
 clean: ## Remove what was built
 	rm -rf .build .build-*
 
-demo: release ## A real Envoy takes its configuration from martinet and follows changes (ONCE=1: end after the story)
+demo-xds: release ## A real Envoy takes raw resources from martinet and follows changes (ONCE=1: end after the story)
 	$(VENV)/bin/python Deploy/demo/demo.py
 
 demo-envoy: release ## A book shop of real Envoys, ruled by the objects of Deploy/bookinfo (ONCE=1: end after the story)
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product bookinfo
-	$(VENV)/bin/python Deploy/demo/bookinfo.py
+	$(VENV)/bin/python Deploy/demo/bookinfo.py envoy
 
 bench: setup ## Push latency, CPU and memory against a raw send floor, and the bars (ARGUMENTS="--quick --json FILE")
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
@@ -62,7 +62,11 @@ bench-identity: setup ## Certificates, handshakes, root rotation and a storm of 
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product martinet-bench
 	.build-release/release/martinet-bench identity $(ARGUMENTS)
 
-FUZZ_TARGETS = http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
+bench-proxy: release ## What a request through martinet proxy costs, beside Envoy, nginx and haproxy (ARGUMENTS="--only http")
+	Deploy/setup "$(VENV)" wrk hey nginx-light haproxy nghttp2-client
+	$(VENV)/bin/python Deploy/bench/proxy.py $(ARGUMENTS)
+
+FUZZ_TARGETS = http1 http1Client http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
 
 fuzz: setup ## Each fuzz target under libFuzzer for SECONDS (60); findings in .build-fuzz/findings
 	FUZZ=1 swift build -j 2 -Xswiftc -sanitize=fuzzer --scratch-path .build-fuzz --product martinet-fuzz

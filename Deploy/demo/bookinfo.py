@@ -1,6 +1,7 @@
-"""The demo of a mesh: a book shop of six workloads, each behind a real Envoy, ruled by the objects of Deploy/bookinfo.
+"""The demo of a mesh: a book shop of six workloads and a rogue, each behind a proxy, ruled by the objects of Deploy/bookinfo.
 
-Run by `make demo-envoy`. ONCE=1 ends it after the story, with 0 if each step held.
+Run by `make demo` with martinet's proxies, and by `make demo-envoy` with Envoys: the same story. ONCE=1 ends it after
+the story, with 0 if each step held.
 
 Each workload has three loopback addresses: 127.1.0.N where its Envoy takes the calls of others, 127.2.0.N where its
 application listens, 127.3.0.N where its Envoy takes what the application calls.
@@ -33,10 +34,12 @@ WORKLOADS = [
          ["reviews", "--version", version, "--timeout", "10s"])
         for version in ("v1", "v2", "v3")
     ),
+    ("rogue", "default", "rogue", {"app": "rogue"}, None),
     ("istio-ingressgateway", "istio-system", "istio-ingressgateway-service-account", {"istio": "ingressgateway"}, None),
 ]
 NUMBER = {name: number for number, (name, *_) in enumerate(WORKLOADS, 1)}
 PAGE, DOOR = f"127.3.0.{NUMBER['productpage-v1']}", f"127.1.0.{NUMBER['istio-ingressgateway']}"
+ROGUE = f"127.3.0.{NUMBER['rogue']}"
 
 
 class Connection:
@@ -109,9 +112,30 @@ class Load:
             thread.join()
 
 
+def envoy(bootstrap):
+    """How to run an Envoy of the virtual environment."""
+    program = subprocess.run(
+        [sys.executable, "-c", "import envoy, os; print(os.path.dirname(envoy.__file__))"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip() + "/_bin/envoy"
+    return [
+        program, "-c", str(bootstrap), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning",
+        "--drain-time-s", "45", "--drain-strategy", "immediate",
+    ]
+
+
+def proxy(bootstrap):
+    """How to run martinet's own proxy with the same file."""
+    return [BUILT / "martinet", "proxy", "--bootstrap", str(bootstrap)]
+
+
+DATA_PLANES = {"envoy": envoy, "martinet": proxy}
+
+
 class Demo:
-    def __init__(self, work):
+    def __init__(self, work, data_plane):
         self.work = pathlib.Path(work)
+        self.data_plane = DATA_PLANES[data_plane]
         self.children = []
         self.story = Story()
         self.tokens = {}
@@ -135,7 +159,7 @@ class Demo:
         if code != 0:
             self.story.check(False, output + errors)
 
-    def start_workload(self, envoy, name, namespace, account, labels, arguments):
+    def start_workload(self, name, namespace, account, labels, arguments):
         number = NUMBER[name]
         inbound, application, outbound = (f"127.{kind}.0.{number}" for kind in (1, 2, 3))
         if arguments:
@@ -145,7 +169,7 @@ class Demo:
             code, output, errors = self.martinet(
                 "token", "create", "--namespace", namespace, "--service-account", account, "--ttl", "1h", "--uses", "0")
             self.tokens[account] = output.strip()
-        kind = "sidecar" if arguments else "router"
+        kind = "router" if "istio" in labels else "sidecar"
         words = ", ".join(f"{key}: {value}" for key, value in labels.items())
         bootstrap = self.work / f"{name}.yaml"
         bootstrap.write_text(f"""
@@ -193,10 +217,7 @@ static_resources:
             alpn_protocols: [h2]
             validation_context: {{ trusted_ca: {{ filename: {self.work}/data/ca/root-cert.pem }} }}
 """)
-        self.start(
-            f"envoy-{name}", envoy, "-c", str(bootstrap), "--concurrency", "1", "--disable-hot-restart", "--log-level",
-            "warning", "--drain-time-s", "45", "--drain-strategy", "immediate",
-        )
+        self.start(f"proxy-{name}", *self.data_plane(bootstrap))
 
     def administer(self, name, path):
         connection = http.client.HTTPConnection(f"127.2.0.{NUMBER[name]}", 9080, timeout=5)
@@ -206,16 +227,12 @@ static_resources:
 
     def tell(self):
         story = self.story
-        story.step("A control plane, six workloads and a gateway, each with an Envoy that knows but its token")
+        story.step("A control plane, seven workloads and a gateway, each with a proxy that knows but its token")
         self.start("martinet", BUILT / "martinet", "serve", "--data", str(self.work / "data"))
         took = until(lambda: Connection("127.0.0.1", CONSOLE, "console").get("/readyz")[0] == 200)
         story.check(took is not None, f"martinet serves after {milliseconds(took)}")
-        envoy = subprocess.run(
-            [sys.executable, "-c", "import envoy, os; print(os.path.dirname(envoy.__file__))"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip() + "/_bin/envoy"
         for workload in WORKLOADS:
-            self.start_workload(envoy, *workload)
+            self.start_workload(*workload)
         self.apply(
             "kube/bookinfo.yaml", "networking/bookinfo-gateway.yaml", "networking/destination-rule-all-mtls.yaml",
             "networking/virtual-service-all-v1.yaml",
@@ -270,6 +287,28 @@ static_resources:
         took = until(lambda: Connection(direct).get()[0] == 0)
         story.check(took is not None and page()[0] == 200, f"and refused after {milliseconds(took)}; the shop goes on")
 
+        story.step("A rogue: a workload of the mesh that nobody asked to call")
+        story.check(self.rogue() == 200, "its certificate is good, so reviews answers it at first")
+        self.apply(text=CALLERS)
+        took = until(lambda: self.rogue() == 403)
+        story.check(took is not None and page()[0] == 200, f"locked out after {milliseconds(took)}; the shop goes on")
+
+        story.step("Every certificate and the root itself are replaced while traffic flows")
+        start, before = time.monotonic(), self.root()
+        with Load() as load:
+            code, output, errors = self.martinet("ca", "rotate", "--root", "--wait", "--timeout", "60s")
+            took = time.monotonic() - start
+            time.sleep(0.5)
+        story.check(code == 0 and self.root() != before, f"another root after {milliseconds(took)}{errors if code else ''}")
+        story.check(
+            load.answers.keys() <= {"v1", "v2", "v3"}, f"answers meanwhile: {shown(load.answers)}; none failed")
+
+    def rogue(self):
+        return Connection(ROGUE).get()[0]
+
+    def root(self):
+        return (self.work / "data/ca/root-cert.pem").read_text()
+
     def end(self):
         for child in reversed(self.children):
             if child.poll() is None:
@@ -317,11 +356,20 @@ metadata: { name: default }
 spec: { mtls: { mode: STRICT } }
 """
 
+CALLERS = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: reviews }
+spec:
+  selector: { matchLabels: { app: reviews } }
+  rules: [{ from: [{ source: { principals: [cluster.local/ns/default/sa/bookinfo-productpage] } }] }]
+"""
+
 
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="martinet-demo-") as work:
-        demo = Demo(work)
+        demo = Demo(work, sys.argv[1])
         try:
             demo.tell()
             if demo.story.failed:
@@ -336,7 +384,7 @@ def main():
                 return 0
             print(f"""
   http://{DOOR}:8080/productpage   the shop, through the gateway; sign in as jason
-  http://127.0.0.1:{ADMIN + NUMBER['productpage-v1']}/           the admin page of the product page's Envoy
+  http://127.0.0.1:{ADMIN + NUMBER['productpage-v1']}/           the admin page of the product page's proxy
   http://127.0.0.1:{CONSOLE}/metrics   martinet's metrics
   {BUILT}/martinet apply --data {demo.work}/data -f {OBJECTS}/networking/virtual-service-reviews-v3.yaml
   {BUILT}/martinet status --data {demo.work}/data

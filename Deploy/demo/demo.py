@@ -1,6 +1,6 @@
 """The demo: a real Envoy takes its configuration from martinet and follows changes, step by step.
 
-Run by `make demo`. ONCE=1 ends it after the story, with 0 if each step held.
+Run by `make demo-xds`. ONCE=1 ends it after the story, with 0 if each step held.
 """
 import collections
 import concurrent.futures

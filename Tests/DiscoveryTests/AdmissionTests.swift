@@ -58,7 +58,10 @@ private let secretPath = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaS
     @Test(arguments: [(40, 10), (3, 600_000)])
     func whatWaitsForADecisionIsBounded(messages: Int, bytes: Int) throws {
         let gate = Gatekeeper()
-        let rig = try Rig { $0.admission = gate }
+        let rig = try Rig {
+            $0.admission = gate
+            $0.decisionDeadline = .seconds(300)
+        }
         let peer = try RawPeer(port: rig.port)
         let call = try peer.start(deltaPath)
         for _ in 0..<messages {

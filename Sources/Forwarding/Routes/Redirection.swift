@@ -50,6 +50,13 @@ public struct Redirection: Sendable {
         stripsQuery = message.strip_query != 0
     }
 
+    /// To where the request went already.
+    static let unchanged = Redirection()
+
+    private init() {
+        (status, scheme, host, port, path, stripsQuery) = (302, nil, nil, nil, nil, false)
+    }
+
     /// The value of `location`.
     func location(_ head: HeaderList, _ condition: PathCondition) -> [UInt8] {
         let original = head.withValue(of: ":path") { Array($0) } ?? []

@@ -25,18 +25,19 @@ public final class Route: Sendable {
         let authority: [UInt8]?
         public let requestHeaders: HeaderOperations
         public let responseHeaders: HeaderOperations
-        public let filterSettings: FilterSettings
+        /// What all levels say to HTTP filters.
+        public let filters: FilterLevel
 
         init(
             cluster: String, number: Int?, header: [UInt8] = [], weight: UInt32 = 1,
             metadataMatch: [StructureValue.Field] = [], authority: [UInt8]? = nil, request: HeaderOperations,
-            response: HeaderOperations, settings: FilterSettings
+            response: HeaderOperations, filters: FilterLevel
         ) {
             (self.cluster, clusterNumber, clusterHeader, self.weight) = (cluster, number, header, weight)
             (self.metadataMatch, self.authority, requestHeaders, responseHeaders) = (
                 metadataMatch, authority, request, response
             )
-            filterSettings = settings
+            self.filters = filters
         }
     }
 
@@ -71,7 +72,8 @@ public final class Route: Sendable {
     /// For actions that have no target: a target has its own.
     public let requestHeaders: HeaderOperations
     public let responseHeaders: HeaderOperations
-    public let filterSettings: FilterSettings
+    /// What all levels above a target say to HTTP filters.
+    public let filters: FilterLevel
     /// The most bytes of a request's body that are kept for another try or a mirror; nil: no word on it.
     public let bodyLimit: UInt64?
     /// The name of the operation in traces.
@@ -85,14 +87,14 @@ public final class Route: Sendable {
 
     init(
         name: String, virtualHost: String, condition: RouteCondition, action: Action, metadata: FilterMetadata,
-        requestHeaders: HeaderOperations, responseHeaders: HeaderOperations, filterSettings: FilterSettings,
+        requestHeaders: HeaderOperations, responseHeaders: HeaderOperations, filters: FilterLevel,
         bodyLimit: UInt64?, operation: String = "",
         sampling: (client: Fraction, random: Fraction, overall: Fraction)? = nil,
         countsAttempts: (request: Bool, response: Bool) = (false, false), tellsTimeoutRetries: Bool = false
     ) {
         (self.name, self.virtualHost, self.condition, self.action) = (name, virtualHost, condition, action)
         (self.metadata, self.requestHeaders, self.responseHeaders) = (metadata, requestHeaders, responseHeaders)
-        (self.filterSettings, self.bodyLimit, self.operation) = (filterSettings, bodyLimit, operation)
+        (self.filters, self.bodyLimit, self.operation) = (filters, bodyLimit, operation)
         (self.sampling, self.countsAttempts) = (sampling, countsAttempts)
         self.tellsTimeoutRetries = tellsTimeoutRetries
     }
@@ -155,14 +157,14 @@ extension Route {
     /// Makes the request what the upstream gets: header operations of all levels, authority and path.
     /// - Parameters:
     ///   - notesOriginal: `x-envoy-original-path` and `-host` say what was there before.
-    ///   - facts: asked for only where a header's value depends on them.
+    ///   - facts: asked for only where a header's value depends on them; its request is this head.
     /// Source: Envoy, `RouteEntryImplBase::finalizeRequestHeaders`.
     public func prepare(
         _ head: inout HeaderList, for forward: Forward, notesOriginal: Bool = true, facts: () -> HeaderFacts
     ) {
         guard case .forward(let forwarded) = action else { return }
         let target = forward.target
-        target.requestHeaders.apply(to: &head, facts)
+        target.requestHeaders.apply(to: &head, isResponse: false, facts)
         if let authority = target.authority { authority.withUnsafeBytes { head.set(":authority", value: $0) } }
         if let authority = forwarded.hostRewrite?.authority(head) {
             head.rewriteAuthority(
@@ -175,9 +177,26 @@ extension Route {
     }
 
     /// Makes the response what the client gets. Also for redirects and answers of the route itself.
-    /// - Parameter forward: nil where the request was not passed on.
+    /// - Parameters:
+    ///   - forward: nil where the request was not passed on.
+    ///   - facts: its response is this head.
     public func finish(_ head: inout HeaderList, _ forward: Forward?, facts: () -> HeaderFacts) {
-        (forward?.target.responseHeaders ?? responseHeaders).apply(to: &head, facts)
+        if forward == nil, let location = locationOfAnswer(facts) {
+            location.withUnsafeBytes { head.set("location", value: $0) }
+        }
+        let status = forward == nil ? 0 : Int(head.withValue(of: ":status") { $0.integer ?? 0 } ?? 0)
+        (forward?.target.responseHeaders ?? responseHeaders).apply(to: &head, isResponse: true) {
+            var asked = facts()
+            asked.status = status
+            return asked
+        }
+    }
+
+    /// An answer of the route itself that says "created", or that there is more elsewhere, names the request's own URI.
+    /// Source: RFC 9110, section 10.2.2; Envoy does so.
+    private func locationOfAnswer(_ facts: () -> HeaderFacts) -> [UInt8]? {
+        guard case .respond(let status, _) = action, status == 201 || (300...399).contains(status) else { return nil }
+        return Redirection.unchanged.location(facts().request, condition.path)
     }
 }
 

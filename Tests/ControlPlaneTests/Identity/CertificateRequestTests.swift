@@ -64,6 +64,25 @@ import Time
         #expect(huge?.code == .invalidArgument)
     }
 
+    @Test(arguments: [
+        (["-newkey", "rsa:1024"], "RSA of 1024 bits"),
+        (["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"], "secp256k1"),
+        (["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha1"], "SHA1"),
+    ])
+    func aWeakOrOddKeyIsRefusedByNameAndTheTokenStaysGood(arguments: [String], named: String) throws {
+        let rig = try AuthorityRig()
+        let address = try rig.address(token: rig.token(uses: 1))
+        let directory = try TemporaryDirectory("request")
+        let files = ["-keyout", directory["key.pem"], "-out", directory["request.pem"]]
+        try openssl(["req", "-new", "-nodes", "-subj", "/O=mesh"] + files + arguments)
+        let csr = try [UInt8](Data(contentsOf: URL(fileURLWithPath: directory["request.pem"])))
+        let refusal = status { try call(csr, at: address, node: "web-1") }
+        #expect(refusal?.code == .invalidArgument)
+        #expect(refusal?.message.contains(named) == true)
+        #expect(try rig.store.issued(to: web, limit: 9).isEmpty)
+        #expect(try sign(try .generate(.ecdsaP256), at: address, node: "web-2").count == 3)
+    }
+
     @Test func strangersAreRefused() throws {
         let rig = try AuthorityRig()
         let csr = SigningRequest.pem(der: try SigningRequest.make(key: try .generate(.ecdsaP256)))

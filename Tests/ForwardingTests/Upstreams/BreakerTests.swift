@@ -1,0 +1,105 @@
+import Forwarding
+import Testing
+
+struct BreakerTests {
+    @Test func whatIsUnderWayIsBounded() throws {
+        let rig = try UpstreamRig(
+            """
+            circuit_breakers:
+              thresholds:
+              - { max_requests: 2, max_connections: 1, max_pending_requests: 0, track_remaining: true }
+              - { priority: HIGH, max_requests: 5 }
+            """)
+        let cluster = rig.cluster
+        #expect(cluster.tryAcquire(.requests))
+        #expect(cluster.tryAcquire(.requests))
+        #expect(!cluster.tryAcquire(.requests))
+        #expect(cluster.breaker(.normal).isOpen(.requests))
+        #expect(cluster.breaker(.normal).overflows[Breaker.Resource.requests.rawValue] == 1)
+        // Priorities do not share.
+        #expect(cluster.tryAcquire(.requests, .high))
+        #expect(cluster.breaker(.high).remaining(.requests) == 4)
+        cluster.release(.requests)
+        #expect(!cluster.breaker(.normal).isOpen(.requests))
+        #expect(cluster.tryAcquire(.requests))
+        #expect(!cluster.tryAcquire(.pending))
+        #expect(cluster.tryAcquire(.connections))
+        #expect(!cluster.tryAcquire(.connections))
+        // A host's first connection.
+        #expect(cluster.tryAcquire(.connections, isForced: true))
+        #expect(cluster.breaker(.normal).count(.connections) == 2)
+        #expect(cluster.breaker(.normal).settings.showsRemaining)
+    }
+
+    @Test func theDefaultsAreThoseOfEnvoy() throws {
+        let breaker = try UpstreamRig().cluster.breaker(.normal)
+        #expect(Breaker.Resource.allCases.map { breaker.limit($0) } == [1024, 1024, 1024, 3])
+    }
+
+    @Test func aBudgetOfRetriesGrowsWithTheLoad() throws {
+        let cluster = try UpstreamRig(
+            "circuit_breakers: { thresholds: [{ retry_budget: { budget_percent: { value: 20 }, "
+                + "min_retry_concurrency: 2 } }] }"
+        ).cluster
+        #expect(cluster.breaker(.normal).limit(.retries) == 2)
+        for _ in 0..<30 { #expect(cluster.tryAcquire(.requests)) }
+        for _ in 0..<10 { #expect(cluster.tryAcquire(.pending)) }
+        #expect(cluster.breaker(.normal).limit(.retries) == 8)
+        for _ in 0..<8 { #expect(cluster.tryAcquire(.retries)) }
+        #expect(!cluster.tryAcquire(.retries))
+        for _ in 0..<10 { cluster.release(.pending) }
+        #expect(cluster.breaker(.normal).remaining(.retries) == 0)
+    }
+
+    @Test func aHostsConnectionsAreBounded() throws {
+        let rig = try UpstreamRig(
+            "circuit_breakers: { per_host_thresholds: [{ max_connections: 2 }] }", set([endpoint(0), endpoint(1)]))
+        for _ in 0..<2 {
+            #expect(rig.cluster.canConnect(rig.host(0)))
+            rig.cluster.connectionBegan(rig.host(0))
+        }
+        #expect(!rig.cluster.canConnect(rig.host(0)))
+        #expect(rig.cluster.canConnect(rig.host(1)))
+        rig.cluster.connectionEnded(rig.host(0))
+        #expect(rig.cluster.canConnect(rig.host(0)))
+    }
+
+    @Test func aShareOfRequestsIsDropped() throws {
+        var rig = try UpstreamRig()
+        #expect(rig.cluster.drop(random: &rig.random) == nil)
+        rig.update(
+            try endpointsOf(
+                """
+                cluster_name: web
+                policy:
+                  drop_overloads:
+                  - { category: throttle, drop_percentage: { numerator: 25 } }
+                  - { category: shed, drop_percentage: { numerator: 1000, denominator: TEN_THOUSAND } }
+                """))
+        var counts: [String: Int] = [:]
+        for _ in 0..<10_000 {
+            if let category = rig.cluster.drop(random: &rig.random) { counts[category, default: 0] += 1 }
+        }
+        expectShare(counts["throttle"], of: 10_000, 0.25)
+        expectShare(counts["shed"], of: 10_000, 0.075)
+        #expect(Int(rig.cluster.counts.dropped) == counts.values.reduce(0, +))
+    }
+
+    @Test func loadIsReportedOnce() throws {
+        var rig = try UpstreamRig("lrs_server: { self: {} }", set([endpoint(0)], [endpoint(1)]))
+        let host = rig.host(0)
+        rig.cluster.begin(host)
+        rig.cluster.begin(host)
+        rig.cluster.end(host, isSuccess: true)
+        #expect(
+            rig.cluster.takeLoads().map { [$0.totals.requests, $0.totals.successes, UInt64($0.activeRequests)] }
+                == [[2, 1, 1], [0, 0, 0]])
+        // Of a host that is gone nothing is lost.
+        rig.update(set([], [endpoint(1)]))
+        rig.cluster.end(host, isSuccess: false)
+        let loads = rig.cluster.takeLoads()
+        #expect(loads.map(\.place.priority) == [0, 1])
+        #expect(loads.first?.totals.errors == 1)
+        #expect(rig.cluster.takeLoads().map(\.totals.errors) == [0])
+    }
+}
