@@ -51,7 +51,10 @@ extension Exchange {
         case .tokens(let tokens, let setting): return ask(tokens, setting)
         case .localRateLimit(let limit): return ask(limit)
         case .fault(let fault): return inject(fault)
-        case .crossOrigin(let policy): return policy.map(ask) ?? .goesOn
+        case .crossOrigin(let policy):
+            // Envoy tells pages of other origins nothing where a route answers itself.
+            guard case .forward = routing else { return .goesOn }
+            return policy.map(ask) ?? .goesOn
         case .externalAuthorization(let authorization, let setting): return ask(authorization, setting)
         case .statefulSession(let session): session.map(take)
         case .headerMutation(let mutations):

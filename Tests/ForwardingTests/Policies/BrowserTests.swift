@@ -7,7 +7,8 @@ import Testing
 
 struct CrossOriginTests {
     private func policy(_ fields: String) throws -> CrossOriginPolicy {
-        guard case .crossOrigin(let policy) = try routeSetting("cors.v3.CorsPolicy", fields).policy else {
+        guard case .crossOrigin(let policy) = try RoutePolicy.read(try routeSetting("cors.v3.CorsPolicy", fields))
+        else {
             throw ConfigurationError.invalid(path: "", message: "no policy")
         }
         return policy
