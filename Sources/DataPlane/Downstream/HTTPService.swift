@@ -230,6 +230,12 @@ final class HTTPService {
     func ended(_ exchange: Exchange) {
         counters.activeRequests -= 1
         counters.count(exchange.record.status)
+        let ended = exchange.record.ended ?? worker.loop.now
+        counters.times.note(exchange.record.began.duration(to: ended))
+        // As Envoy's router has it: from the last byte of the request to the last one of the response.
+        if let whole = exchange.record.requestEnded, exchange.record.sent != nil, exchange.record.responded != nil {
+            exchange.cluster?.counters.times.note(whole.duration(to: ended))
+        }
         if !logger.isEmpty { logger.log(exchange.accessRecord()) }
     }
 
@@ -255,6 +261,8 @@ final class HTTPService {
 final class HTTPCounters {
     var connections: UInt64 = 0
     var activeConnections = 0
+    /// Of requests, from the first byte to the last one of the response.
+    var times = Histogram()
     var requests: UInt64 = 0
     var activeRequests = 0
     var protocolErrors: UInt64 = 0
