@@ -15,7 +15,8 @@ final class Carrier: Sendable {
         options.count = configuration.concurrency
         options.drainTime = configuration.drainTime
         options.logger = configuration.logger
-        options.node = encode(Arena().node(configuration.node))
+        let arena = Arena()
+        options.node = encode(arena.node(configuration.node))
         workers = try Workers(options)
     }
 
