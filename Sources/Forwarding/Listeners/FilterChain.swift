@@ -17,6 +17,7 @@ public final class FilterChain: Sendable {
     /// A filter that comes before the terminal one.
     public enum NetworkFilter: Sendable {
         case access(AccessControl)
+        case rateLimit(ConnectionRateLimit)
         /// Connections of this chain at a time; those above are closed after the delay.
         case connectionLimit(most: UInt64, delay: Duration)
         /// The cluster is the one that is named like the server that the client names.
@@ -110,6 +111,10 @@ public final class FilterChain: Sendable {
                 let isOn = limit.runtime_enabled?.pointee.default_value.flag ?? true
                 let delay = try limit.delay.duration("delay") ?? .zero
                 return .filter(.connectionLimit(most: isOn ? most : .max, delay: delay))
+            case NetworkLocalRateLimit.descriptor.fullName:
+                let message = try FieldAudit.decode(
+                    NetworkLocalRateLimit.self, any, in: arena, ConnectionRateLimit.fields)
+                return .filter(.rateLimit(try ConnectionRateLimit(message.pointee)))
             case NetworkRBAC.descriptor.fullName:
                 let message = try FieldAudit.decode(NetworkRBAC.self, any, in: arena, AccessControl.fields)
                 return .filter(.access(try AccessControl(message.pointee, in: arena)))

@@ -91,22 +91,22 @@ public struct HashRules: Sendable {
             name.withUnsafeBytes { head.forEachValue(ofBytes: $0) { values.append(rewrite?($0) ?? Array($0)) } }
             if values.isEmpty { return nil }
             values.sort { $0.lexicographicallyPrecedes($1) }
-            return values.reduce(0) { seed, value in value.withUnsafeBytes { XXHash64.hash($0, seed: seed) } }
+            return values.reduce(0) { seed, value in value.withUnsafeBytes { KeyHash.xx($0, seed: seed) } }
         case .sourceAddress:
             guard let ip = source.ip else { return nil }
-            return XXHash64.hash("\(ip)")
+            return KeyHash.xx("\(ip)")
         case .query(let name):
-            return head.withValue(of: ":path") { QueryParameters($0).first(name).map { XXHash64.hash($0) } } ?? nil
+            return head.withValue(of: ":path") { QueryParameters($0).first(name).map { KeyHash.xx($0) } } ?? nil
         case .cookie(let cookie):
             if let value = head.unquotedCookie(cookie.name), !value.isEmpty {
-                return value.withUnsafeBytes { XXHash64.hash($0) }
+                return value.withUnsafeBytes { KeyHash.xx($0) }
             }
             guard let lifetime = cookie.lifetime else { return nil }
-            let seed = XXHash64.hash("\(connection.source)\(connection.destination)")
+            let seed = KeyHash.xx("\(connection.source)\(connection.destination)")
             let hex = String(seed, radix: 16)
             let value = String(repeating: "0", count: 16 - hex.utf8.count) + hex
             cookies.append(cookie.setting(value, lifetime))
-            return XXHash64.hash(value)
+            return KeyHash.xx(value)
         }
     }
 }
@@ -146,61 +146,7 @@ extension HeaderList {
     }
 }
 
-/// The hash that Envoy's balancers and ours go by. Source: Collet, "xxHash fast digest algorithm", XXH64.
+/// The hash of addresses, where connections rather than requests are hashed.
 public enum XXHash64 {
-    private static let primes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (
-        0x9E37_79B1_85EB_CA87, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0x85EB_CA77_C2B2_AE63,
-        0x27D4_EB2F_1656_67C5
-    )
-
-    public static func hash(_ text: String, seed: UInt64 = 0) -> UInt64 {
-        var text = text
-        return text.withUTF8 { hash(UnsafeRawBufferPointer($0), seed: seed) }
-    }
-
-    public static func hash(_ bytes: UnsafeRawBufferPointer, seed: UInt64 = 0) -> UInt64 {
-        func word(_ offset: Int) -> UInt64 {
-            UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
-        }
-        func round(_ accumulator: UInt64, _ input: UInt64) -> UInt64 {
-            rotate(accumulator &+ input &* primes.1, 31) &* primes.0
-        }
-        var offset = 0
-        var hash: UInt64
-        if bytes.count >= 32 {
-            var lanes = (seed &+ primes.0 &+ primes.1, seed &+ primes.1, seed, seed &- primes.0)
-            while offset + 32 <= bytes.count {
-                lanes.0 = round(lanes.0, word(offset))
-                lanes.1 = round(lanes.1, word(offset + 8))
-                lanes.2 = round(lanes.2, word(offset + 16))
-                lanes.3 = round(lanes.3, word(offset + 24))
-                offset += 32
-            }
-            hash = rotate(lanes.0, 1) &+ rotate(lanes.1, 7) &+ rotate(lanes.2, 12) &+ rotate(lanes.3, 18)
-            for lane in [lanes.0, lanes.1, lanes.2, lanes.3] {
-                hash = (hash ^ round(0, lane)) &* primes.0 &+ primes.3
-            }
-        } else {
-            hash = seed &+ primes.4
-        }
-        hash = hash &+ UInt64(bytes.count)
-        while offset + 8 <= bytes.count {
-            hash = rotate(hash ^ round(0, word(offset)), 27) &* primes.0 &+ primes.3
-            offset += 8
-        }
-        if offset + 4 <= bytes.count {
-            let half = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
-            hash = rotate(hash ^ UInt64(half) &* primes.0, 23) &* primes.1 &+ primes.2
-            offset += 4
-        }
-        while offset < bytes.count {
-            hash = rotate(hash ^ UInt64(bytes[offset]) &* primes.4, 11) &* primes.0
-            offset += 1
-        }
-        hash = (hash ^ hash >> 33) &* primes.1
-        hash = (hash ^ hash >> 29) &* primes.2
-        return hash ^ hash >> 32
-    }
-
-    private static func rotate(_ value: UInt64, _ count: UInt64) -> UInt64 { value << count | value >> (64 - count) }
+    public static func hash(_ text: String) -> UInt64 { KeyHash.xx(text) }
 }

@@ -23,6 +23,8 @@ public struct HeaderFacts: Sendable {
     public var metadata: FilterMetadata
     /// Of this machine.
     public var hostName: String
+    /// Of the upstream's response; 0 before it has come, and for answers of the route itself.
+    public internal(set) var status = 0
 
     public init(
         connection: ConnectionFacts, request: HeaderList, start: Timestamp, protocolName: String = "HTTP/1.1",
@@ -212,7 +214,7 @@ public struct HeaderFormat: Sendable {
         case .virtualHost: value += facts.virtualHost.utf8
         case .cluster: value += facts.cluster.utf8
         case .hostName: value += facts.hostName.utf8
-        case .responseCode: add(facts.response, Array(":status".utf8), nil)
+        case .responseCode: value += "\(facts.status)".utf8
         case .peerURIs: value += (peer?.uriNames.joined(separator: ",") ?? "").utf8
         case .peerNames: value += (peer?.dnsNames.joined(separator: ",") ?? "").utf8
         case .peerSubject: value += (peer?.subject ?? "").utf8

@@ -35,11 +35,13 @@ public struct HeaderOperations: Sendable {
         needsFacts = steps.contains { $0.additions.contains { $0.constant == nil } }
     }
 
-    /// - Parameter facts: asked for only where a value depends on them.
-    public func apply(to head: inout HeaderList, _ facts: () -> HeaderFacts) {
+    /// - Parameters:
+    ///   - isResponse: whether the head is one; the other head that values may ask for is that of the facts.
+    ///   - facts: asked for only where a value depends on them.
+    public func apply(to head: inout HeaderList, isResponse: Bool, _ facts: () -> HeaderFacts) {
         guard !steps.isEmpty else { return }
         let facts = needsFacts ? facts() : nil
-        for step in steps { step.apply(to: &head, facts) }
+        for step in steps { step.apply(to: &head, isResponse: isResponse, facts) }
     }
 }
 
@@ -59,13 +61,13 @@ extension HeaderOperations.Step {
         }
     }
 
-    func apply(to head: inout HeaderList, _ facts: HeaderFacts?) {
+    func apply(to head: inout HeaderList, isResponse: Bool, _ facts: HeaderFacts?) {
         for name in removals { name.withUnsafeBytes { _ = head.remove(bytes: $0) } }
         guard !additions.isEmpty else { return }
         // Values are made before any of them is written: they see the head as it came to this step.
         let before = head
         var asked = facts
-        if facts?.response == nil { asked?.request = before } else { asked?.response = before }
+        if isResponse { asked?.response = before } else { asked?.request = before }
         for isOverwriting in [true, false] {
             for addition in additions where addition.isOverwriting == isOverwriting {
                 let value = addition.constant ?? asked.map { addition.format.value($0) } ?? []

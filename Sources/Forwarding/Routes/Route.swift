@@ -66,6 +66,8 @@ public final class Route: Sendable {
     public let name: String
     public let virtualHost: String
     let condition: RouteCondition
+    /// Whether nothing but the path counts.
+    let isPathOnly: Bool
     public let action: Action
     public let metadata: FilterMetadata
     /// For actions that have no target: a target has its own.
@@ -91,6 +93,7 @@ public final class Route: Sendable {
         countsAttempts: (request: Bool, response: Bool) = (false, false), tellsTimeoutRetries: Bool = false
     ) {
         (self.name, self.virtualHost, self.condition, self.action) = (name, virtualHost, condition, action)
+        isPathOnly = condition.isPathOnly
         (self.metadata, self.requestHeaders, self.responseHeaders) = (metadata, requestHeaders, responseHeaders)
         (self.filterSettings, self.bodyLimit, self.operation) = (filterSettings, bodyLimit, operation)
         (self.sampling, self.countsAttempts) = (sampling, countsAttempts)
@@ -155,14 +158,14 @@ extension Route {
     /// Makes the request what the upstream gets: header operations of all levels, authority and path.
     /// - Parameters:
     ///   - notesOriginal: `x-envoy-original-path` and `-host` say what was there before.
-    ///   - facts: asked for only where a header's value depends on them.
+    ///   - facts: asked for only where a header's value depends on them; its request is this head.
     /// Source: Envoy, `RouteEntryImplBase::finalizeRequestHeaders`.
     public func prepare(
         _ head: inout HeaderList, for forward: Forward, notesOriginal: Bool = true, facts: () -> HeaderFacts
     ) {
         guard case .forward(let forwarded) = action else { return }
         let target = forward.target
-        target.requestHeaders.apply(to: &head, facts)
+        target.requestHeaders.apply(to: &head, isResponse: false, facts)
         if let authority = target.authority { authority.withUnsafeBytes { head.set(":authority", value: $0) } }
         if let authority = forwarded.hostRewrite?.authority(head) {
             head.rewriteAuthority(
@@ -175,9 +178,26 @@ extension Route {
     }
 
     /// Makes the response what the client gets. Also for redirects and answers of the route itself.
-    /// - Parameter forward: nil where the request was not passed on.
+    /// - Parameters:
+    ///   - forward: nil where the request was not passed on.
+    ///   - facts: its response is this head.
     public func finish(_ head: inout HeaderList, _ forward: Forward?, facts: () -> HeaderFacts) {
-        (forward?.target.responseHeaders ?? responseHeaders).apply(to: &head, facts)
+        if forward == nil, let location = locationOfAnswer(facts) {
+            location.withUnsafeBytes { head.set("location", value: $0) }
+        }
+        let status = forward == nil ? 0 : Int(head.withValue(of: ":status") { $0.integer ?? 0 } ?? 0)
+        (forward?.target.responseHeaders ?? responseHeaders).apply(to: &head, isResponse: true) {
+            var asked = facts()
+            asked.status = status
+            return asked
+        }
+    }
+
+    /// An answer of the route itself that says "created", or that there is more elsewhere, names the request's own URI.
+    /// Source: RFC 9110, section 10.2.2; Envoy does so.
+    private func locationOfAnswer(_ facts: () -> HeaderFacts) -> [UInt8]? {
+        guard case .respond(let status, _) = action, status == 201 || (300...399).contains(status) else { return nil }
+        return Redirection.unchanged.location(facts().request, condition.path)
     }
 }
 

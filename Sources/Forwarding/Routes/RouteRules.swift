@@ -108,7 +108,7 @@ public struct InternalRedirects: Sendable {
 }
 
 /// What a route (or virtual host, table, cluster) says to one HTTP filter. Source: Envoy, `typed_per_filter_config`.
-public struct FilterSetting: Sendable, Equatable {
+public struct FilterSetting: Sendable {
     /// The full name of the message; empty: there is none.
     public let typeName: String
     public let bytes: [UInt8]
@@ -116,12 +116,15 @@ public struct FilterSetting: Sendable, Equatable {
     public let isDisabled: Bool
     /// The setting does not count where the filter is not known.
     public let isOptional: Bool
+    /// What it says, compiled; nil: nothing, as it is optional and not known.
+    public let policy: RoutePolicy?
 
     /// - Parameter any: the filter's own message, or a `FilterConfig` around it.
     init(_ any: ProtobufAny, in arena: Arena) throws(ConfigurationError) {
         let name = FieldAudit.typeName(any)
         guard name == RouteFilterConfig.descriptor.fullName else {
             (typeName, bytes, isDisabled, isOptional) = (name, Array(any.value_bytes), false, false)
+            policy = try RoutePolicy.read(typeName, bytes, isOptional: false)
             return
         }
         let wrapper = try FieldAudit.decode(RouteFilterConfig.self, any, in: arena, Self.fields).pointee
@@ -129,6 +132,17 @@ public struct FilterSetting: Sendable, Equatable {
         isOptional = wrapper.is_optional != 0
         typeName = wrapper.config.map { FieldAudit.typeName($0.pointee) } ?? ""
         bytes = wrapper.config.map { Array($0.pointee.value_bytes) } ?? []
+        if isDisabled {
+            policy = .disabled
+        } else if typeName.isEmpty {
+            policy = .enabled
+        } else {
+            do {
+                policy = try RoutePolicy.read(typeName, bytes, isOptional: isOptional)
+            } catch {
+                throw error.under("config")
+            }
+        }
     }
 
     private static let fields = SupportedFields([

@@ -205,38 +205,18 @@ extension HeaderList {
         let bytes: [UInt8]?
         switch place {
         case .header(let name, let prefix):
-            bytes = withJoinedValue(ofBytes: name) { value in
-                if prefix.isEmpty { return Array(value) }
-                guard let start = Array(value).firstRange(of: prefix)?.upperBound else { return nil }
-                let rest = value[start...].drop { !$0.isOfToken }
-                return rest.isEmpty ? Array(value[start...]) : Array(rest.prefix { $0.isOfToken })
-            } ?? nil
+            bytes =
+                withJoinedValue(ofBytes: name) { value in
+                    if prefix.isEmpty { return Array(value) }
+                    guard let start = Array(value).firstRange(of: prefix)?.upperBound else { return nil }
+                    let rest = value[start...].drop { !$0.isOfToken }
+                    return rest.isEmpty ? Array(value[start...]) : Array(rest.prefix { $0.isOfToken })
+                } ?? nil
         case .parameter(let name):
             bytes = withValue(of: ":path") { QueryParameters($0).first(name).map(percentDecoded) } ?? nil
-        case .cookie(let name): bytes = cookie(name)
+        case .cookie(let name): bytes = unquotedCookie(name)
         }
         return bytes.map { FoundToken(bytes: $0, place: place) }
-    }
-
-    /// The value of the first cookie of that name, without quotes around it. Source: Envoy, `parseCookieValue`.
-    func cookie(_ name: [UInt8]) -> [UInt8]? {
-        var found: [UInt8]?
-        forEachValue(of: "cookie") { value in
-            if found != nil { return }
-            for part in value.split(separator: UInt8(ascii: ";")) {
-                let trimmed = part.drop { $0 == 0x20 || $0 == 0x09 }
-                guard let sign = trimmed.firstIndex(of: UInt8(ascii: "=")) else { continue }
-                guard UnsafeRawBufferPointer(rebasing: trimmed[..<sign]).equals(name) else { continue }
-                var bytes = Array(trimmed[(sign + 1)...])
-                while let last = bytes.last, last == 0x20 || last == 0x09 { bytes.removeLast() }
-                if bytes.count >= 2, bytes.first == UInt8(ascii: "\""), bytes.last == UInt8(ascii: "\"") {
-                    bytes = Array(bytes.dropFirst().dropLast())
-                }
-                found = bytes
-                return
-            }
-        }
-        return found
     }
 
     /// Takes a token away, so that nobody behind sees it. A cookie stays, as in Envoy.
@@ -255,11 +235,9 @@ extension HeaderList {
 private func withoutParameter(_ target: UnsafeRawBufferPointer, _ name: [UInt8]) -> [UInt8] {
     guard let mark = target.firstIndex(of: UInt8(ascii: "?")) else { return Array(target) }
     let kept = target[(mark + 1)...].split(separator: UInt8(ascii: "&"), omittingEmptySubsequences: false)
-        .filter { part in
-            !UnsafeRawBufferPointer(rebasing: target[part.startIndex..<part.endIndex].prefix { $0 != UInt8(ascii: "=") })
-                .equals(name)
-        }
-    return Array(target[..<mark]) + (kept.isEmpty ? [] : [UInt8(ascii: "?")]) + kept.joined(separator: [UInt8(ascii: "&")])
+        .filter { part in !part.prefix { $0 != UInt8(ascii: "=") }.elementsEqual(name) }
+    return Array(target[..<mark]) + (kept.isEmpty ? [] : [UInt8(ascii: "?")])
+        + kept.joined(separator: [UInt8(ascii: "&")])
 }
 
 private func percentDecoded(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
