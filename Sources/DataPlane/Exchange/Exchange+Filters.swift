@@ -71,7 +71,7 @@ extension Exchange {
         case .grpcWeb:
             filters.grpcWeb = GRPCWebTranslation(head)
             filters.grpcWeb?.translateRequest(&head)
-        case .grpcStatistics, .router: break
+        case .grpcStatistics: break
         }
         return .goesOn
     }
