@@ -116,7 +116,7 @@ extension Exchange {
         switch limit.decide(bucket: bucket, now: now, random: &worker.random) {
         case .passes: return .goesOn
         case .wouldBeLimited:
-            limit.unenforcedHeaders.apply(to: &head) { headerFacts }
+            limit.unenforcedHeaders.apply(to: &head, isResponse: false) { headerFacts }
             return .goesOn
         case .limited:
             service.counters.rateLimited += 1
@@ -124,7 +124,7 @@ extension Exchange {
                 Int(limit.status), LocalRateLimit.refusal, flag: .rateLimited, LocalRateLimit.refusal,
                 grpcStatus: limit.grpcStatus
             ) { head in
-                limit.responseHeaders.apply(to: &head) { self.headerFacts }
+                limit.responseHeaders.apply(to: &head, isResponse: true) { self.headerFacts }
             }
             return .ended
         }

@@ -67,6 +67,8 @@ public final class Route: Sendable {
     public let name: String
     public let virtualHost: String
     let condition: RouteCondition
+    /// Whether nothing but the path counts.
+    let isPathOnly: Bool
     public let action: Action
     public let metadata: FilterMetadata
     /// For actions that have no target: a target has its own.
@@ -93,6 +95,7 @@ public final class Route: Sendable {
         countsAttempts: (request: Bool, response: Bool) = (false, false), tellsTimeoutRetries: Bool = false
     ) {
         (self.name, self.virtualHost, self.condition, self.action) = (name, virtualHost, condition, action)
+        isPathOnly = condition.isPathOnly
         (self.metadata, self.requestHeaders, self.responseHeaders) = (metadata, requestHeaders, responseHeaders)
         (self.filters, self.bodyLimit, self.operation) = (filters, bodyLimit, operation)
         (self.sampling, self.countsAttempts) = (sampling, countsAttempts)

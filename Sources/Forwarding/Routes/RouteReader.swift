@@ -12,6 +12,7 @@ struct RouteReader {
     private let mirrors: [MirrorRule]
     private let filters: FilterLevel
     private let largestBody: UInt32
+    private let losesParameters: Bool
     private let clusterNumbers: [String: Int]
     let clusterNames: [String]
 
@@ -24,6 +25,7 @@ struct RouteReader {
         mirrors = try Self.mirrors(table.request_mirror_policies_list)
         filters = try FilterLevel.none.adding(
             table.typed_per_filter_config_list.map { ($0.pointee.key.string, $0.pointee.value) }, in: arena)
+        losesParameters = table.ignore_path_parameters_in_path_matching != 0
         largestBody = table.max_direct_response_body_size_bytes.number ?? 4_096
         clusterNames = Self.clusterNames(table)
         clusterNumbers = Dictionary(
@@ -103,7 +105,8 @@ struct RouteReader {
             try self.route(route.pointee, level, files)
         }
         return RouteTable.Host(
-            name: level.name, requirement: requirement, routes: routes, index: RouteIndex(routes.map(\.condition.path)))
+            requirement: requirement, routes: routes,
+            index: RouteIndex(routes.map(\.condition.path), losesParameters: losesParameters))
     }
 
     private func operations(
@@ -133,7 +136,9 @@ struct RouteReader {
                 })
         case .redirect(let redirect):
             action = .redirect(
-                try at("redirect") { () throws(ConfigurationError) in try Redirection(redirect.pointee) })
+                try at("redirect") { () throws(ConfigurationError) in
+                    try Redirection(redirect.pointee, of: condition.path)
+                })
         case .direct_response(let answer):
             action = try at("direct_response") { () throws(ConfigurationError) in
                 try respond(answer.pointee, files)
