@@ -15,7 +15,8 @@ final class Carrier: Sendable {
         options.count = configuration.concurrency
         options.drainTime = configuration.drainTime
         options.logger = configuration.logger
-        options.node = encode(Arena().node(configuration.node))
+        let arena = Arena()
+        options.node = encode(arena.node(configuration.node))
         workers = try Workers(options)
     }
 
@@ -33,6 +34,7 @@ final class Carrier: Sendable {
         let workers = workers
         DetachedThread.run {
             workers.drain(grace: time)
+            workers.options.logs.close()
             done()
         }
     }
@@ -58,8 +60,13 @@ final class Carrier: Sendable {
         DetachedThread.run { done(workers.ask(question)) }
     }
 
+    /// Opens the files of access logs again: after they were moved away.
+    func reopenLogs() { workers.options.logs.reopen() }
+
     /// Ends the workers at once.
     func stop() {
-        if !ending.withLock({ $0 }) { workers.stop() }
+        guard !ending.withLock({ $0 }) else { return }
+        workers.stop()
+        workers.options.logs.close()
     }
 }

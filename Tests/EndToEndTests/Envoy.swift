@@ -10,6 +10,8 @@ final class Envoy {
         case martinet([String])
     }
 
+    // Without a word about it: what ``DataPlaneChoice`` says.
+
     enum Variant: String, CaseIterable, CustomTestStringConvertible {
         case delta = "DELTA_GRPC"
         case stateOfTheWorld = "GRPC"
@@ -55,7 +57,7 @@ final class Envoy {
         nodeID: String, cluster: String = "test", xdsPort: Int, variant: Variant = .delta,
         version: Installation.EnvoyVersion = .newest, credentials: Credentials? = nil,
         workload: Workload? = nil, at place: Place = Place(), adminPort: Int? = nil,
-        program: Program = .envoy, in directory: String
+        program: Program? = nil, in directory: String
     ) throws {
         self.adminPort = try adminPort ?? freePort()
         adminAddress = place.adminAddress
@@ -65,7 +67,7 @@ final class Envoy {
             credentials: credentials, workload: workload, place: place
         ).write(toFile: path, atomically: true, encoding: .utf8)
         let command =
-            switch program {
+            switch program ?? (DataPlaneChoice.current == .martinet ? .martinet([]) : .envoy) {
             case .envoy:
                 place.command + [
                     try version.binary(), "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level",

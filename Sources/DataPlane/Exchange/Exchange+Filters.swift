@@ -60,7 +60,10 @@ extension Exchange {
         case .headerMutation(let mutations):
             for mutation in mutations { mutation.applyToRequest(&head) { headerFacts } }
             filters.onResponse.append { exchange, response in
-                for mutation in mutations { mutation.applyToResponse(&response) { exchange.facts(with: response) } }
+                for mutation in mutations {
+                    let before = response
+                    mutation.applyToResponse(&response) { exchange.facts(with: before) }
+                }
             }
         case .bodyLimit(let limit):
             return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() } ? .goesOn : .waits
@@ -68,7 +71,7 @@ extension Exchange {
         case .grpcWeb:
             filters.grpcWeb = GRPCWebTranslation(head)
             filters.grpcWeb?.translateRequest(&head)
-        case .grpcStatistics, .router: break
+        case .grpcStatistics: break
         }
         return .goesOn
     }

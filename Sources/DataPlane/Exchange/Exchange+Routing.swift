@@ -83,22 +83,12 @@ extension Exchange {
         if let limit = limits?.stream { startDurationTimer(limit) }
         retry = RetryState(settings.retries, &outgoing)
         if retry != nil {
-            retryHosts = settings.retries.map { RetryHosts(RetryHostPolicy($0)) }
+            retryHosts = settings.retries.map { RetryHosts($0.hosts) }
             keepsBody = true
         }
         route.prepare(&outgoing, for: forward) { headerFacts }
         startWholeTimer()
         mirror(settings)
         beginTry()
-    }
-}
-
-extension RetryHostPolicy {
-    init(_ rules: RetryRules) {
-        self.init()
-        avoidsTried = rules.avoidsPreviousHosts
-        avoidsCanaries = rules.avoidsCanaries
-        maximumAttempts = rules.mostPicks
-        prioritiesAfter = rules.previousPrioritiesAfter
     }
 }

@@ -64,6 +64,9 @@ public struct Bootstrap: Sendable {
         }
         guard let source = whole.message("dynamic_resources")?.message("ads_config") else { return }
         control = try Self.control(source, clusters: fixed?.messages("clusters") ?? [])
+        // The way to the control plane is the control loop's own.
+        let name = source.messages("grpc_services").first?.message("envoy_grpc")?.string("cluster_name")
+        resources.removeAll { $0.type == .cluster && $0.name == name }
     }
 
     private static func control(

@@ -103,8 +103,8 @@ public final class FilterChain: Sendable {
                 return .terminal(.answer(body ?? []))
             case Echo.descriptor.fullName: return .terminal(.echo)
             case SniCluster.descriptor.fullName: return .filter(.clusterByServerName)
-            case ConnectionLimit.descriptor.fullName:
-                let limit = try FieldAudit.decode(ConnectionLimit.self, any, in: arena, .streams).pointee
+            case EnvoyAPI.ConnectionLimit.descriptor.fullName:
+                let limit = try FieldAudit.decode(EnvoyAPI.ConnectionLimit.self, any, in: arena, .streams).pointee
                 guard let most: UInt64 = limit.max_connections.number, most > 0 else {
                     throw .invalid(path: "max_connections", message: "at least 1")
                 }

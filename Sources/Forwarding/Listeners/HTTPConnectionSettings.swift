@@ -20,8 +20,9 @@ public final class HTTPConnectionSettings: Sendable {
     public let statPrefix: String
     public let codec: Codec
     public let routes: Routes
-    /// In order; the last is the router.
+    /// In order; the router, which is the last, is not among them.
     public let filters: HTTPFilterChain
+    public let router: RouterSettings
     public let limits: ConnectionLimits
     public let http1: HTTP1Settings
     public let http2: HTTP2Settings
@@ -73,7 +74,9 @@ public final class HTTPConnectionSettings: Sendable {
         case .scoped_routes: throw .unsupported(path: "scoped_routes", message: "scoped routes are not supported")
         case nil: throw .invalid(path: "route_specifier", message: "no routes are given")
         }
-        filters = try HTTPFilterChain(message.http_filters_list, in: arena)
+        let chain: [ExtensionSetting]
+        (chain, router) = try Self.filters(message, in: arena)
+        filters = try HTTPFilterChain(chain)
         limits = try ConnectionLimits(message)
         http1 = try HTTP1Settings(message.http_protocol_options?.pointee)
         http2 = try HTTP2Settings(message.http2_protocol_options?.pointee)

@@ -7,8 +7,7 @@ import Testing
 
 struct CrossOriginTests {
     private func policy(_ fields: String) throws -> CrossOriginPolicy {
-        guard case .crossOrigin(let policy) = try RoutePolicy.read(try routeSetting("cors.v3.CorsPolicy", fields))
-        else {
+        guard case .crossOrigin(let policy) = try routeSetting("cors.v3.CorsPolicy", fields).policy else {
             throw ConfigurationError.invalid(path: "", message: "no policy")
         }
         return policy

@@ -177,8 +177,8 @@ struct RequestRuleTests {
                   retry_priority: {name: envoy.retry_priorities.previous_priorities}}
                 """
             ).retries)
-        #expect(rules.hosts.avoidsTried && !rules.hosts.avoidsCanaries && rules.hosts.maximumAttempts == 7 && rules.attempts == 4)
-        #expect(rules.hosts.prioritiesAfter == 1)
+        #expect(rules.avoidsPreviousHosts && !rules.avoidsCanaries && rules.mostPicks == 7 && rules.attempts == 4)
+        #expect(rules.previousPrioritiesAfter == 1)
     }
 
     // MARK: Hashing

@@ -137,7 +137,7 @@ struct RouteTableTests {
                     disabled: true, is_optional: true}},
                   routes: [{match: {prefix: /}, typed_per_filter_config: {cors: \(any) '2'}}, route: {cluster: c}}]}]}
                 """)
-        let settings = table.routes[0].filters.settings
+        let settings = table.routes[0].filterSettings
         #expect(settings.byName["cors"]?.count == 2)
         #expect(settings.mostSpecial("cors")?.bytes.last == UInt8(ascii: "2"))
         #expect(settings.mostSpecial("cors")?.typeName == "envoy.extensions.filters.http.cors.v3.CorsPolicy")
