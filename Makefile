@@ -66,7 +66,7 @@ bench-proxy: release ## What a request through martinet proxy costs, beside Envo
 	Deploy/setup "$(VENV)" wrk hey nginx-light haproxy nghttp2-client
 	$(VENV)/bin/python Deploy/bench/proxy.py $(ARGUMENTS)
 
-FUZZ_TARGETS = http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
+FUZZ_TARGETS = http1 http1Client http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
 
 fuzz: setup ## Each fuzz target under libFuzzer for SECONDS (60); findings in .build-fuzz/findings
 	FUZZ=1 swift build -j 2 -Xswiftc -sanitize=fuzzer --scratch-path .build-fuzz --product martinet-fuzz

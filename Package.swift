@@ -106,8 +106,9 @@ let package = Package(
         .target(
             name: "DataPlane",
             dependencies: [
-                "Addresses", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI", "Forwarding",
-                "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Protobuf", "Reactor", "TLS", "Time", "XDS",
+                "Addresses", "Agent", "Certificates", "CEnvoyAPI", "CLinux", "Discovery", "Documents", "EnvoyAPI",
+                "Forwarding",
+                "GRPC", "HTTP", "HTTP1", "HTTP2", "Identity", "Patterns", "Protobuf", "Reactor", "TLS", "Time", "XDS",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .target(
@@ -172,7 +173,7 @@ let package = Package(
         .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
         .testTarget(name: "CertificatesTests", dependencies: ["Certificates", "Identity", "Time"]),
         .testTarget(name: "TLSTests", dependencies: ["Certificates", "TLS", "Time", "COpenSSL"]),
-        .testTarget(name: "HTTP1Tests", dependencies: ["HTTP", "HTTP1"]),
+        .testTarget(name: "HTTP1Tests", dependencies: ["HTTP", "HTTP1"], exclude: ["Corpus"]),
         .testTarget(name: "HTTP2Tests", dependencies: ["HTTP", "HTTP2", "Time"]),
         .testTarget(name: "GRPCTests", dependencies: ["GRPC", "HTTP", "HTTP2", "Time"]),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor", "TLS", "Time"]),

@@ -13,6 +13,12 @@ public struct IPAddress: Hashable, Sendable, Comparable {
         self.bytes = bytes
     }
 
+    /// - Returns: nil unless there are four bytes, or sixteen.
+    public init?(bytes: [UInt8]) {
+        guard bytes.count == 4 || bytes.count == 16 else { return nil }
+        self.bytes = bytes
+    }
+
     private static func four(_ text: Substring) -> [UInt8]? {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 4 else { return nil }

@@ -55,6 +55,15 @@ extension Agent {
 }
 
 extension Agent.Configuration {
+    var terms: Enrolment.Terms {
+        var terms = Enrolment.Terms(
+            control: control, serverName: serverName, rootCertificateFile: rootCertificateFile, tokenFile: tokenFile,
+            spiffeID: spiffeID, nodeID: nodeID)
+        terms.keyAlgorithm = keyAlgorithm
+        terms.certificateLife = certificateLife
+        return terms
+    }
+
     /// What the agent says of itself over xDS.
     var node: Node {
         var metadata: [String: MetadataValue] = [:]

@@ -2,6 +2,7 @@
 #include "CLinux.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -24,6 +25,8 @@ int linux_epoll_add(int epoll, int descriptor, uint64_t label, int both_ways) {
     event.data.u64 = label;
     RETRY(int, epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event));
 }
+
+int linux_epoll_remove(int epoll, int descriptor) { RETRY(int, epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, NULL)); }
 
 int linux_epoll_wait(int epoll, struct linux_event *events, int capacity, int timeout_milliseconds) {
     struct epoll_event raw[LINUX_EVENTS];
@@ -77,6 +80,19 @@ int linux_set_option(int descriptor, int level, int name, int value) {
 int linux_get_option(int descriptor, int level, int name, int *value) {
     socklen_t length = sizeof *value;
     RETRY(int, getsockopt(descriptor, level, name, value, &length));
+}
+
+int linux_prepare_inherited(int descriptor) {
+    int flags = fcntl(descriptor, F_GETFL);
+    if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
+    return fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+// SO_ORIGINAL_DST of linux/netfilter_ipv4.h and IP6T_SO_ORIGINAL_DST of linux/netfilter_ipv6/ip6_tables.h.
+enum { ORIGINAL_DESTINATION = 80 };
+
+int linux_original_destination(int descriptor, int is_ipv6, struct sockaddr_storage *address, socklen_t *length) {
+    RETRY(int, getsockopt(descriptor, is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ORIGINAL_DESTINATION, address, length));
 }
 
 int linux_local_address(int descriptor, struct sockaddr_storage *address, socklen_t *length) {

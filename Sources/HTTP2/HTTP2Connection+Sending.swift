@@ -16,6 +16,19 @@ extension HTTP2Connection {
         return stream
     }
 
+    /// Streams that the peer takes at a time: as its SETTINGS say, or by default any number.
+    public var peerConcurrentStreams: Int { isOver ? 0 : library.peerConcurrentStreams }
+
+    /// Sends an informational response (server), before the final one. Source: RFC 9110, section 15.2.
+    /// - Returns: false if the stream is over or has its final response.
+    @discardableResult
+    public func respondInformational(_ headers: HeaderList, on stream: HTTP2StreamID) -> Bool {
+        guard role == .server, !isOver,
+            let state = streams[stream], state.flags.isDisjoint(with: [.opened, .ending, .resetHere])
+        else { return false }
+        return library.submitInformational(headers, on: stream)
+    }
+
     /// Sends the response's HEADERS (server), once for each stream.
     /// - Returns: false if the stream is over.
     @discardableResult

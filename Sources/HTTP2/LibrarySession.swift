@@ -98,7 +98,16 @@ struct LibrarySession {
     /// Bytes of DATA that the peer allows now, for all streams together.
     var remoteConnectionWindow: Int { Int(nghttp2_session_get_remote_window_size(session)) }
 
+    var peerConcurrentStreams: Int {
+        Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+    }
+
     // MARK: Orders
+
+    /// HEADERS of an informational response, which open nothing.
+    func submitInformational(_ headers: HeaderList, on stream: HTTP2StreamID) -> Bool {
+        submitHeaders(headers, on: stream, endStream: false) != nil
+    }
 
     /// - Parameter stream: nil opens one (client).
     /// - Returns: the stream, nil if it cannot be.

@@ -61,6 +61,7 @@ extension Loop {
         wheel.cancelAll(of: id.index)
         deadlines[id.index] = nil
         earlyOutput[id.index] = nil
+        heldInput[id.index] = nil
         handshakeLimits[id.index] = nil
         connection.pointee.state.remove(.open)
         connection.pointee.tls = nil

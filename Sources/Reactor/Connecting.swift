@@ -15,6 +15,8 @@ public struct ConnectOptions: Sendable {
     /// The kernel's buffers in bytes; nil leaves them to the kernel. It doubles the value and has a least size.
     public var sendBuffer: Int32?
     public var receiveBuffer: Int32?
+    /// The address of this end, with a port or 0; nil leaves it to the kernel.
+    public var source: SocketAddress?
 
     public init() {}
 }
@@ -44,6 +46,9 @@ extension Loop {
         if failed(descriptor, "socket") { return id }
         connection.pointee.descriptor = descriptor
         if failed(setOptions(descriptor, address, options), "setsockopt") { return id }
+        if let source = options.source, failed(source.withSystemForm { linux_bind(descriptor, $0, $1) }, "bind") {
+            return id
+        }
         let result = address.withSystemForm { linux_connect(descriptor, $0, $1) }
         if result != -EINPROGRESS && failed(result, "connect") { return id }
         if failed(linux_epoll_add(epoll, descriptor, id.label, 1), "epoll_ctl") { return id }
@@ -129,5 +134,17 @@ extension Loop {
     /// The address of the other end; nil once the connection has ended, or before it is there.
     public func peerAddress(of id: ConnectionID) -> SocketAddress? {
         slab.find(id).flatMap { SocketAddress.read($0.pointee.descriptor, local: false) }
+    }
+
+    /// Where a connection that the kernel redirected to this process was meant to go; nil where it was redirected by
+    /// nobody. Source: iptables-extensions(8), REDIRECT.
+    public func originalDestination(of id: ConnectionID) -> SocketAddress? {
+        guard let connection = slab.find(id), let local = localAddress(of: id), !local.isUnix else { return nil }
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        // A connection over IPv4 to a socket of both kinds is known to the kernel's tables as IPv4.
+        let isIPv6 = local.family == AF_INET6 && local.mappedIPv4 == nil
+        let result = linux_original_destination(connection.pointee.descriptor, isIPv6 ? 1 : 0, &storage, &length)
+        return result < 0 ? nil : SocketAddress(storage, length: length)
     }
 }

@@ -8,6 +8,9 @@ public struct ConnectionID: Hashable, Sendable, CustomStringConvertible {
     public let index: UInt32
     public let generation: UInt32
 
+    /// Names no connection, ever.
+    public static let none = ConnectionID(index: .max, generation: .max)
+
     public var description: String { "\(index).\(generation)" }
 
     /// What epoll hands back with each event; the top bit tells connections from the loop's own descriptors.
@@ -53,6 +56,8 @@ struct Connection {
         static let unheard = State(rawValue: 1 << 15)
         /// One of those whose first bytes wait for their turn.
         static let queuedForGreeting = State(rawValue: 1 << 16)
+        /// Bytes that came before TLS wait for its engine.
+        static let inputHeld = State(rawValue: 1 << 17)
     }
 
     static let noScratch = UInt8.max

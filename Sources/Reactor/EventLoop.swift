@@ -10,7 +10,8 @@ import Time
 /// them every method of the loop may be called, for this or another connection. Only the handler whose callback is
 /// running cannot be reached through `withHandler`, which is a programming error.
 public protocol ConnectionHandler: SendableMetatype {
-    /// The connection is there; for TLS, the handshake is finished and the peer verified. Once, and first.
+    /// The connection is there; for TLS, the handshake is finished and the peer verified. Once, and first; once more
+    /// after `startTLS`.
     mutating func established(_ peer: Peer, loop: EventLoop<Self>, id: ConnectionID)
     /// Plaintext bytes, at least one. They are valid during the call only.
     mutating func received(_ bytes: UnsafeRawBufferPointer, loop: EventLoop<Self>, id: ConnectionID)
@@ -68,7 +69,17 @@ public final class EventLoop<Handler: ConnectionHandler>: Loop {
         _ address: SocketAddress, options: ListenOptions = ListenOptions(), tls: TLSSource? = nil,
         accept: @escaping HandlerFactory
     ) throws(ReactorError) -> ListenerID {
-        let listener = try openListener(address, options: options, tls: tls)
+        try listen(on: ListeningSocket(address, options: options), options: options, tls: tls, accept: accept)
+    }
+
+    /// Accepts from a socket that listens already; it may be held elsewhere as well, to be handed on.
+    /// - Throws: `.cannotListen`.
+    @discardableResult
+    public func listen(
+        on socket: ListeningSocket, options: ListenOptions = ListenOptions(), tls: TLSSource? = nil,
+        accept: @escaping HandlerFactory
+    ) throws(ReactorError) -> ListenerID {
+        let listener = try openListener(socket, options: options, tls: tls)
         factories[listener.number] = accept
         return listener
     }

@@ -26,6 +26,8 @@ public struct ListenOptions: Sendable {
     public var noDelay = true
     /// TCP keep-alive probes by the kernel.
     public var keepAlive = false
+    /// Accepts connections to addresses that are not this machine's (IP_TRANSPARENT); takes CAP_NET_ADMIN.
+    public var isTransparent = false
     /// The kernel's buffers per connection in bytes; nil leaves them to the kernel.
     public var sendBuffer: Int32?
     public var receiveBuffer: Int32?
@@ -39,80 +41,19 @@ final class Listener: EventSource {
     let address: SocketAddress
     let tls: TLSSource?
     let options: ListenOptions
-    private var descriptor: Int32
-    /// The file of a Unix socket as we made it: another one under the same name is not ours to remove.
-    private let file: (path: String, device: UInt64, inode: UInt64)?
+    /// Nil once the listener has stopped.
+    private var socket: ListeningSocket?
     private(set) var connections = 0
     private var isRefusing = false
 
-    init(_ wanted: SocketAddress, number: UInt32, tls: TLSSource?, options: ListenOptions) throws(ReactorError) {
-        if case .unix(let path) = wanted { try Self.removeStaleSocket(path, wanted) }
+    private var descriptor: Int32 { socket?.descriptor ?? -1 }
+
+    init(_ socket: ListeningSocket, number: UInt32, tls: TLSSource?, options: ListenOptions) {
         self.number = number
         self.tls = tls
         self.options = options
-        func check(_ result: Int32, _ call: String) throws(ReactorError) {
-            guard result < 0 else { return }
-            throw result == -EADDRINUSE
-                ? .addressInUse(wanted) : .cannotListen(wanted, SystemError(call: call, number: -result))
-        }
-        descriptor = linux_socket(wanted.family)
-        try check(descriptor, "socket")
-        do throws(ReactorError) {
-            for (level, name, value) in Self.socketOptions(wanted, options) {
-                try check(linux_set_option(descriptor, level, name, value), "setsockopt")
-            }
-            // A Unix socket's file takes the mode of the descriptor, so there is no moment at which it is open to all.
-            if wanted.isUnix { try check(fchmod(descriptor, mode_t(options.unixMode)) < 0 ? -errno : 0, "fchmod") }
-            let socket = descriptor
-            try check(wanted.withSystemForm { linux_bind(socket, $0, $1) }, "bind")
-            if case .unix(let path) = wanted, !path.hasPrefix("@") {
-                // The umask may have taken away what the mode grants.
-                try check(chmod(path, mode_t(options.unixMode)) < 0 ? -errno : 0, "chmod")
-                var status = stat()
-                try check(lstat(path, &status) < 0 ? -errno : 0, "lstat")
-                file = (path, UInt64(status.st_dev), UInt64(status.st_ino))
-            } else {
-                file = nil
-            }
-            try check(linux_listen(descriptor, options.backlog), "listen")
-        } catch {
-            _ = linux_close(descriptor)
-            throw error
-        }
-        address = SocketAddress.read(descriptor, local: true) ?? wanted
-    }
-
-    /// Accepted sockets inherit all of these. Source: tcp(7), socket(7).
-    private static func socketOptions(_ address: SocketAddress, _ options: ListenOptions) -> [(Int32, Int32, Int32)] {
-        var list: [(Int32, Int32, Int32)] = []
-        if !address.isUnix {
-            list.append((SOL_SOCKET, SO_REUSEADDR, 1))
-            if options.reusePort { list.append((SOL_SOCKET, SO_REUSEPORT, 1)) }
-            if options.noDelay { list.append((Int32(IPPROTO_TCP), TCP_NODELAY, 1)) }
-            if options.keepAlive { list.append((SOL_SOCKET, SO_KEEPALIVE, 1)) }
-        }
-        if address.family == AF_INET6 {
-            list.append((Int32(IPPROTO_IPV6), IPV6_V6ONLY, options.ipv6Only ? 1 : 0))
-        }
-        if let size = options.sendBuffer { list.append((SOL_SOCKET, SO_SNDBUF, size)) }
-        if let size = options.receiveBuffer { list.append((SOL_SOCKET, SO_RCVBUF, size)) }
-        return list
-    }
-
-    /// The socket of a program that was killed is in the way; one that answers is not ours to take.
-    private static func removeStaleSocket(_ path: String, _ address: SocketAddress) throws(ReactorError) {
-        var status = stat()
-        guard !path.hasPrefix("@"), lstat(path, &status) == 0 else { return }
-        guard status.st_mode & S_IFMT == S_IFSOCK else { throw .notASocket(path: path) }
-        let probe = linux_socket(AF_UNIX)
-        guard probe >= 0 else { throw .cannotListen(address, SystemError(call: "socket", number: -probe)) }
-        defer { _ = linux_close(probe) }
-        guard address.withSystemForm({ linux_connect(probe, $0, $1) }) == -ECONNREFUSED else {
-            throw .addressInUse(address)
-        }
-        guard unlink(path) == 0 || errno == ENOENT else {
-            throw .cannotListen(address, SystemError(call: "unlink", number: errno))
-        }
+        self.socket = socket
+        address = socket.address
     }
 
     func register(in loop: Loop) throws(ReactorError) {
@@ -124,16 +65,13 @@ final class Listener: EventSource {
         }
     }
 
+    /// Takes the socket out of epoll, which would go on to report it while others hold it.
+    func unregister(from loop: Loop) {
+        if let socket { _ = linux_epoll_remove(loop.epoll, socket.descriptor) }
+    }
+
     override func cancel() {
-        if descriptor >= 0 { _ = linux_close(descriptor) }
-        descriptor = -1
-        if let file {
-            var status = stat()
-            if lstat(file.path, &status) == 0, UInt64(status.st_ino) == file.inode, UInt64(status.st_dev) == file.device
-            {
-                unlink(file.path)
-            }
-        }
+        socket = nil
     }
 
     func connectionEnded() {
@@ -237,9 +175,9 @@ final class Listener: EventSource {
 extension Loop {
     /// - Returns: the listener; its factory is the generic loop's business.
     func openListener(
-        _ address: SocketAddress, options: ListenOptions, tls: TLSSource?
+        _ socket: ListeningSocket, options: ListenOptions, tls: TLSSource?
     ) throws(ReactorError) -> ListenerID {
-        let listener = try Listener(address, number: nextListener, tls: tls, options: options)
+        let listener = Listener(socket, number: nextListener, tls: tls, options: options)
         try listener.register(in: self)
         nextListener += 1
         listeners[listener.number] = listener
@@ -256,6 +194,7 @@ extension Loop {
     public func stopListening(_ listener: ListenerID) {
         guard let listener = listeners.removeValue(forKey: listener.number) else { return }
         listenerStopped(listener.number)
+        listener.unregister(from: self)
         removeSource(listener.position)
     }
 }

@@ -22,6 +22,7 @@ public class Loop {
     var wheel: TimerWheel
     var work: [UInt32: (Loop) -> Void] = [:]  // by timer index
     var earlyOutput: [UInt32: [UInt8]] = [:]  // written before the connection was established
+    var heldInput: [UInt32: [UInt8]] = [:]  // received before TLS was started
     var closingReasons: [UInt32: CloseReason] = [:]  // of connections in closeWanted
     var handshakeLimits: [UInt32: Duration] = [:]  // of TLS connections that are still connecting
     var deadlines: [UInt32: (timer: TimerID, limit: Duration)] = [:]  // connecting, handshaking, closing
@@ -38,6 +39,10 @@ public class Loop {
     var ciphertext = ByteScratch()
 
     private var turnStart: Instant?
+    /// Runs once per turn when everything else is done, before what was written is sent: for those who collect output
+    /// themselves.
+    public var beforeSending: (() -> Void)?
+
     var turnNumber: UInt32 = 0
     var toRead: [ConnectionID] = []
     var toWrite: [ConnectionID] = []
@@ -185,6 +190,7 @@ public class Loop {
     /// Ends a turn: sends what was written, then tells the handlers of connections that were closed. What those
     /// handlers close in their turn waits for the next turn, so that a turn ends.
     private func settle() {
+        beforeSending?()
         flushOutputs()
         let ended = closes
         closes.removeAll(keepingCapacity: true)
@@ -192,7 +198,9 @@ public class Loop {
             deliverClosed(ConnectionID(index: index, generation: slab[index].pointee.generation), reason: reason)
             slab.giveBack(index)
         }
-        if !ended.isEmpty { flushOutputs() }
+        guard !ended.isEmpty else { return }
+        beforeSending?()
+        flushOutputs()
     }
 
     /// Runs `job` in the next turn, outside every callback.
@@ -226,6 +234,7 @@ public class Loop {
         for index in sources.indices { removeSource(index) }
         work.removeAll()
         laterJobs.removeAll()
+        beforeSending = nil
     }
 }
 

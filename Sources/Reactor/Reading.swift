@@ -26,8 +26,12 @@ extension Loop {
     /// Reads until the kernel has no more, the budget is spent, or the handler paused or closed.
     func read(_ id: ConnectionID, _ connection: UnsafeMutablePointer<Connection>) {
         var budget = configuration.readBudget
+        if connection.pointee.state.contains(.inputHeld), !connection.pointee.state.contains(.unheard) {
+            takeHeldInput(id, connection)
+        }
         while true {
             let state = connection.pointee.state
+            guard !state.contains(.unheard) else { return }  // TLS was started: its turn comes.
             guard state.contains(.open), !state.contains(.peerClosed) || state.contains(.writingFailed) else { return }
             guard !state.contains(.readingPaused) || state.contains(.writingFailed) else {
                 connection.pointee.state.insert(.mayHaveMore)
@@ -81,7 +85,7 @@ extension Loop {
         close(id, reason: brokenOff(connection, SystemError(call: "recv", number: number == 0 ? ECONNRESET : number)))
     }
 
-    private func take(
+    func take(
         _ id: ConnectionID, _ connection: UnsafeMutablePointer<Connection>, _ bytes: UnsafeRawBufferPointer
     ) {
         if connection.pointee.state.contains(.closeWanted) { return }  // Read only to see the end.

@@ -79,6 +79,12 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// The IPv4 address that an IPv6 socket of both kinds shows as `::ffff:a.b.c.d`. Source: RFC 4291, section 2.5.5.2.
+    public var mappedIPv4: SocketAddress? {
+        guard case .ipv6(0, let low, _, let port) = self, low >> 32 == 0xffff else { return nil }
+        return .ipv4(UInt32(truncatingIfNeeded: low), port: port)
+    }
+
     /// The form that ``init(parsing:)`` reads.
     public var description: String {
         switch self {

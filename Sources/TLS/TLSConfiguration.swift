@@ -36,6 +36,8 @@ public struct TLSConfiguration: Sendable {
 
     /// Which of the peers with a valid chain are welcome.
     public enum AcceptedPeers: Sendable, Equatable {
+        /// Whatever they show, if anything: privacy without knowing from whom.
+        case anybody
         case anyTrusted
         /// Client: only the host of `serverName`.
         case serverName

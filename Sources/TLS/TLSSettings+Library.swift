@@ -112,7 +112,7 @@ extension TLSConfiguration {
             rules += bytes
         }
         add(Array(scope.utf8))
-        add(Array("\(clientAuthentication)".utf8))
+        add(Array("\(clientAuthentication) \(acceptedPeers == .anybody)".utf8))
         for name in (expectedNames ?? []).map({ "\($0)" }).sorted() { add(Array(name.utf8)) }
         for der in (trustAnchors?.certificates ?? []).map(\.der).sorted(by: { $0.lexicographicallyPrecedes($1) }) {
             add(der)

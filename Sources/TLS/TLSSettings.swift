@@ -106,10 +106,10 @@ extension TLSConfiguration {
         switch role {
         case .server:
             if identity == nil { return .serverWithoutIdentity }
-            if clientAuthentication != .none, trustAnchors == nil { return .clientAuthenticationWithoutTrustAnchors }
+            if clientAuthentication != .none, trustAnchors == nil, acceptedPeers != .anybody { return .clientAuthenticationWithoutTrustAnchors }
             if acceptedPeers == .serverName { return .serverNameMissing }
         case .client:
-            if trustAnchors == nil { return .clientWithoutTrustAnchors }
+            if trustAnchors == nil, acceptedPeers != .anybody { return .clientWithoutTrustAnchors }
             if acceptedPeers == .serverName, serverName == nil { return .serverNameMissing }
         }
         if let serverName, !isHostName(serverName), !isAddress(serverName) { return .serverNameInvalid(serverName) }
@@ -130,7 +130,7 @@ extension TLSConfiguration {
     /// The names that a peer may have, if they matter.
     var expectedNames: [PeerName]? {
         switch acceptedPeers {
-        case .anyTrusted: nil
+        case .anybody, .anyTrusted: nil
         case .serverName: serverName.map { [.host($0)] } ?? []
         case .named(let names): names
         }

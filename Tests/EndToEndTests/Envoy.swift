@@ -1,8 +1,17 @@
 import Foundation
 import Testing
 
-/// A real Envoy whose only configuration is where its control plane is.
+/// A real Envoy whose only configuration is where its control plane is; or `martinet proxy` in its place.
 final class Envoy {
+    /// What runs.
+    enum Program {
+        case envoy
+        /// With these flags beside those for the admin interface and drains; without any, from Envoy's bootstrap file.
+        case martinet([String])
+    }
+
+    // Without a word about it: what ``DataPlaneChoice`` says.
+
     enum Variant: String, CaseIterable, CustomTestStringConvertible {
         case delta = "DELTA_GRPC"
         case stateOfTheWorld = "GRPC"
@@ -47,7 +56,8 @@ final class Envoy {
     init(
         nodeID: String, cluster: String = "test", xdsPort: Int, variant: Variant = .delta,
         version: Installation.EnvoyVersion = .newest, credentials: Credentials? = nil,
-        workload: Workload? = nil, at place: Place = Place(), adminPort: Int? = nil, in directory: String
+        workload: Workload? = nil, at place: Place = Place(), adminPort: Int? = nil,
+        program: Program? = nil, in directory: String
     ) throws {
         self.adminPort = try adminPort ?? freePort()
         adminAddress = place.adminAddress
@@ -57,10 +67,17 @@ final class Envoy {
             credentials: credentials, workload: workload, place: place
         ).write(toFile: path, atomically: true, encoding: .utf8)
         let command =
-            place.command + [
-                try version.binary(), "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level",
-                "warning",
-            ] + place.flags
+            switch program ?? (DataPlaneChoice.current == .martinet ? .martinet([]) : .envoy) {
+            case .envoy:
+                place.command + [
+                    try version.binary(), "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level",
+                    "warning",
+                ] + place.flags
+            case .martinet(let flags):
+                place.command + [Installation.martinet, "proxy"] + (flags.isEmpty ? ["--bootstrap", path] : flags) + [
+                    "--admin", "\(place.adminAddress):\(self.adminPort)", "--stats", "off", "--drain-time", "45s",
+                ]
+            }
         process = try ChildProcess(command[0], Array(command.dropFirst()), in: directory)
     }
 

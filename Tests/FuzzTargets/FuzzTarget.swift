@@ -10,6 +10,10 @@ import XDS
 /// A parser or machine that a peer reaches, as a fuzzer calls it: any bytes, no result; a broken promise stops the
 /// program. `make fuzz` runs them under libFuzzer, the tests replay the kept corpus with small changes.
 public enum FuzzTarget: String, CaseIterable, Sendable {
+    /// HTTP/1.1 requests to a server.
+    case http1
+    /// HTTP/1.1 responses to a client.
+    case http1Client
     /// HTTP/2 frames to a server, after a valid preface.
     case http2
     /// HTTP/2 frames to a client.
@@ -31,6 +35,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
 
     public func run(_ bytes: UnsafeRawBufferPointer) {
         switch self {
+        case .http1: fuzzHTTP1Requests(bytes)
+        case .http1Client: fuzzHTTP1Responses(bytes)
         case .http2: fuzzHTTP2(bytes, .server)
         case .http2Client: fuzzHTTP2(bytes, .client)
         case .grpc: fuzzGRPC(bytes)

@@ -14,6 +14,8 @@ final class Probe: ConnectionHandler {
     var receivedCount = 0
     var receivedCalls = 0
     var isKeeping = true
+    /// It starts TLS by itself, so that it is established twice.
+    var isRestarting = false
     var readyCalls = 0
     var ends = 0
     var tokens: [UInt64] = []
@@ -30,7 +32,7 @@ final class Probe: ConnectionHandler {
     var text: String { String(decoding: received, as: UTF8.self) }
 
     func established(_ peer: Peer, loop: EventLoop<Probe>, id: ConnectionID) {
-        #expect(self.peer == nil && reasons.isEmpty)
+        #expect((self.peer == nil || isRestarting) && reasons.isEmpty)
         self.id = id
         self.peer = peer
         onEstablished(loop, id)
@@ -83,14 +85,14 @@ final class Pair {
     init(
         configuration: LoopConfiguration = LoopConfiguration(), listen: ListenOptions = ListenOptions(),
         connect: ConnectOptions = ConnectOptions(), address: SocketAddress = .loopback(port: 0),
-        tls: (server: TLSSource, client: TLSSettings)? = nil, prepare: (Probe, Probe) -> Void = { _, _ in }
+        tls: (server: TLSSource, client: TLSSettings)? = nil, clientTLS: TLSSettings? = nil, prepare: (Probe, Probe) -> Void = { _, _ in }
     ) throws {
         loop = try EventLoop(configuration)
         let (client, server) = (client, server)
         prepare(client, server)
         listener = try loop.listen(address, options: listen, tls: tls?.server) { _, _, _ in server }
         clientID = loop.connect(
-            to: try #require(loop.address(of: listener)), tls: tls?.client, options: connect, handler: client)
+            to: try #require(loop.address(of: listener)), tls: clientTLS ?? tls?.client, options: connect, handler: client)
         client.id = clientID
         turn { (client.isEstablished && server.isEstablished) || !(client.reasons + server.reasons).isEmpty }
     }

@@ -3,13 +3,13 @@ import Identity
 import Time
 
 /// A certificate with its key.
-struct HeldCertificate: Sendable {
-    let spiffeID: SPIFFEID
+public struct HeldCertificate: Sendable {
+    public let spiffeID: SPIFFEID
     /// The leaf first, then what leads to the root, which itself is not there.
-    let chain: [Certificate]
-    let key: PrivateKey
+    public let chain: [Certificate]
+    public let key: PrivateKey
 
-    var leaf: Certificate { chain[0] }
+    public var leaf: Certificate { chain[0] }
 }
 
 /// What the agent has for its workloads.

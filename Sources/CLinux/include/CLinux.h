@@ -26,6 +26,7 @@ enum { LINUX_EVENTS = 512 };
 int linux_epoll_open(void);
 // Edge-triggered, once per descriptor. `both_ways`: writability too.
 int linux_epoll_add(int epoll, int descriptor, uint64_t label, int both_ways);
+int linux_epoll_remove(int epoll, int descriptor);
 int linux_epoll_wait(int epoll, struct linux_event *events, int capacity, int timeout_milliseconds);
 
 int linux_wake_open(void);
@@ -40,6 +41,12 @@ int linux_listen(int descriptor, int backlog);
 int linux_accept(int descriptor, struct sockaddr_storage *address, socklen_t *length);
 int linux_connect(int descriptor, const void *address, socklen_t length);
 int linux_set_option(int descriptor, int level, int name, int value);
+// Names of IPPROTO_IP and IPPROTO_IPV6 that are the kernel's alone.
+enum { LINUX_IP_TRANSPARENT = 19, LINUX_IPV6_TRANSPARENT = 75 };
+// Makes a descriptor of another process non-blocking and closed on exec.
+int linux_prepare_inherited(int descriptor);
+// Where a redirected connection was meant to go; -ENOENT where none was.
+int linux_original_destination(int descriptor, int is_ipv6, struct sockaddr_storage *address, socklen_t *length);
 // The value is stored in `value`.
 int linux_get_option(int descriptor, int level, int name, int *value);
 int linux_local_address(int descriptor, struct sockaddr_storage *address, socklen_t *length);

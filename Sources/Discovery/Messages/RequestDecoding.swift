@@ -62,7 +62,8 @@ extension XDS.Node {
         throw ProtobufError(type: type, path: "node", offset: 0, problem: .tooMuchMemory(limit: longestNode))
     }
 
-    init(_ node: EnvoyAPI.Node) {
+    /// What a `Node` says; the principal is not in it.
+    public init(_ node: EnvoyAPI.Node) {
         self.init(
             id: node.id.string, cluster: node.cluster.string,
             metadata: node.metadata.map { MetadataValue.fields(of: $0.pointee) } ?? [:],

@@ -38,7 +38,8 @@ func frame(_ request: XDS.DeltaDiscoveryRequest) -> [UInt8] {
 }
 
 extension Arena {
-    func node(_ node: XDS.Node) -> UnsafeMutablePointer<EnvoyAPI.Node> {
+    /// The message of a node; the principal is not in it.
+    public func node(_ node: XDS.Node) -> UnsafeMutablePointer<EnvoyAPI.Node> {
         make {
             $0.id = self(node.id)
             $0.cluster = self(node.cluster)

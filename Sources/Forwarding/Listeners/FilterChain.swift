@@ -103,8 +103,8 @@ public final class FilterChain: Sendable {
                 return .terminal(.answer(body ?? []))
             case Echo.descriptor.fullName: return .terminal(.echo)
             case SniCluster.descriptor.fullName: return .filter(.clusterByServerName)
-            case ConnectionLimit.descriptor.fullName:
-                let limit = try FieldAudit.decode(ConnectionLimit.self, any, in: arena, .streams).pointee
+            case EnvoyAPI.ConnectionLimit.descriptor.fullName:
+                let limit = try FieldAudit.decode(EnvoyAPI.ConnectionLimit.self, any, in: arena, .streams).pointee
                 guard let most: UInt64 = limit.max_connections.number, most > 0 else {
                     throw .invalid(path: "max_connections", message: "at least 1")
                 }
@@ -133,6 +133,8 @@ public final class TCPProxySettings: Sendable {
         public let metadataMatch: [StructureValue.Field]
     }
 
+    /// What its statistics are counted under.
+    public let statPrefix: String
     public let targets: [Target]
     private let totalWeight: UInt64
     /// Without a byte either way; nil: no limit.
@@ -143,8 +145,7 @@ public final class TCPProxySettings: Sendable {
     /// Between attempts; nil: none.
     public let backOff: (base: Duration, longest: Duration)?
     public let hashesSource: Bool
-    /// Each a packed `AccessLog`.
-    public let accessLogs: [[UInt8]]
+    public let accessLogs: [AccessLogRule]
     /// Nil: a line at the end only.
     public let accessLogInterval: Duration?
     public let logsOnConnected: Bool
@@ -152,6 +153,7 @@ public final class TCPProxySettings: Sendable {
     init(_ any: ProtobufAny) throws(ConfigurationError) {
         let arena = Arena()
         let message = try FieldAudit.decode(TcpProxy.self, any, in: arena, .streams).pointee
+        statPrefix = message.stat_prefix.string
         let all = message.metadata_match.flatMap { FilterMetadata($0.pointee)["envoy.lb"] } ?? []
         switch message.cluster_specifier {
         case .cluster(let name): targets = [Target(cluster: name, weight: 1, metadataMatch: all)]
@@ -184,7 +186,7 @@ public final class TCPProxySettings: Sendable {
             return (base, try options.max_interval.duration("max_interval") ?? base * 10)
         }
         hashesSource = message.n_hash_policy > 0
-        accessLogs = message.access_log_list.map { encode($0) }
+        accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
         let options = message.access_log_options?.pointee
         let stated = try options?.access_log_flush_interval.duration("access_log_options.access_log_flush_interval")
         let older = try message.access_log_flush_interval.duration("access_log_flush_interval")

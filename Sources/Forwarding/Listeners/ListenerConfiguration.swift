@@ -47,8 +47,8 @@ public final class ListenerConfiguration: Sendable {
     public let backlog: Int?
     /// Connections are drained when the listener changes or goes, not when the proxy's health fails.
     public let drainsOnChangeOnly: Bool
-    /// Each a packed `AccessLog`: of connections that no chain takes.
-    public let accessLogs: [[UInt8]]
+    /// Of connections that no chain takes.
+    public let accessLogs: [AccessLogRule]
     private let table: ChainTable
 
     /// - Parameters:
@@ -83,7 +83,7 @@ public final class ListenerConfiguration: Sendable {
         reusesPort = message.enable_reuse_port.flag ?? true
         backlog = message.tcp_backlog_size.number.map(Int.init)
         drainsOnChangeOnly = message.drain_type == .MODIFY_ONLY
-        accessLogs = message.access_log_list.map { encode($0) }
+        accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
         var chains: [FilterChain] = []
         var matches: [ChainMatch] = []
         for (index, chain) in message.filter_chains_list.enumerated() {

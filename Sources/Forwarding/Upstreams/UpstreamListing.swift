@@ -19,7 +19,8 @@ extension UpstreamCluster {
 }
 
 extension UpstreamHost {
-    fileprivate var listed: [(String, String)] {
+    /// What `/clusters` says of it, by Envoy's names.
+    public var listed: [(name: String, value: String)] {
         [
             ("cx_active", "\(activeConnections)"), ("cx_connect_fail", "\(totals.connectFailures)"),
             ("cx_total", "\(totals.connections)"), ("rq_active", "\(activeRequests)"),

@@ -8,16 +8,36 @@ struct LineLog: LogHandler {
         case text, json
     }
 
-    var logLevel: Logger.Level
+    /// Where a level is shared, that one: it can be changed while the program runs.
+    var logLevel: Logger.Level {
+        get { shared?.value ?? own }
+        set { own = newValue }
+    }
     var metadata: Logger.Metadata = [:]
+    private var own: Logger.Level
+    private let shared: SharedLevel?
     private let label: String
     private let format: Format
     private let write: @Sendable (String) -> Void
 
-    init(label: String, format: Format, level: Logger.Level, write: @escaping @Sendable (String) -> Void) {
+    /// The level of all loggers of the process.
+    final class SharedLevel: Sendable {
+        private let level: Mutex<Logger.Level>
+
+        init(_ level: Logger.Level) { self.level = Mutex(level) }
+
+        var value: Logger.Level { level.withLock { $0 } }
+        func set(_ new: Logger.Level) { level.withLock { $0 = new } }
+    }
+
+    init(
+        label: String, format: Format, level: Logger.Level, shared: SharedLevel? = nil,
+        write: @escaping @Sendable (String) -> Void
+    ) {
         self.label = label
         self.format = format
-        logLevel = level
+        own = level
+        self.shared = shared
         self.write = write
     }
 

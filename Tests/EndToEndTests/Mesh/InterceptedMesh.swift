@@ -16,7 +16,7 @@ final class InterceptedMesh {
             address = "\(mesh.network).\(number)"
             namespace = try NetworkNamespace("mt\(mesh.block)n\(number)", address: address, of: mesh.bridge)
             let adminPort = try freePort()
-            try namespace.intercept(sparing: adminPort)
+            try namespace.intercept(sparing: adminPort, byCommand: DataPlaneChoice.current.isMartinet(number))
             let arguments = try #require(workload.application)
             // Any address: the mesh goes by the Host header, and the connection is led to Envoy before it leaves.
             let calling = workload.isCalling ? ["--through", "10.96.0.10"] : []
@@ -41,7 +41,8 @@ final class InterceptedMesh {
                         "/usr/bin/setpriv", "--regid", "\(NetworkNamespace.proxyGroup)", "--clear-groups",
                     ], adminAddress: address, controlAddress: "\(mesh.network).254",
                     flags: Envoy.Place.drainingAtOnce),
-                adminPort: adminPort, in: directory)
+                adminPort: adminPort, program: DataPlaneChoice.current.isMartinet(number) ? .martinet([]) : .envoy,
+                in: directory)
         }
 
         fileprivate func stop() {
@@ -138,7 +139,13 @@ private final class NetworkNamespace {
     deinit { try? run("/usr/sbin/ip", "netns", "delete", name) }
 
     /// Leads what comes in to port 15006 and what the application sends out to port 15001, as Istio's init container.
-    func intercept(sparing adminPort: Int) throws {
+    /// - Parameter byCommand: by `martinet intercept`.
+    func intercept(sparing adminPort: Int, byCommand: Bool = false) throws {
+        if byCommand {
+            return try inside(
+                Installation.martinet, "intercept", "add", "--proxy-group", "\(Self.proxyGroup)",
+                "--exclude-inbound-port", "\(adminPort)")
+        }
         for rule in [
             "PREROUTING -p tcp --dport \(adminPort) -j RETURN",
             "PREROUTING -p tcp -j REDIRECT --to-ports 15006",

@@ -2,8 +2,8 @@ import Addresses
 import Foundation
 import Testing
 
-/// A control plane, and workloads that each have an application of their own and a real Envoy beside it, without
-/// interception: each workload has three loopback addresses. On the first its Envoy takes the calls of others, on the
+/// A control plane, and workloads that each have an application of their own and a real Envoy beside it, or
+/// `martinet proxy` where ``DataPlaneChoice`` says so, without interception: each workload has three loopback addresses. On the first its Envoy takes the calls of others, on the
 /// second its application listens, on the third its Envoy takes what the application calls.
 final class MeshOfEnvoys {
     struct Workload {
@@ -125,9 +125,26 @@ final class MeshOfEnvoys {
             credentials: Envoy.Credentials(trusted: control.rootCertificate, token: token),
             workload: Envoy.Workload(
                 namespace: workload.namespace, serviceAccount: workload.serviceAccount, more: member.metadata),
-            at: Envoy.Place(flags: Envoy.Place.drainingAtOnce), in: control.directory)
+            at: Envoy.Place(flags: Envoy.Place.drainingAtOnce),
+            program: DataPlaneChoice.current.isMartinet(started) ? .martinet(try flags(of: member, token)) : .envoy,
+            in: control.directory)
         members.append(member)
         return member
+    }
+
+    /// What `martinet proxy` is told of itself; its key is its own.
+    private func flags(of member: Member, _ token: String) throws -> [String] {
+        let workload = member.workload
+        let tokenFile = control.directory + "/token-\(shortID())"
+        try token.write(toFile: tokenFile, atomically: true, encoding: .utf8)
+        let labels = workload.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+        return [
+            "--control", "127.0.0.1:\(control.tlsPort)", "--tls-server-name", "localhost", "--root-cert",
+            control.rootCertificate, "--token-file", tokenFile, "--namespace", workload.namespace, "--service-account",
+            workload.serviceAccount, "--name", workload.name, "--workload", workload.name, "--labels",
+            labels.joined(separator: ","), "--address", member.address, "--outbound-address", member.outboundAddress,
+            "--app-address", member.applicationAddress,
+        ] + (workload.application == nil ? ["--gateway"] : [])
     }
 
     /// Ends a workload: its Envoy first, as a mesh that hears of it.

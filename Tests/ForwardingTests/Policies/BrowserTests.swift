@@ -33,7 +33,7 @@ struct CrossOriginTests {
             answer.fields.map { "\($0.name): \($0.value)" } == [
                 ":status: 200", "access-control-allow-origin: http://a.example",
                 "access-control-allow-credentials: true", "access-control-allow-methods: GET,PUT",
-                "access-control-allow-headers: x-a", "access-control-max-age: 60",
+                "access-control-allow-headers: x-a", "access-control-max-age: 60", "access-control-expose-headers: x-b",
             ])
     }
 

@@ -1,0 +1,179 @@
+import HTTP
+import HTTP1
+import Logging
+import Reactor
+
+/// The proxy's own ports, on a loop and thread of their own: a stalled worker does not silence them.
+final class AdminServer: Sendable {
+    /// Answers a request; `reply` is called once, from any thread.
+    typealias Answering = @Sendable (AdminRequest, _ reply: @escaping @Sendable (AdminResponse) -> Void) -> Void
+
+    /// Connections at a time to each port.
+    static let mostConnections = 64
+
+    private let group: EventLoopGroup<AdminConnection>
+
+    /// - Throws: ``Reactor/ReactorError`` for a port that is in use.
+    init(_ ports: [(address: SocketAddress, door: AdminDoor)], answer: @escaping Answering) throws {
+        group = try EventLoopGroup(count: 1, name: "admin") { loop, _ in
+            var options = ListenOptions()
+            options.mostConnections = Self.mostConnections
+            for (address, door) in ports {
+                try loop.listen(address, options: options) { loop, id, _ in AdminConnection(door, id, loop, answer) }
+            }
+        }
+    }
+
+    /// Ends it; answers under way get a moment.
+    func stop() {
+        group.drain(grace: .milliseconds(500)) { loop in loop.forEachHandler { connection, _ in connection.drain() } }
+        group.join()
+    }
+}
+
+/// One connection to such a port.
+final class AdminConnection: ConnectionHandler {
+    typealias Loop = EventLoop<AdminConnection>
+
+    private let door: AdminDoor
+    private let id: ConnectionID
+    private unowned let loop: Loop
+    private let answer: AdminServer.Answering
+    private var receiver = HTTP1Receiver(role: .server, limits: AdminConnection.limits)
+    /// What came after the request under way.
+    private var waiting: [UInt8] = []
+    private var request: (head: HTTP1Head, message: AdminRequest?)?
+    /// What the peer has not taken yet.
+    private var output: [UInt8] = []
+    private var sent = 0
+    private var isLast = false
+    private var isDraining = false
+    private var idle: TimerID?
+
+    private static let limits = {
+        var limits = HTTP1Limits()
+        (limits.headBytes, limits.lineBytes) = (16 << 10, 8 << 10)
+        limits.acceptsHTTP10 = true
+        limits.hostForHTTP10 = "localhost"
+        return limits
+    }()
+    /// Bytes that may come while an answer is under way.
+    private static let mostWaiting = 64 << 10
+    private static let idleTimeout = Duration.seconds(60)
+
+    init(_ door: AdminDoor, _ id: ConnectionID, _ loop: Loop, _ answer: @escaping AdminServer.Answering) {
+        self.door = door
+        self.id = id
+        self.loop = loop
+        self.answer = answer
+    }
+
+    func established(_ peer: Peer, loop: Loop, id: ConnectionID) { setIdle() }
+
+    private func setIdle() {
+        if let idle { loop.cancelTimer(idle) }
+        idle = loop.setTimer(at: loop.now.advanced(by: Self.idleTimeout), for: id, token: 0)
+    }
+
+    func received(_ bytes: UnsafeRawBufferPointer, loop: Loop, id: ConnectionID) {
+        setIdle()
+        if request != nil {
+            waiting += bytes
+            if waiting.count > Self.mostWaiting { loop.close(id) }
+            return
+        }
+        take(bytes)
+    }
+
+    private func take(_ bytes: UnsafeRawBufferPointer) {
+        var events: [HTTP1Event] = []
+        let count = receiver.receive(bytes, events: &events)
+        if count < bytes.count { waiting += UnsafeRawBufferPointer(rebasing: bytes[count...]) }
+        note(events)
+    }
+
+    private func note(_ events: [HTTP1Event]) {
+        for event in events {
+            switch event {
+            case .head(let head, let facts): request = (facts, AdminRequest(head, door: door))
+            case .end: ask()
+            case .failed(let failure): send(AdminResponse("\(failure)\n", status: failure.status), closes: true)
+            case .informational, .data: break
+            }
+        }
+    }
+
+    private func ask() {
+        guard let request else { return }
+        guard let message = request.message else {
+            return send(AdminResponse("a method and a path are needed\n", status: 400), closes: true)
+        }
+        let (mailbox, id) = (loop.mailbox, id)
+        answer(message) { response in
+            _ = mailbox.submit { loop in _ = loop.withHandler(id) { $0.answered(response) } }
+        }
+    }
+
+    private func answered(_ response: AdminResponse) {
+        guard let request else { return }
+        send(response, closes: !request.head.keepsAlive || isDraining, isHead: request.head.method == .head)
+        self.request = nil
+        guard !isLast else { return }
+        receiver.startNext()
+        guard !waiting.isEmpty else { return }
+        let next = waiting
+        waiting = []
+        next.withUnsafeBytes { take($0) }
+    }
+
+    private func send(_ response: AdminResponse, closes: Bool, isHead: Bool = false) {
+        let head = HeaderList([
+            (":status", "\(response.status)"), ("content-type", response.contentType),
+            ("cache-control", "no-cache, max-age=0"), ("x-content-type-options", "nosniff"), ("server", "martinet"),
+        ])
+        do throws(HTTP1WriteError) {
+            let isHTTP10 = request?.head.isHTTP10 ?? false
+            try HTTP1Writer.appendResponse(
+                head, framing: .length(UInt64(response.body.count)),
+                persistence: closes ? .close : isHTTP10 ? .keepAlive : .implied, to: &output)
+        } catch {
+            return loop.close(id)
+        }
+        if !isHead { output += response.body }
+        if closes { isLast = true }
+        flush()
+    }
+
+    private func flush() {
+        // In parts: the whole of a large configuration is more than a connection may have waiting.
+        while sent < output.count, loop.isWritable(id) {
+            let end = min(sent + (64 << 10), output.count)
+            output[sent..<end].withUnsafeBytes { loop.write($0, to: id) }
+            loop.flush(id)
+            sent = end
+        }
+        guard sent == output.count else { return }
+        (output, sent) = ([], 0)
+        if isLast { loop.closeAfterFlush(id) }
+    }
+
+    func drain() {
+        isDraining = true
+        if request == nil, output.isEmpty { loop.closeAfterFlush(id) }
+    }
+
+    func readyToWrite(loop: Loop, id: ConnectionID) { flush() }
+
+    func peerClosedWriting(loop: Loop, id: ConnectionID) {
+        if request == nil, output.isEmpty { loop.closeAfterFlush(id) } else { isDraining = true }
+    }
+
+    func timerFired(_ token: UInt64, loop: Loop, id: ConnectionID) {
+        idle = nil
+        if request == nil { loop.close(id) } else { setIdle() }
+    }
+
+    func closed(_ reason: CloseReason, loop: Loop, id: ConnectionID) {
+        if let idle { loop.cancelTimer(idle) }
+    }
+}

@@ -1,0 +1,17 @@
+import Certificates
+import Forwarding
+
+extension PeerCertificateFacts {
+    /// What a certificate that was verified says; nil for one that cannot be read.
+    convenience init?(der: [UInt8]) {
+        guard let certificate = try? Certificate(der: der) else { return nil }
+        self.init(
+            uriNames: certificate.uris, dnsNames: certificate.dnsNames, subject: certificate.subject,
+            serial: certificate.serial, fingerprint: Self.hexadecimal(Digest.sha256(of: certificate.der)),
+            pem: String(decoding: certificate.pem, as: UTF8.self))
+    }
+
+    private static func hexadecimal(_ bytes: [UInt8]) -> String {
+        bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+}

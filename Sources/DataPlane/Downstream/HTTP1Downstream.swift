@@ -1,0 +1,356 @@
+import Forwarding
+import HTTP
+import HTTP1
+import Reactor
+import Time
+
+/// A client's HTTP/1.1 connection: one exchange at a time; requests that come early wait in the socket, but for the bytes
+/// that were read already.
+final class HTTP1Downstream: HTTPDownstream {
+    private enum Timer {
+        static let idle: UInt64 = 1
+        static let head: UInt64 = 2
+        static let age: UInt64 = 3
+    }
+
+    private var receiver: HTTP1Receiver
+    private var exchange: Exchange?
+    private var shape = HTTP1Head()
+    /// The request under way is whole; what follows is the next one, or a tunnel's.
+    private var requestEnded = false
+    /// Input that waits for the exchange under way, at most one read.
+    private var held: [UInt8] = []
+    private var isTaking = false
+    private var responseStarted = false
+    private var isChunked = false
+    private var isTunnel = false
+    private var closesAfterwards = false
+    private var waitsToContinue = false
+    private var requests = 0
+    private static let mostDiscarded = 256 << 10
+    private var discarded = 0
+    private var idleSince: Instant
+    private var headTimer: TimerID?
+
+    init(
+        _ worker: Worker, _ id: ConnectionID, _ service: HTTPService, _ facts: ConnectionFacts,
+        _ tracker: ConnectionTracker, isSecure: Bool
+    ) {
+        receiver = HTTP1Receiver(role: .server, limits: service.http1Limits, scheme: isSecure ? .https : .http)
+        idleSince = worker.loop.now
+        super.init(worker, id, service, facts, tracker)
+        if let limit = service.idleTimeout { worker.loop.setTimer(after: limit, for: id, token: Timer.idle) }
+        if let limit = service.connectionAge { worker.loop.setTimer(after: limit, for: id, token: Timer.age) }
+    }
+
+    override var protocolName: String { shape.isHTTP10 ? "HTTP/1.0" : "HTTP/1.1" }
+
+    // MARK: Requests
+
+    override func received(_ bytes: UnsafeRawBufferPointer) {
+        // A client that knows that HTTP/2 is spoken here begins with it. No method begins so.
+        if requests == 0, !facts.isTLS, bytes.count >= 3, bytes[0] == UInt8(ascii: "P"), bytes[1] == UInt8(ascii: "R"),
+            bytes[2] == UInt8(ascii: "I"), receiver.isBetweenMessages, service.takesHTTP2
+        {
+            let next = HTTP2Downstream(worker, id, service, facts, tracker)
+            successor = next
+            return next.begin(Array(bytes))
+        }
+        if !held.isEmpty { return held.append(contentsOf: bytes) }
+        take(bytes)
+    }
+
+    private func take(_ bytes: UnsafeRawBufferPointer) {
+        isTaking = true
+        defer { isTaking = false }
+        var rest = bytes
+        while !rest.isEmpty, loop.isOpen(id), !closesAfterwards || exchange != nil {
+            if requestEnded, exchange != nil, !isTunnel {
+                // The next request, or a tunnel's first bytes: they wait for the answer to this one.
+                held = Array(rest)
+                loop.pauseReading(id)
+                return
+            }
+            var count = 0
+            worker.withHTTP1Events { events in
+                count = receiver.receive(rest, events: &events)
+                for event in events { take(event) }
+            }
+            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+            if count == 0 { break }
+        }
+        if receiver.isInHead {
+            if headTimer == nil, let limit = service.headTimeout {
+                headTimer = loop.setTimer(after: limit, for: id, token: Timer.head)
+            }
+        }
+    }
+
+    private func take(_ event: HTTP1Event) {
+        switch event {
+        case .head(let head, let shape):
+            if let timer = headTimer {
+                loop.cancelTimer(timer)
+                headTimer = nil
+            }
+            begin(head, shape)
+        case .informational: break
+        case .data(let bytes):
+            guard let exchange else { return discard(bytes.count) }
+            exchange.requestData(bytes)
+        case .end(let trailers):
+            requestEnded = true
+            waitsToContinue = false
+            guard let exchange else { return finishRequest() }
+            // What follows the head of an upgrade or CONNECT is known with the answer.
+            if shape.upgrade == nil, !shape.isConnect || isTunnel { exchange.requestEnd(trailers) }
+        case .failed(let failure): refuse(failure)
+        }
+    }
+
+    /// The rest of a body whose answer is out. A little of it is cheaper to read than a new connection.
+    private func discard(_ count: Int) {
+        discarded += count
+        guard discarded > Self.mostDiscarded, !closesAfterwards else { return }
+        closesAfterwards = true
+        loop.closeAfterFlush(id)
+    }
+
+    private func begin(_ head: HeaderList, _ shape: HTTP1Head) {
+        self.shape = shape
+        requests += 1
+        requestEnded = false
+        responseStarted = false
+        isTunnel = false
+        discarded = 0
+        if !shape.keepsAlive || isDraining { closesAfterwards = true }
+        if let most = service.requestsPerConnection, requests >= most { closesAfterwards = true }
+        let exchange = Exchange(self, stream: 0, head, shape)
+        self.exchange = exchange
+        waitsToContinue = shape.expectsContinue
+        exchange.start()
+        if waitsToContinue, self.exchange === exchange, !responseStarted {
+            waitsToContinue = false
+            worker.withScratch { bytes in
+                HTTP1Writer.appendContinue(to: &bytes)
+                loop.write(bytes, to: id)
+            }
+        }
+    }
+
+    /// A malformed request is answered, and the connection given up.
+    private func refuse(_ failure: HTTP1Failure) {
+        closesAfterwards = true
+        if let exchange {
+            if failure.problem == .closedEarly {
+                exchange.requestAborted(.downstreamTermination, details: "downstream_remote_disconnect")
+            } else {
+                exchange.requestAborted(.downstreamProtocolError, details: "http1.codec_error")
+            }
+            return
+        }
+        guard failure.problem != .closedEarly else { return loop.close(id) }
+        service.refused(failure, facts, protocolName)
+        worker.withScratch { bytes in
+            let head = HeaderList([
+                (":status", "\(failure.status)"), ("content-type", "text/plain"), ("date", worker.date),
+                ("server", service.serverName),
+            ])
+            let body = Array(failure.reasonPhrase.utf8)
+            do throws(HTTP1WriteError) {
+                try HTTP1Writer.appendResponse(
+                    head, framing: .length(UInt64(body.count)), persistence: .close, to: &bytes)
+                bytes += body
+                loop.write(bytes, to: id)
+            } catch {
+                // Nothing in it can be wrong.
+            }
+        }
+        loop.closeAfterFlush(id)
+    }
+
+    override func peerEnded() {
+        worker.withHTTP1Events { events in
+            receiver.endOfInput(events: &events)
+            for event in events {
+                if case .failed = event, exchange == nil { continue }
+                take(event)
+            }
+        }
+        guard let exchange else { return loop.close(id) }
+        // The end of a tunnel's input was told to it; a client that ends anything else has gone.
+        if isTunnel { return }
+        closesAfterwards = true
+        exchange.requestAborted(.downstreamTermination, details: "downstream_remote_disconnect")
+    }
+
+    // MARK: Responses
+
+    override func sendInformational(_ head: HeaderList, for exchange: Exchange) {
+        guard self.exchange === exchange, !responseStarted, !shape.isHTTP10 else { return }
+        worker.withScratch { bytes in
+            do throws(HTTP1WriteError) {
+                try HTTP1Writer.appendInformational(head, to: &bytes)
+                loop.write(bytes, to: id)
+            } catch {
+                // It tells nothing that the response needs.
+            }
+        }
+    }
+
+    override func sendHead(_ head: HeaderList, _ framing: HTTP1Framing, for exchange: Exchange) {
+        guard self.exchange === exchange else { return }
+        responseStarted = true
+        var framing = framing
+        var persistence = HTTP1Persistence.implied
+        if framing == .untilClose, exchange.isTunnel {
+            if let upgrade = shape.upgrade { persistence = .upgrade(upgrade) }
+            closesAfterwards = true
+        } else {
+            if shape.isHTTP10 {
+                if framing == .chunked || framing == .untilClose {
+                    framing = .untilClose
+                    closesAfterwards = true
+                } else if !closesAfterwards {
+                    persistence = .keepAlive
+                }
+            } else if framing == .untilClose {
+                framing = .chunked
+            }
+            // The rest of a request that nobody wants to read cannot be told from the next one.
+            if !requestEnded, waitsToContinue { closesAfterwards = true }
+            if isDraining { closesAfterwards = true }
+            if closesAfterwards { persistence = .close }
+        }
+        isChunked = framing == .chunked
+        worker.withScratch { bytes in
+            do throws(HTTP1WriteError) {
+                try HTTP1Writer.appendResponse(head, framing: framing, persistence: persistence, to: &bytes)
+            } catch {
+                bytes.removeAll(keepingCapacity: true)
+                closesAfterwards = true
+                bytes += Array("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".utf8)
+            }
+            loop.write(bytes, to: id)
+        }
+        if framing == .untilClose, exchange.isTunnel { openTunnel() }
+    }
+
+    private func openTunnel() {
+        isTunnel = true
+        guard requestEnded else { return }
+        requestEnded = false
+        receiver.becomeOpaque()
+        takeHeld()
+    }
+
+    override func sendData(_ bytes: UnsafeRawBufferPointer, for exchange: Exchange) {
+        guard self.exchange === exchange, !bytes.isEmpty else { return }
+        guard isChunked else { return loop.write(bytes, to: id) }
+        worker.withScratch { scratch in
+            HTTP1Writer.appendChunkStart(bytes.count, to: &scratch)
+            loop.write(scratch, to: id)
+        }
+        loop.write(bytes, to: id)
+        loop.write(worker.lineEnd, to: id)
+    }
+
+    override func sendEnd(_ trailers: HeaderList?, for exchange: Exchange) {
+        guard self.exchange === exchange, isChunked else { return }
+        worker.withScratch { scratch in
+            HTTP1Writer.appendLastChunk(trailers: service.passesTrailers ? trailers : nil, to: &scratch)
+            loop.write(scratch, to: id)
+        }
+    }
+
+    override func abort(_ exchange: Exchange) {
+        guard self.exchange === exchange else { return }
+        closesAfterwards = true
+        loop.flush(id)
+        loop.close(id)
+    }
+
+    override func ended(_ exchange: Exchange) {
+        guard self.exchange === exchange else { return }
+        self.exchange = nil
+        idleSince = loop.now
+        if closesAfterwards || isDraining || isTunnel {
+            closesAfterwards = true
+            return loop.closeAfterFlush(id)
+        }
+        if requestEnded { finishRequest() } else { loop.resumeReading(id) }
+    }
+
+    private func finishRequest() {
+        receiver.startNext()
+        requestEnded = false
+        takeHeld()
+    }
+
+    /// What waited is taken, here or by the loop that is taking already.
+    private func takeHeld() {
+        loop.resumeReading(id)
+        guard !held.isEmpty else { return }
+        if isTaking {
+            worker.later { [weak self] in self?.takeHeld() }
+            return
+        }
+        let bytes = held
+        held = []
+        bytes.withUnsafeBytes { take($0) }
+    }
+
+    override func isWritable(for exchange: Exchange) -> Bool { loop.isWritable(id) }
+    override func pauseRequest(of exchange: Exchange) { loop.pauseReading(id) }
+    override func resumeRequest(of exchange: Exchange) { if held.isEmpty { loop.resumeReading(id) } }
+
+    // MARK: The socket
+
+    override func writable() { exchange?.downstreamWritable() }
+
+    override func timerFired(_ token: UInt64) {
+        switch token {
+        case Timer.head:
+            headTimer = nil
+            if receiver.isInHead { refuse(HTTP1Failure(.timeout, .server)) }
+        case Timer.age: drain()
+        default:
+            guard let limit = service.idleTimeout else { return }
+            let due = idleSince.advanced(by: limit)
+            if exchange == nil, due <= loop.now { return loop.closeAfterFlush(id) }
+            loop.setTimer(at: exchange == nil ? due : loop.now.advanced(by: limit), for: id, token: Timer.idle)
+        }
+    }
+
+    override func closed(_ reason: CloseReason) {
+        if let exchange {
+            self.exchange = nil
+            exchange.requestAborted(.downstreamTermination, details: "downstream_remote_disconnect")
+        }
+        service.connectionEnded(self)
+        tracker.ended(id)
+    }
+
+    override func drain() {
+        isDraining = true
+        if exchange == nil, receiver.isBetweenMessages { loop.closeAfterFlush(id) }
+    }
+}
+
+extension HTTP1Failure {
+    /// The body of the answer. Source: Envoy sends the reason of the status alone.
+    var reasonPhrase: String {
+        switch status {
+        case 400: "Bad Request"
+        case 408: "Request Timeout"
+        case 413: "Payload Too Large"
+        case 414: "URI Too Long"
+        case 417: "Expectation Failed"
+        case 426: "Upgrade Required"
+        case 431: "Request Header Fields Too Large"
+        case 501: "Not Implemented"
+        case 505: "HTTP Version Not Supported"
+        default: "Bad Request"
+        }
+    }
+}

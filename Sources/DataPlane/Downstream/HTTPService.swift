@@ -1,0 +1,316 @@
+import Forwarding
+import HTTP
+import HTTP1
+import HTTP2
+import Reactor
+import TLS
+import Time
+
+/// What a filter chain that speaks HTTP does, as one worker does it: the settings made ready, and what changes with time.
+/// All connections of the chain share it.
+final class HTTPService {
+    unowned let worker: Worker
+    let settings: HTTPConnectionSettings
+    let listener: String
+    let counters: HTTPCounters
+    let logger: AccessLogger
+
+    let http1Limits: HTTP1Limits
+    let http2Limits: HTTP2Limits
+    let clientHeaders: ClientHeaders
+    let certificateHeader: ClientCertificateHeader
+    /// The first URI of the certificate that this side shows.
+    let ownURI: String?
+    let serverName: String
+    let idleTimeout: Duration?
+    let headTimeout: Duration?
+    let connectionAge: Duration?
+    let streamIdleTimeout: Duration?
+    let streamDuration: Duration?
+    let requestsPerConnection: Int?
+    let passesTrailers: Bool
+    /// On connections whose first bytes say so.
+    let takesHTTP2: Bool
+    /// Bytes of a body that wait here at most.
+    let bufferLimit: Int
+
+    /// Requests that are under a fault now.
+    var activeFaults = 0
+    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter])] = [:]
+
+    private struct KeyRing {
+        let tokens: TokenAuthentication
+        var keys: TokenKeys
+        /// Who waits for a provider's keys.
+        var waiting: [Int: [() -> Void]] = [:]
+    }
+
+    private var keyRings: [ObjectIdentifier: KeyRing] = [:]
+
+    /// The routes in force, and of which configuration they are.
+    private var table: RouteTable?
+    private weak var tableOf: ProxyConfiguration?
+    /// By the number of the cluster in the table.
+    private var clustersOfTable: [WorkerCluster?] = []
+
+    init(_ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?) {
+        (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
+        self.bufferLimit = bufferLimit
+        counters = worker.counters.http(settings.statPrefix)
+        logger = worker.logs.logger(settings.accessLogs)
+        http1Limits = HTTP1Limits(settings)
+        http2Limits = HTTP2Limits(settings)
+        clientHeaders = ClientHeaders(settings)
+        certificateHeader = ClientCertificateHeader(settings.certificates)
+        serverName = settings.serverName
+        idleTimeout = settings.limits.idleTimeout
+        headTimeout = settings.limits.headTimeout
+        connectionAge = settings.limits.longestConnection
+        streamIdleTimeout = settings.limits.streamIdleTimeout
+        streamDuration = settings.limits.longestStream
+        requestsPerConnection = settings.limits.requestsPerConnection.map { Int($0) }
+        passesTrailers = settings.http1.passesTrailers
+        takesHTTP2 = settings.codec != .http1
+    }
+
+    /// The route table in force; nil: it has not come yet.
+    func routes() -> RouteTable? {
+        let configuration = worker.configuration
+        if tableOf === configuration { return table }
+        tableOf = configuration
+        let found: RouteTable?
+        switch settings.routes {
+        case .table(let table): found = table
+        case .named(let name): found = configuration.routes[name]
+        }
+        if found !== table { table = found }
+        clustersOfTable = [WorkerCluster?](repeating: nil, count: found?.clusters.count ?? 0)
+        return found
+    }
+
+    /// The cluster that a request goes to.
+    func cluster(_ forward: Forward) -> WorkerCluster? {
+        guard let number = forward.clusterNumber, number < clustersOfTable.count else {
+            return worker.cluster(forward.cluster)
+        }
+        if let cluster = clustersOfTable[number], !cluster.isRetired { return cluster }
+        let found = worker.cluster(forward.cluster)
+        clustersOfTable[number] = found
+        return found
+    }
+
+    func allows(_ upgrade: String, _ route: Route) -> Bool {
+        route.forwarded?.upgrades.allows(upgrade, else: settings.upgrades) ?? false
+    }
+
+    /// Makes of path and host what everybody after this may rely on.
+    /// - Returns: false if the request has been answered.
+    func normalise(_ exchange: Exchange) -> Bool {
+        if !exchange.shape.isConnect {
+            switch exchange.head.withValue(of: ":path", { settings.paths.apply(to: $0) }) {
+            case .unchanged?, nil: break
+            case .changed(let path)?: path.withUnsafeBytes { exchange.head.set(":path", value: $0) }
+            case .redirect(let path)?:
+                exchange.reply(307, bytes: [], "path_normalization_failed") { head in
+                    path.withUnsafeBytes { head.append("location", value: $0) }
+                }
+                return false
+            case .rejected?:
+                exchange.reply(400, bytes: [], "path_normalization_failed")
+                return false
+            }
+        }
+        switch settings.host.port {
+        case .keep: break
+        case .stripListeners: stripPort(&exchange.head, only: exchange.connection.destination.port)
+        case .stripAny: stripPort(&exchange.head, only: nil)
+        }
+        switch settings.limits.underscores {
+        case .allow: break
+        case .drop: exchange.head.removeAll { name, _ in name.contains(UInt8(ascii: "_")) }
+        case .reject:
+            var isFound = false
+            exchange.head.forEachField { name, _ in isFound = isFound || name.contains(UInt8(ascii: "_")) }
+            if isFound {
+                exchange.reply(400, bytes: [], "http1.unexpected_underscore")
+                return false
+            }
+        }
+        return true
+    }
+
+    private func stripPort(_ head: inout HeaderList, only port: UInt16?) {
+        guard let host = head.withValue(of: ":authority", { Array($0) }),
+            let colon = host.lastIndex(of: UInt8(ascii: ":")), !host[colon...].contains(UInt8(ascii: "]"))
+        else { return }
+        let digits = String(decoding: host[(colon + 1)...], as: UTF8.self)
+        guard let number = UInt16(digits), port == nil || port == number else { return }
+        host[..<colon].withUnsafeBytes { head.set(":authority", value: $0) }
+    }
+
+    // MARK: Filters
+
+    /// The filters that a request passes, with what its route says to them.
+    func filters(of routing: Routing) -> [HTTPFilter] {
+        let owner: AnyObject
+        let said: FilterSettings
+        switch routing {
+        case .forward(_, let forward): (owner, said) = (forward.target, forward.target.filterSettings)
+        case .direct(let route, _, _), .nothing(let route), .redirect(let route?, _, _):
+            (owner, said) = (route, route.filterSettings)
+        case .redirect(nil, _, _), .none: (owner, said) = (settings, .none)
+        }
+        if let made = filtersByOwner[ObjectIdentifier(owner)] { return made.filters }
+        // Those of tables that are gone would pile up.
+        if filtersByOwner.count > 8192 { filtersByOwner = [:] }
+        let made = settings.filters.applying(said, isForwarded: owner is Route.Target)
+        filtersByOwner[ObjectIdentifier(owner)] = (owner, made)
+        return made
+    }
+
+    func decide(_ tokens: TokenAuthentication, _ facts: RequestFacts, _ setting: TokenSetting?) -> TokenVerdict {
+        let now = worker.loop.now
+        let key = ObjectIdentifier(tokens)
+        if keyRings[key] == nil { keyRings[key] = KeyRing(tokens: tokens, keys: TokenKeys(tokens, now: now)) }
+        return tokens.decide(
+            facts, route: setting, keys: &keyRings[key]!.keys, now: now, date: .systemClock())
+    }
+
+    /// Fetches keys that a request waits for; `resume` is called when that is over, for good or ill.
+    func fetchKeys(_ tokens: TokenAuthentication, _ provider: Int, _ resume: @escaping () -> Void) {
+        let key = ObjectIdentifier(tokens)
+        keyRings[key]?.waiting[provider, default: []].append(resume)
+        guard let errand = keyRings[key]?.keys.errand(for: provider) else { return }
+        func finish(_ bytes: [UInt8]?) {
+            let problem = keyRings[key]?.keys.finish(errand, keys: bytes, now: worker.loop.now)
+            if let problem { worker.logger.warning("listener \(listener): keys of tokens: \(problem)") }
+            for resume in keyRings[key]?.waiting.removeValue(forKey: provider) ?? [] { resume() }
+        }
+        switch errand.source {
+        case .given(let given):
+            let bytes = try? GivenFiles.read(given)
+            worker.later { finish(bytes) }
+        case .request(let cluster, let head, let timeout):
+            WorkerCall.send(
+                head, body: [], to: worker.cluster(cluster), within: timeout, bodyLimit: 1 << 20, worker: worker
+            ) { outcome in
+                if case .response(let head, let body, _) = outcome, head.value(of: ":status", equals: "200") {
+                    finish(body)
+                } else {
+                    finish(nil)
+                }
+            }
+        }
+    }
+
+    // MARK: The head of every response
+
+    /// What this proxy writes into every response.
+    func finish(_ head: inout HeaderList, isLocal: Bool, request: HeaderList) {
+        if !head.contains("date") { head.append("date", worker.date) }
+        switch settings.serverHeader {
+        case .overwrite: head.set("server", serverName)
+        case .addIfAbsent: if !head.contains("server") { head.append("server", serverName) }
+        case .pass: if isLocal { head.set("server", serverName) }
+        }
+        if !settings.via.isEmpty { head.append("via", settings.via) }
+        if settings.requestID.answersWithIt {
+            let id = request.withValue(of: "x-request-id") { Array($0) }
+            id?.withUnsafeBytes { head.set("x-request-id", value: $0) }
+        }
+    }
+
+    // MARK: Counting
+
+    func began(_ exchange: Exchange) {
+        counters.requests += 1
+        counters.activeRequests += 1
+    }
+
+    func ended(_ exchange: Exchange) {
+        counters.activeRequests -= 1
+        counters.count(exchange.record.status)
+        let ended = exchange.record.ended ?? worker.loop.now
+        counters.times.note(exchange.record.began.duration(to: ended))
+        // As Envoy's router has it: from the last byte of the request to the last one of the response.
+        if let whole = exchange.record.requestEnded, exchange.record.sent != nil, exchange.record.responded != nil {
+            exchange.cluster?.counters.times.note(whole.duration(to: ended))
+        }
+        if !logger.isEmpty { logger.log(exchange.accessRecord()) }
+    }
+
+    /// A request that was no HTTP, and no exchange.
+    func refused(_ failure: HTTP1Failure, _ facts: ConnectionFacts, _ protocolName: String) {
+        counters.protocolErrors += 1
+        counters.count(failure.status)
+        guard !logger.isEmpty else { return }
+        let now = worker.loop.now
+        var entry = AccessRecord(.request, facts, start: .systemClock(), began: now, ended: now)
+        (entry.protocolName, entry.status, entry.hostName) = (protocolName, failure.status, worker.hostName)
+        entry.flags = .downstreamProtocolError
+        entry.details = "http1.\(failure.problem.rawValue)"
+        logger.log(entry)
+    }
+
+    func connectionEnded(_ connection: HTTPDownstream) {
+        counters.activeConnections -= 1
+    }
+}
+
+/// What happened at the chains of one `stat_prefix` at one worker, under the names of Envoy's `http.PREFIX.` statistics.
+final class HTTPCounters {
+    var connections: UInt64 = 0
+    var activeConnections = 0
+    /// Of requests, from the first byte to the last one of the response.
+    var times = Histogram()
+    var requests: UInt64 = 0
+    var activeRequests = 0
+    var protocolErrors: UInt64 = 0
+    var tooLargeHeads: UInt64 = 0
+    var delaysInjected: UInt64 = 0
+    var abortsInjected: UInt64 = 0
+    var denied: UInt64 = 0
+    var allowed: UInt64 = 0
+    var rateLimited: UInt64 = 0
+    /// Responses by the first digit of their status, 1 to 5.
+    var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
+
+    func count(_ status: Int) {
+        switch status / 100 {
+        case 1: classes.0 += 1
+        case 2: classes.1 += 1
+        case 3: classes.2 += 1
+        case 4: classes.3 += 1
+        case 5: classes.4 += 1
+        default: break
+        }
+    }
+}
+
+extension HTTP1Limits {
+    init(_ settings: HTTPConnectionSettings) {
+        self.init()
+        headBytes = settings.limits.headBytes
+        lineBytes = settings.limits.headBytes
+        fields = settings.limits.headFields
+        acceptsHTTP10 = settings.http1.acceptsHTTP10
+        hostForHTTP10 = settings.http1.hostForHTTP10.isEmpty ? nil : settings.http1.hostForHTTP10
+    }
+}
+
+extension HTTP2Limits {
+    init(_ settings: HTTPConnectionSettings) {
+        self.init()
+        concurrentStreams = Int(settings.http2.concurrentStreams)
+        headerListSize = settings.limits.headBytes
+        // A window of Envoy's default would let one stream hold 16 MiB here: what is asked for beyond 1 MiB is not given.
+        streamWindow = Int(min(settings.http2.streamWindow, 1 << 20))
+        connectionWindow = Int(min(settings.http2.connectionWindow, 4 << 20))
+        receivingHeaderTableSize = Int(min(settings.http2.tableSize, 64 << 10))
+        sendingHeaderTableSize = Int(min(settings.http2.tableSize, 64 << 10))
+        keepaliveInterval = settings.http2.keepAlive?.interval
+        keepaliveTimeout = settings.http2.keepAlive?.timeout ?? .seconds(20)
+        idleTimeout = settings.limits.idleTimeout
+        drainTimeout = .seconds(3600)
+    }
+}

@@ -1,0 +1,94 @@
+import Forwarding
+import HTTP
+import HTTP1
+
+// From the request's head to the cluster.
+extension Exchange {
+    /// Makes of the head what everybody after this may rely on.
+    /// - Returns: false if the request has been answered.
+    func prepare() -> Bool {
+        if !service.normalise(self) { return false }
+        remote = service.clientHeaders.apply(
+            to: &head, connection, internalOnly: service.routes()?.internalOnlyHeaders ?? [], random: &worker.random)
+        service.certificateHeader.apply(to: &head, connection, ownURI: service.ownURI)
+        return true
+    }
+
+    /// Finds the route; again, after a filter changed what it depends on.
+    func route(again: Bool) {
+        guard let table = service.routes() else {
+            routing = .none
+            return
+        }
+        if !again { routingNumber = worker.random.next() }
+        routing = table.route(head, connection, remote: remote, metadata: metadata, random: routingNumber)
+        route = routing.route
+        if let limit = route?.forwarded?.timeouts.idle { watchIdleness(limit) }
+    }
+
+    var requestFacts: RequestFacts {
+        RequestFacts(connection: connection, head: head, remote: remote, metadata: metadata)
+    }
+
+    var headerFacts: HeaderFacts {
+        HeaderFacts(
+            connection: connection, request: head, start: record.start, protocolName: protocolName, remote: remote,
+            response: record.response.isEmpty ? nil : record.response, routeName: route?.name ?? "",
+            virtualHost: route?.virtualHost ?? "", cluster: forward?.cluster ?? "", upstream: host?.address,
+            metadata: metadata, hostName: worker.hostName)
+    }
+
+    /// All filters have let the request pass: it goes where the route says.
+    func actOnRoute() {
+        switch routing {
+        case .forward(let route, let forward): pass(on: route, to: forward)
+        case .redirect(let route, let status, let location):
+            reply(Int(status), bytes: [], "direct_response") { head in
+                location.withUnsafeBytes { head.append("location", value: $0) }
+                route?.finish(&head, nil) { self.headerFacts }
+            }
+        case .direct(let route, let status, let body):
+            reply(Int(status), bytes: body, "direct_response") { head in
+                route.finish(&head, nil) { self.headerFacts }
+            }
+        case .nothing: reply(404, bytes: [], flag: .noRoute, "route_not_found")
+        case .none: reply(404, bytes: [], flag: .noRoute, "route_not_found")
+        }
+    }
+
+    private func pass(on route: Route, to forward: Forward) {
+        guard let settings = route.forwarded else { return }
+        self.forward = forward
+        if let upgrade = shape.upgrade ?? (shape.isConnect ? "connect" : nil), !service.allows(upgrade, route) {
+            return reply(403, bytes: [], "upgrade_failed")
+        }
+        guard let cluster = service.cluster(forward) else {
+            return reply(Int(settings.missingClusterStatus), bytes: [], flag: .noCluster, "cluster_not_found")
+        }
+        self.cluster = cluster
+        cluster.counters.requests += 1
+        if cluster.state.drop(random: &worker.random) != nil {
+            return reply(503, bytes: Array("unconditional drop overload".utf8), "drop_overload") { head in
+                head.append("x-envoy-unconditional-drop-overload", "true")
+            }
+        }
+        if !settings.hash.isEmpty {
+            let outcome = settings.hash.hash(head, source: remote, connection: connection)
+            hash = outcome.hash
+            cookies += outcome.cookies
+        }
+        outgoing = head
+        limits = settings.timeouts.limits(
+            &outgoing, retries: settings.retries, hedges: settings.hedgesOnTimeout)
+        if let limit = limits?.stream { startDurationTimer(limit) }
+        retry = RetryState(settings.retries, &outgoing)
+        if retry != nil {
+            retryHosts = settings.retries.map { RetryHosts($0.hosts) }
+            keepsBody = true
+        }
+        route.prepare(&outgoing, for: forward) { headerFacts }
+        startWholeTimer()
+        mirror(settings)
+        beginTry()
+    }
+}

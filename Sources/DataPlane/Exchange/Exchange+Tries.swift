@@ -1,0 +1,188 @@
+import Forwarding
+import HTTP
+import HTTP1
+import Reactor
+import Time
+
+// Sending the request to a host, and again to another.
+extension Exchange {
+    /// Picks a host and asks for a connection to it.
+    func beginTry() {
+        guard let cluster, stage != .ended else { return }
+        stage = .waiting
+        tries += 1
+        requestIsSent = false
+        wentWell = false
+        guard cluster.state.tryAcquire(.requests, priority) else { return tryFailed(.overflow) }
+        holdsRequest = true
+        guard let host = cluster.pick(question) else {
+            releaseTry()
+            return reply(
+                503, "no healthy upstream", flag: .noHealthyUpstream, "no_healthy_upstream")
+        }
+        self.host = host
+        retryHosts?.note(host)
+        cluster.state.begin(host)
+        hostHasBegun = true
+        switch cluster.pool(host, isHTTP2: protocolName == "HTTP/2").acquire(self) {
+        case .ready: sendRequest()
+        case .waits: break
+        case .refused(let failure): tryFailed(failure)
+        }
+    }
+
+    private var question: PickQuestion {
+        PickQuestion(
+            hash: hash, subset: forward.flatMap { SubsetCriteria($0.target.metadataMatch) },
+            destination: connection.destination, preferred: sticky?.address,
+            insistsOnPreferred: sticky?.isStrict ?? false, retry: retryHosts)
+    }
+
+    /// Gives back what the try under way holds.
+    func releaseTry() {
+        guard let cluster else { return }
+        if holdsRequest { cluster.state.release(.requests, priority) }
+        if holdsRetry { cluster.state.release(.retries, priority) }
+        if hostHasBegun, let host { cluster.state.end(host, isSuccess: wentWell) }
+        (holdsRequest, holdsRetry, hostHasBegun) = (false, false, false)
+    }
+
+    /// The connection is there: the request goes out, as far as it has come.
+    func sendRequest() {
+        guard let upstream else { return }
+        stage = .sending
+        requestIsSent = true
+        record.sent = now
+        record.upstreamLocal = upstream.localAddress
+        let isTunnelWish = shape.upgrade != nil || shape.isConnect
+        let ends = requestEnded && held.isEmpty && requestTrailers == nil && !isTunnelWish
+        var framing = isTunnelWish ? .none : shape.framing
+        if requestEnded, case .chunked = framing, requestTrailers == nil { framing = .length(UInt64(held.count)) }
+        guard
+            upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self)
+        else {
+            upstream.cancel(self)
+            self.upstream = nil
+            return tryFailed(.protocolError("the request cannot be said to this upstream"))
+        }
+        if !ends {
+            if !held.isEmpty {
+                held.withUnsafeBytes { upstream.sendData($0, for: self) }
+                if !keepsBody { held = [] }
+            }
+            if requestEnded, !isTunnelWish { upstream.sendEnd(requestTrailers, for: self) }
+        }
+        startTryTimer()
+        if upstream.isWritable(for: self) { resumeRequest() }
+    }
+
+    /// The head for this try.
+    private func tryHead() -> HeaderList {
+        var takesEndpointName = false
+        if case .endpoint = route?.forwarded?.hostRewrite { takesEndpointName = true }
+        guard route?.countsAttempts.request == true || takesEndpointName else { return outgoing }
+        var head = outgoing
+        if route?.countsAttempts.request == true { head.set("x-envoy-attempt-count", "\(tries)") }
+        if takesEndpointName, let name = host?.endpoint.hostname, !name.isEmpty {
+            head.rewriteAuthority(
+                to: Array(name.utf8), appendsForwardedHost: route?.forwarded?.appendsForwardedHost == true,
+                keepsOriginal: true)
+        }
+        return head
+    }
+
+    // MARK: Failures
+
+    func tryFailed(_ failure: UpstreamFailure) {
+        guard stage != .ended else { return }
+        let hadStarted = requestIsSent
+        releaseTry()
+        cancelTryTimer()
+        if let host, let cluster { cluster.failed(host, failure) }
+        if let text = failure.transportFailure { record.transportFailure = text }
+        guard stage != .responding else {
+            record.flags.insert(failure.flag)
+            record.details = "upstream_reset_after_response_started{\(failure.detail)}"
+            downstream?.abort(self)
+            return finish()
+        }
+        let kind: RetryState.Failure
+        switch failure {
+        case .connectFailed, .connectTimedOut, .tlsFailed: kind = .connect
+        case .refused: kind = .refused
+        case .overflow: kind = .overflow
+        case .terminated, .reset, .protocolError: kind = .reset(hadStarted: hadStarted)
+        }
+        if retry?.wants(retryOn: kind) == true, tryAgain(after: nil) { return }
+        var text = "upstream connect error or disconnect/reset before headers. "
+        text += tries > 1 ? "retried and the latest reset reason: " : "reset reason: "
+        text += failure.word
+        if let reason = failure.transportFailure { text += ", transport failure reason: \(reason)" }
+        let isOverflow = failure == .overflow
+        reply(
+            failure.flag == .upstreamProtocolError ? 502 : 503, text, flag: failure.flag,
+            "upstream_reset_before_response_started{\(failure.detail)}"
+        ) { head in
+            if isOverflow { head.append("x-envoy-overloaded", "true") }
+        }
+    }
+
+    /// Begins another try after a pause, if there is one left.
+    /// - Returns: false if there is none: what the last try brought is the answer.
+    func tryAgain(after response: HeaderList?) -> Bool {
+        guard retry != nil, let cluster else { return false }
+        // What was not kept cannot be sent again.
+        guard keepsBody || (held.isEmpty && record.bytesReceived == 0) || !requestIsSent else { return false }
+        guard retry?.take() == true else {
+            record.flags.insert(.upstreamRetryLimit)
+            return false
+        }
+        guard cluster.state.tryAcquire(.retries, priority) else {
+            record.flags.insert(.upstreamOverflow)
+            return false
+        }
+        holdsRetry = true
+        cluster.counters.retries += 1
+        upstream?.cancel(self)
+        upstream = nil
+        requestIsSent = false
+        stage = .waiting
+        let pause = retry?.pause(
+            after: response, now: record.start.nanoseconds / 1_000_000_000, random: worker.random.next())
+        pauseBeforeTry(pause ?? .milliseconds(25))
+        return true
+    }
+
+    // MARK: Time
+
+    func wholeTimedOut() {
+        cluster?.counters.timeouts += 1
+        if let host, let cluster { cluster.timedOut(host) }
+        timedOut(.upstreamTimeout, 504, "upstream_response_timeout", "upstream request timeout")
+    }
+
+    func tryTimedOut() {
+        guard stage == .sending, let cluster else { return }
+        cluster.counters.perTryTimeouts += 1
+        if let host { cluster.timedOut(host) }
+        if retry?.wants(retryOn: .timeout) == true {
+            releaseTry()
+            cancelTryTimer()
+            if tryAgain(after: nil) { return }
+        }
+        timedOut(.upstreamTimeout, 504, "upstream_per_try_timeout", "upstream request timeout")
+    }
+
+    func timedOut(_ flag: ResponseFlag, _ status: Int, _ details: String, _ text: String) {
+        releaseTry()
+        waitingIn?.forget(self)
+        upstream?.cancel(self)
+        upstream = nil
+        reply(status, text, flag: flag, details)
+    }
+}
+
+extension UpstreamFailure {
+    /// As `%RESPONSE_CODE_DETAILS%` has it.
+    var detail: String { word.split(separator: " ").joined(separator: "_") }
+}

@@ -1,0 +1,363 @@
+import Forwarding
+import HTTP
+import HTTP1
+import Reactor
+import Time
+
+/// One request and its response, on their way through this proxy: it takes from the downstream connection, asks the
+/// filters, finds the route and a host, sends, tries again, and answers.
+///
+/// It hears both sides by calls, and gives both sides orders; neither calls it from within an order.
+final class Exchange: UpstreamUser {
+    enum Stage {
+        /// Filters are at work, or wait.
+        case filtering
+        /// A host is chosen; its connection, or the next try, is awaited.
+        case waiting
+        /// The request is on its way.
+        case sending
+        /// The response is on its way.
+        case responding
+        case ended
+    }
+
+    unowned let worker: Worker
+    let service: HTTPService
+    /// Nil once the exchange has ended.
+    private(set) var downstream: HTTPDownstream?
+    let stream: Int32
+    let shape: HTTP1Head
+    var stage = Stage.filtering
+
+    // The request.
+    var head: HeaderList
+    let protocolName: String
+    let connection: ConnectionFacts
+    /// Who called, as far as `x-forwarded-for` is believed.
+    var remote: NetworkAddress
+    var metadata = FilterMetadata()
+    var requestEnded = false
+    var requestTrailers: HeaderList?
+    /// The body: all of it while it may have to be sent again, else what waits for a connection.
+    var held: [UInt8] = []
+    var keepsBody = false
+    var requestIsPaused = false
+
+    // Where it goes.
+    var filters = FilterProgress()
+    var routing: Routing = .none
+    var route: Route?
+    var forward: Forward?
+    var cluster: WorkerCluster?
+    var host: UpstreamHost?
+    var hash: UInt64?
+    /// The same however often the request is routed.
+    var routingNumber: UInt64 = 0
+    var retry: RetryState?
+    var retryHosts: RetryHosts?
+    var limits: RequestTimeouts.Limits?
+    /// The head that goes upstream, but for what is each try's own.
+    var outgoing = HeaderList()
+    /// The session's host.
+    var sticky: (address: NetworkAddress, isStrict: Bool)?
+    var tries = 0
+    /// What the breakers count for this try.
+    var holdsRequest = false
+    var holdsRetry = false
+    /// The host counts this try among its requests.
+    var hostHasBegun = false
+    var wentWell = false
+    private(set) lazy var priority: RequestPriority =
+        route?.forwarded?.isHighPriority == true ? .high : .normal
+    var requestIsSent = false
+
+    // The response.
+    var isTunnel = false
+    var responseIsPaused = false
+    var cookies: [[UInt8]] = []
+    var mirrors = MirrorCopies()
+    var record = ExchangeRecord()
+
+    private var wholeTimer: TimerID?
+    private var tryTimer: TimerID?
+    private var pauseTimer: TimerID?
+    private var idleTimer: TimerID?
+    private var durationTimer: TimerID?
+    private var lastActivity: Instant
+
+    init(_ downstream: HTTPDownstream, stream: Int32, _ head: HeaderList, _ shape: HTTP1Head) {
+        worker = downstream.worker
+        service = downstream.service
+        self.downstream = downstream
+        self.stream = stream
+        self.head = head
+        self.shape = shape
+        connection = downstream.facts
+        remote = downstream.facts.source
+        protocolName = downstream.protocolName
+        record.start = .systemClock()
+        record.began = downstream.worker.loop.now
+        lastActivity = record.began
+        super.init()
+    }
+
+    var now: Instant { worker.loop.now }
+    override var breakerPriority: RequestPriority { priority }
+
+    // MARK: What downstream tells
+
+    func start() {
+        service.began(self)
+        if let limit = service.streamDuration {
+            durationTimer = after(limit) { $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout") }
+        }
+        if let limit = service.streamIdleTimeout { watchIdleness(limit) }
+        guard prepare() else { return }
+        route(again: false)
+        runFilters()
+    }
+
+    func requestData(_ bytes: UnsafeRawBufferPointer) {
+        record.bytesReceived += UInt64(bytes.count)
+        lastActivity = now
+        if filters.grpcWeb != nil { return requestTextData(bytes, isLast: false) }
+        take(bytes)
+    }
+
+    /// A part of a gRPC-Web request becomes a part of gRPC.
+    private func requestTextData(_ bytes: UnsafeRawBufferPointer, isLast: Bool) {
+        guard let decoded = filters.grpcWeb?.requestBody(bytes, isLast: isLast) else {
+            return reply(400, "Bad gRPC-web request, invalid base64 data.", "grpc_base_64_decode_failed")
+        }
+        if !decoded.isEmpty { decoded.withUnsafeBytes { take($0) } }
+    }
+
+    private func take(_ bytes: UnsafeRawBufferPointer) {
+        copyToMirrors(bytes)
+        switch stage {
+        case .filtering, .waiting: hold(bytes)
+        case .sending, .responding:
+            if keepsBody { hold(bytes) }
+            guard requestIsSent, let upstream else { return }
+            upstream.sendData(bytes, for: self)
+            if !upstream.isWritable(for: self) { pauseRequest() }
+        case .ended: break
+        }
+    }
+
+    private func hold(_ bytes: UnsafeRawBufferPointer) {
+        if held.count + bytes.count > service.bufferLimit, keepsBody, stage != .filtering {
+            // Too long to be sent again. What no connection has taken yet is still owed.
+            keepsBody = false
+            retry = nil
+            if requestIsSent { return held = [] }
+        }
+        held.append(contentsOf: bytes)
+        if stage == .filtering {
+            filtersGotBody()
+        } else if held.count >= service.bufferLimit, !requestIsSent {
+            pauseRequest()
+        }
+    }
+
+    /// The request is whole; in a tunnel, the client has no more to say.
+    func requestEnd(_ trailers: HeaderList?) {
+        guard stage != .ended, !requestEnded else { return }
+        if filters.grpcWeb != nil {
+            requestTextData(UnsafeRawBufferPointer(start: nil, count: 0), isLast: true)
+            guard stage != .ended else { return }
+        }
+        requestEnded = true
+        if !mirrors.targets.isEmpty { sendMirrors() }
+        requestTrailers = trailers
+        record.requestEnded = now
+        switch stage {
+        case .filtering: filtersGotWholeRequest()
+        case .waiting: startWholeTimer()
+        case .sending, .responding:
+            if requestIsSent { upstream?.sendEnd(trailers, for: self) }
+            startWholeTimer()
+            startTryTimer()
+        case .ended: break
+        }
+    }
+
+    /// The client has gone, or what it sends is no HTTP.
+    func requestAborted(_ flag: ResponseFlag, details: String) {
+        guard stage != .ended else { return }
+        record.flags.insert(flag)
+        record.details = details
+        if record.status == 0, flag == .downstreamProtocolError { record.status = 400 }
+        if flag == .downstreamProtocolError { downstream?.abort(self) }
+        finish()
+    }
+
+    /// The response may go on.
+    func downstreamWritable() {
+        guard responseIsPaused else { return }
+        responseIsPaused = false
+        upstream?.resumeResponse(for: self)
+    }
+
+    func pauseRequest() {
+        guard !requestIsPaused else { return }
+        requestIsPaused = true
+        downstream?.pauseRequest(of: self)
+    }
+
+    func resumeRequest() {
+        guard requestIsPaused else { return }
+        requestIsPaused = false
+        downstream?.resumeRequest(of: self)
+    }
+
+    // MARK: What upstream tells
+
+    override func upstreamReady() { sendRequest() }
+
+    override func upstreamInformational(_ head: HeaderList) {
+        lastActivity = now
+        guard stage == .sending, !head.value(of: ":status", equals: "100") || shape.expectsContinue else { return }
+        downstream?.sendInformational(head, for: self)
+    }
+
+    override func upstreamHead(_ head: HeaderList, _ shape: HTTP1Head) {
+        lastActivity = now
+        responseBegan(head, shape)
+    }
+
+    override func upstreamData(_ bytes: UnsafeRawBufferPointer) {
+        guard stage == .responding, let downstream else { return }
+        lastActivity = now
+        if let web = filters.grpcWeb {
+            let text = web.responseBody(Array(bytes))
+            record.bytesSent += UInt64(text.count)
+            text.withUnsafeBytes { downstream.sendData($0, for: self) }
+        } else {
+            record.bytesSent += UInt64(bytes.count)
+            downstream.sendData(bytes, for: self)
+        }
+        if !responseIsPaused, !downstream.isWritable(for: self) {
+            responseIsPaused = true
+            upstream?.pauseResponse(for: self)
+        }
+    }
+
+    override func upstreamEnd(_ trailers: HeaderList?) {
+        guard stage == .responding else { return }
+        releaseTry()
+        noteTrailers(trailers)
+        if let web = filters.grpcWeb, let trailers {
+            web.responseEnd(trailers).withUnsafeBytes { downstream?.sendData($0, for: self) }
+            downstream?.sendEnd(nil, for: self)
+        } else {
+            downstream?.sendEnd(trailers, for: self)
+        }
+        finish()
+    }
+
+    override func upstreamFailed(_ failure: UpstreamFailure) { tryFailed(failure) }
+
+    override func upstreamWritable() {
+        lastActivity = now
+        resumeRequest()
+    }
+
+    // MARK: Time
+
+    /// Runs `body` after a while, unless the exchange has ended.
+    func after(_ delay: Duration, _ body: @escaping (Exchange) -> Void) -> TimerID {
+        worker.loop.schedule(after: delay) { [self] _ in
+            if stage != .ended { body(self) }
+        }
+    }
+
+    private func cancel(_ timer: inout TimerID?) {
+        if let set = timer { worker.loop.cancelTimer(set) }
+        timer = nil
+    }
+
+    func startWholeTimer() {
+        guard wholeTimer == nil, let limit = limits?.whole, requestEnded, stage != .filtering else { return }
+        wholeTimer = after(limit) { $0.wholeTimedOut() }
+    }
+
+    func startTryTimer() {
+        guard tryTimer == nil, let limit = limits?.perTry, requestEnded, requestIsSent else { return }
+        tryTimer = after(limit) { $0.tryTimedOut() }
+    }
+
+    func startDurationTimer(_ limit: Duration) {
+        cancel(&durationTimer)
+        guard limit > .zero else { return }
+        durationTimer = after(limit) { $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout") }
+    }
+
+    func cancelTryTimer() { cancel(&tryTimer) }
+
+    func pauseBeforeTry(_ delay: Duration) {
+        pauseTimer = after(delay) { exchange in
+            exchange.pauseTimer = nil
+            exchange.beginTry()
+        }
+    }
+
+    func watchIdleness(_ limit: Duration) {
+        cancel(&idleTimer)
+        guard limit > .zero else { return }
+        func arm(_ exchange: Exchange, _ delay: Duration) -> TimerID {
+            exchange.after(delay) { exchange in
+                let silent = exchange.lastActivity.duration(to: exchange.now)
+                if silent >= limit {
+                    exchange.timedOut(.streamIdleTimeout, 408, "stream_idle_timeout", "stream timeout")
+                } else {
+                    exchange.idleTimer = arm(exchange, limit - silent)
+                }
+            }
+        }
+        idleTimer = arm(self, limit)
+    }
+
+    // MARK: The end
+
+    /// Ends the exchange on both sides: what upstream still does for it is cancelled, and it is logged.
+    func finish() {
+        guard stage != .ended else { return }
+        stage = .ended
+        cancel(&wholeTimer)
+        cancel(&tryTimer)
+        cancel(&pauseTimer)
+        cancel(&idleTimer)
+        cancel(&durationTimer)
+        releaseTry()
+        releaseFilters()
+        waitingIn?.forget(self)
+        upstream?.cancel(self)
+        record.ended = now
+        service.ended(self)
+        let last = downstream
+        downstream = nil
+        last?.ended(self)
+    }
+}
+
+/// What is known of an exchange when it is over, for logs and counts.
+struct ExchangeRecord {
+    var start = Timestamp(nanoseconds: 0)
+    var began = Instant(nanoseconds: 0)
+    var requestEnded: Instant?
+    /// The request's head went out to the host that answered.
+    var sent: Instant?
+    var responded: Instant?
+    var ended: Instant?
+    var status = 0
+    var flags: ResponseFlag = []
+    /// Why there is this response. Source: Envoy, `%RESPONSE_CODE_DETAILS%`.
+    var details = ""
+    var transportFailure: String?
+    var bytesReceived: UInt64 = 0
+    var bytesSent: UInt64 = 0
+    var response = HeaderList()
+    var trailers: HeaderList?
+    var upstreamLocal: SocketAddress?
+}

@@ -1,0 +1,52 @@
+import Forwarding
+import HTTP
+import Time
+
+extension Exchange {
+    /// What logs tell of the request, once it is over.
+    func accessRecord() -> AccessRecord {
+        var entry = AccessRecord(
+            .request, connection, start: record.start, began: record.began, ended: record.ended ?? now)
+        entry.session.localURI = connection.isTLS ? service.ownURI ?? "" : ""
+        entry.remote = remote
+        entry.protocolName = protocolName
+        entry.request = outgoing.isEmpty ? head : outgoing
+        entry.response = record.response
+        entry.trailers = record.trailers
+        entry.status = record.status
+        entry.flags = record.flags
+        entry.details = record.details
+        (entry.bytesReceived, entry.bytesSent) = (record.bytesReceived, record.bytesSent)
+        entry.routeName = route?.name ?? ""
+        entry.virtualHost = route?.virtualHost ?? ""
+        entry.cluster = cluster?.name ?? ""
+        entry.upstream = host?.address
+        entry.upstreamLocal = record.upstreamLocal.map { NetworkAddress($0) }
+        entry.transportFailure = record.transportFailure ?? ""
+        entry.attempts = tries
+        entry.metadata = metadata
+        entry.hostName = worker.hostName
+        entry.requestEnded = record.requestEnded
+        entry.sendingBegan = record.sent
+        entry.responseBegan = record.responded
+        entry.replyBegan = record.responded
+        return entry
+    }
+}
+
+extension TCPRecord {
+    /// What logs tell of the connection, once it is over.
+    func accessRecord(_ connection: ConnectionFacts, hostName: String) -> AccessRecord {
+        var entry = AccessRecord(.connection, connection, start: start, began: began, ended: ended ?? began)
+        entry.flags = flags
+        entry.details = details
+        (entry.bytesReceived, entry.bytesSent) = (bytesReceived, bytesSent)
+        entry.cluster = cluster
+        entry.upstream = host
+        entry.upstreamLocal = upstreamLocal.map { NetworkAddress($0) }
+        entry.transportFailure = transportFailure ?? ""
+        entry.hostName = hostName
+        entry.sendingBegan = connected
+        return entry
+    }
+}

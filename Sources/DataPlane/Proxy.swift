@@ -1,0 +1,396 @@
+import Agent
+import Discovery
+import Glibc
+import Logging
+import Reactor
+import Time
+import XDS
+
+/// A data plane: takes listeners, routes, clusters, endpoints and secrets of a control plane, and carries traffic by
+/// them. What it decides about configuration happens on the thread of ``run(begun:)``; traffic has threads of its own.
+public final class Proxy {
+    enum Phase: String {
+        case initializing = "INITIALIZING"
+        case live = "LIVE"
+        case draining = "DRAINING"
+    }
+
+    let configuration: Configuration
+    let logger: Logger
+    let jobs = JobQueue()
+    let compiler = ResourceCompiler()
+    private let enrolment: Enrolment?
+    private let cache: ResourceCache?
+
+    // MARK: State, of the thread of `run`
+
+    var store: ResourceStore<CompiledResource>
+    var assembly = ServedAssembly()
+    private(set) var runner: DiscoveryClientRunner?
+    private(set) var carrier: Carrier?
+    private(set) var phase = Phase.initializing
+    /// An operator has said that health checks are to fail.
+    var failsHealthChecks = false
+    /// Why a listener could not be opened, by name.
+    private(set) var listenerFailures: [String: String] = [:]
+    private(set) var startedAt = Timestamp.systemClock()
+    /// Responses of the control plane that were taken, and those that were refused in part.
+    var updates = UpdateCounts()
+    private var isSubscribed = false
+    private var isSettling = false
+    private var hasTriedCache = false
+    private var isCacheDue = false
+    private var alarm: Instant?
+
+    /// - Throws: ``ProxyError`` for what cannot be used.
+    public init(_ configuration: Configuration) throws(ProxyError) {
+        self.configuration = configuration
+        logger = configuration.logger
+        cache = configuration.cacheDirectory.map { ResourceCache(directory: $0, nodeID: configuration.node.id) }
+        switch configuration.control {
+        case .enrolled(let terms):
+            do throws(AgentError) {
+                enrolment = try Enrolment(terms, logger: configuration.logger)
+                try enrolment?.requireProof()
+            } catch {
+                throw .cannotStart("\(error)", hint: error.hint)
+            }
+        case .given, .none: enrolment = nil
+        }
+        store = ResourceStore(ownSecrets: enrolment == nil ? [] : OwnSecret.watched.union([OwnSecret.name]))
+    }
+
+    var certificate: HeldCertificate? { enrolment?.certificate }
+
+    // MARK: Running
+
+    /// Works until SIGTERM, SIGINT or ``stop()``, and then until what is under way has ended.
+    /// - Parameter begun: called once the proxy takes orders, with what ends it from any thread.
+    public func run(begun: (@escaping @Sendable () -> Void) -> Void = { _ in }) throws(ProxyError) {
+        var admin: AdminServer?
+        do {
+            let runner = try makeRunner()
+            self.runner = runner
+            let ring = runner.doorbell { [box = OnProxyThread(self)] in
+                for job in box.value.jobs.take() { job(box.value) }
+            }
+            jobs.open(ring)
+            if configuration.takesSignals {
+                try runner.onSignals([SIGTERM, SIGINT, SIGHUP, SIGUSR1]) { [unowned self] signal in
+                    switch signal {
+                    case SIGHUP: enrolment?.renewNow(because: "SIGHUP")
+                    // As Envoy has it: log files were moved away.
+                    case SIGUSR1: carrier?.reopenLogs()
+                    default: drain()
+                    }
+                }
+            }
+            carrier = try Carrier(configuration)
+            admin = try openAdmin()
+        } catch let error as ReactorError {
+            throw .cannotStart("\(error)", hint: error.hint)
+        } catch {
+            throw .cannotStart("\(error)", hint: "check the limits of open files and threads")
+        }
+        begun { [jobs] in jobs.add { $0.drain() } }
+        try begin()
+        runner?.run()
+        jobs.close()
+        admin?.stop()
+        carrier?.stop()
+        (carrier, runner) = (nil, nil)
+    }
+
+    private func openAdmin() throws -> AdminServer? {
+        var ports: [(address: SocketAddress, door: AdminDoor)] = []
+        if let address = configuration.admin { ports.append((address, .admin)) }
+        if let address = configuration.metrics { ports.append((address, .metrics)) }
+        guard !ports.isEmpty else { return nil }
+        return try AdminServer(ports) { [jobs] request, reply in
+            if !jobs.add({ $0.answer(request, reply) }) { reply(AdminResponse("the proxy is ending\n", status: 503)) }
+        }
+    }
+
+    private func makeRunner() throws -> DiscoveryClientRunner {
+        let (server, name): (ServerAddress, String) =
+            switch configuration.control {
+            case .enrolled(let terms): (ServerAddress(terms.control), "\(terms.control)")
+            case .given(let server, let name): (server, name)
+            // Nothing is subscribed to, so nothing is ever connected to.
+            case .none: (ServerAddress(.loopback(port: 1)), "none")
+            }
+        var discovery = DiscoveryClient.Configuration(
+            node: configuration.node, variant: configuration.variant, servers: [name])
+        discovery.backoff = Backoff(initial: .milliseconds(500), maximum: .seconds(15))
+        return try DiscoveryClientRunner(
+            discovery, servers: [server], seed: .random(in: .min ... .max),
+            validate: { [compiler] type, resource in compiler.judge(type, resource) }
+        ) { [unowned self] in note($0) }
+    }
+
+    private func begin() throws(ProxyError) {
+        guard let runner else { return }
+        for resource in configuration.fixed {
+            do throws(ConfigurationProblem) {
+                try take(resource.type, HeldResource(name: resource.name, version: "", body: resource.body))
+            } catch {
+                throw .badResource("static \(resource.type) \(resource.name): \(error.description)")
+            }
+        }
+        switch configuration.control {
+        case .enrolled:
+            enrolment?.begin(on: runner) { [unowned self] change in
+                switch change {
+                case .certificate: takeOwnCertificate()
+                case .anchors: break
+                }
+            }
+        case .given: subscribe()
+        case .none:
+            store.noteAnswer(.cluster, now: runner.now)
+            store.noteAnswer(.listener, now: runner.now)
+        }
+        if cache != nil { runner.schedule(after: .seconds(2)) { [unowned self] in startFromCache(because: "no answer") } }
+        settleSoon()
+    }
+
+    private func takeOwnCertificate() {
+        guard let held = enrolment?.certificate, let runner else { return }
+        do {
+            store.update(
+                .secret, name: OwnSecret.name, version: "\(held.leaf.serial)", references: ResourceReferences(),
+                value: .secret(try OwnSecret.material(held)), now: runner.now)
+        } catch {
+            logger.error("the new certificate is not usable for TLS", metadata: ["reason": "\(error)"])
+        }
+        subscribe()
+        settleSoon()
+    }
+
+    private func subscribe() {
+        guard !isSubscribed, let runner else { return }
+        isSubscribed = true
+        do throws(DiscoveryClientError) {
+            if enrolment != nil { try runner.subscribe(.secret, to: Enrolment.secretNames) }
+            try runner.subscribe(.cluster, to: ["*"])
+            try runner.subscribe(.listener, to: ["*"])
+        } catch {
+            logger.error("cannot subscribe", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    // MARK: Ending
+
+    /// Takes no more connections, lets those that are there finish, and ends.
+    func drain() {
+        guard phase != .draining else { return stopNow() }
+        phase = .draining
+        logger.notice("draining", metadata: ["seconds": "\(configuration.drainTime.components.seconds)"])
+        carrier?.drain(configuration.drainTime) { [jobs] in jobs.add { $0.stopNow() } }
+        runner?.schedule(after: configuration.drainTime) { [unowned self] in stopNow() }
+    }
+
+    func stopNow() { runner?.stop() }
+
+    /// Ends without waiting for anybody, once what is said now is out.
+    func quit() {
+        phase = .draining
+        runner?.schedule(after: .milliseconds(100)) { [unowned self] in stopNow() }
+    }
+
+    /// Stops listening and lets connections end; the proxy goes on.
+    func drainListeners() {
+        phase = .draining
+        carrier?.drain(configuration.drainTime) {}
+    }
+
+    // MARK: What the control plane says
+
+    private func note(_ action: DiscoveryClient.Action) {
+        guard let runner else { return }
+        switch action {
+        case .update(let type, let resource):
+            do throws(ConfigurationProblem) {
+                try take(type, resource)
+            } catch {
+                logger.error(
+                    "an accepted resource cannot be used",
+                    metadata: ["type": "\(type)", "name": "\(resource.name)", "reason": "\(error.description)"])
+            }
+        case .removed(_, _, .unsubscribed): return
+        case .removed(let type, let name, _): store.remove(type, name: name)
+        case .doesNotExist(let type, let name):
+            logger.warning("the control plane has no such resource", metadata: ["type": "\(type)", "name": "\(name)"])
+            store.noteAbsent(type, name: name)
+        case .rejected(let type, let name, _, let reason):
+            logger.error(
+                "a resource is refused; what was before stays in force",
+                metadata: ["type": "\(type)", "name": "\(name ?? "")", "reason": "\(reason)"])
+        case .receivedError(let type, let name, let detail):
+            logger.warning(
+                "the control plane cannot send a resource",
+                metadata: ["type": "\(type)", "name": "\(name)", "reason": "\(detail.message)"])
+        case .ackSent(let type, _, _):
+            updates.accepted[type, default: 0] += 1
+            updates.isConnected = true
+            store.noteAnswer(type, now: runner.now)
+        case .nackSent(let type, _, _, _):
+            updates.refused[type, default: 0] += 1
+            store.noteAnswer(type, now: runner.now)
+        case .connectionFailed(_, let reason), .unreachable(let reason):
+            logger.warning("no stream to the control plane; trying again", metadata: ["reason": "\(reason)"])
+            updates.failedConnections += 1
+            updates.isConnected = false
+            startFromCache(because: reason)
+        case .ignoredResponse(let url, _, let reason):
+            logger.warning("a response is ignored", metadata: ["type": "\(url)", "reason": "\(reason)"])
+        case .streamEnded(_, let reason):
+            updates.isConnected = false
+            logger.info("the stream to the control plane has ended", metadata: ["reason": "\(reason)"])
+        case .openStream, .closeStream, .send, .sendDelta, .serverInUse: return
+        }
+        settleSoon()
+    }
+
+    private func take(_ type: ResourceType, _ resource: HeldResource, isCached: Bool = false) throws(ConfigurationProblem) {
+        if type == .secret, OwnSecret.watched.contains(resource.name) { enrolment?.take(resource) }
+        let compiled: ResourceCompiler.Compiled
+        do {
+            compiled = try compiler.take(type, resource)
+        } catch {
+            throw ConfigurationProblem(description: "\(error)")
+        }
+        store.update(
+            type, name: resource.name, version: resource.version, references: compiled.references,
+            value: compiled.value, isCached: isCached, now: runner?.now ?? Instant(nanoseconds: 0))
+        isCacheDue = isCacheDue || (!isCached && type != .secret)
+    }
+
+    // MARK: What is served
+
+    /// Once per turn: several resources come in one response.
+    func settleSoon() {
+        guard !isSettling else { return }
+        isSettling = true
+        runner?.schedule(after: .zero) { [unowned self] in
+            isSettling = false
+            settle()
+        }
+    }
+
+    private func settle() {
+        guard let runner else { return }
+        compiler.forget()
+        for action in store.settle(now: runner.now) {
+            switch action {
+            case .subscribe(let type, let names): subscribe(type, names)
+            case .unsubscribe(let type, let names):
+                runner.unsubscribe(type, from: names.filter { type != .secret || !OwnSecret.watched.contains($0) })
+            case .servesWithout(let type, let name, let missing):
+                logger.warning(
+                    "what a resource needs has not come in time; it serves without",
+                    metadata: [
+                        "type": "\(type)", "name": "\(name)", "missing": "\(missing.joined(separator: ", "))",
+                    ])
+            case .serve(let table): serve(table)
+            }
+        }
+        if phase == .initializing, store.isWhole {
+            phase = .live
+            logger.info("every listener serves", metadata: ["listeners": "\(store.served.listeners.count)"])
+        }
+        setAlarm()
+        keepInCache()
+    }
+
+    private func subscribe(_ type: ResourceType, _ names: [String]) {
+        if case .none = configuration.control { return }
+        do throws(DiscoveryClientError) {
+            try runner?.subscribe(type, to: names.filter { !$0.isEmpty })
+        } catch {
+            logger.error("cannot subscribe", metadata: ["type": "\(type)", "reason": "\(error)"])
+        }
+    }
+
+    private func serve(_ table: ResourceTable<CompiledResource>) {
+        let (served, problems) = assembly.assemble(table)
+        for problem in problems {
+            logger.error("a resource cannot be served whole", metadata: ["reason": "\(problem)"])
+        }
+        guard phase != .draining, let carrier else { return }
+        noteListeners(carrier.serve(served))
+    }
+
+    private func noteListeners(_ failures: [ListenerFailure]) {
+        let new = Dictionary(failures.map { ($0.listener, "\($0.error)") }) { first, _ in first }
+        for (name, reason) in new.sorted(by: { $0.key < $1.key }) where listenerFailures[name] != reason {
+            logger.error("a listener cannot be opened", metadata: ["name": "\(name)", "reason": "\(reason)"])
+        }
+        listenerFailures = new
+    }
+
+    private func setAlarm() {
+        guard let deadline = store.nextDeadline, deadline != alarm, let runner else { return }
+        alarm = deadline
+        runner.schedule(after: max(.zero, runner.now.duration(to: deadline))) { [unowned self] in
+            alarm = nil
+            settleSoon()
+        }
+    }
+
+    // MARK: Cache
+
+    private func startFromCache(because reason: String) {
+        guard let cache, !hasTriedCache else { return }
+        hasTriedCache = true
+        guard store.accepted.clusters.count + store.accepted.listeners.count <= configuration.fixed.count else { return }
+        let entries = cache.read()
+        guard !entries.isEmpty else { return }
+        logger.warning(
+            "the control plane is away; starting with the resources of the last run",
+            metadata: ["reason": "\(reason)", "resources": "\(entries.count)"])
+        for entry in entries {
+            // One of a newer or older version of this program: what cannot be used any more is left out.
+            try? take(entry.type, entry.resource, isCached: true)
+        }
+        settleSoon()
+    }
+
+    /// Writes the last good resources, at most every five seconds.
+    private func keepInCache() {
+        guard let cache, isCacheDue, phase == .live, let runner else { return }
+        isCacheDue = false
+        runner.schedule(after: .seconds(5)) { [unowned self] in
+            guard let state = self.runner?.state else { return }
+            let entries = ResourceCache.types.flatMap { type in
+                state.resources(of: type).map { ResourceCache.Entry(type: type, resource: $0) }
+            }
+            if let problem = cache.write(entries) {
+                logger.error("the cache cannot be written", metadata: ["path": "\(cache.path)", "reason": "\(problem)"])
+            }
+        }
+    }
+}
+
+/// Why a resource is not usable, in words.
+struct ConfigurationProblem: Error {
+    var description: String
+}
+
+/// What the control plane sent, counted.
+struct UpdateCounts: Sendable {
+    var accepted: [ResourceType: Int] = [:]
+    var refused: [ResourceType: Int] = [:]
+    var failedConnections = 0
+    var isConnected = false
+}
+
+/// Carries the proxy through closures that run on its own thread.
+///
+/// Unchecked, because the compiler cannot see the rule that makes it sound: a doorbell's action runs on the thread of
+/// the runner's loop only, and nothing else opens the box.
+private struct OnProxyThread: @unchecked Sendable {
+    private(set) unowned var value: Proxy
+
+    init(_ value: Proxy) { self.value = value }
+}

@@ -1,0 +1,210 @@
+import HTTP
+import HTTP1
+import HTTP2
+import Reactor
+import Time
+
+/// An HTTP/2 connection to a host: many requests at a time.
+final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
+    private struct Stream {
+        var user: UpstreamUser
+        var isPaused = false
+        /// Bytes that were received and not yet given back to the window.
+        var unconsumed = 0
+        var requestEnded = false
+    }
+
+    let connection: HTTP2Connection
+    var isDirty = false
+    var deadline: (at: Instant, timer: TimerID)?
+    private var streams = StreamTable<Stream>()
+    private let mostStreams: Int
+
+    init(_ worker: Worker, _ id: ConnectionID, _ pool: HostConnections, limits: HTTP2Limits, mostStreams: Int) {
+        connection = HTTP2Connection(role: .client, limits: limits, now: worker.loop.now)
+        self.mostStreams = mostStreams
+        super.init(worker, id, pool)
+    }
+
+    override func established(_ peer: Peer) { becameDirty() }
+
+    override var hasRoom: Bool {
+        !isDraining && !connection.isDraining && connection.failure == nil
+            && streams.count < min(mostStreams, connection.peerConcurrentStreams)
+    }
+    override var isIdle: Bool { streams.isEmpty }
+
+    override func send(
+        _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
+    ) -> Bool {
+        guard upgrade == nil, let stream = connection.open(head, endStream: ends, now: loop.now) else { return false }
+        user.upstream = self
+        user.upstreamStream = stream
+        streams.insert(Stream(user: user, requestEnded: ends), at: stream)
+        requests += 1
+        if let most = pool.requestsPerConnection, requests >= most { isDraining = true }
+        becameDirty()
+        return true
+    }
+
+    override func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) {
+        guard !bytes.isEmpty else { return }
+        _ = connection.send(Array(bytes), on: user.upstreamStream, now: loop.now)
+        becameDirty()
+    }
+
+    override func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) {
+        _ = streams.update(user.upstreamStream) { $0.requestEnded = true }
+        if let trailers, !trailers.isEmpty {
+            connection.sendTrailers(trailers, on: user.upstreamStream)
+        } else {
+            _ = connection.send([], on: user.upstreamStream, endStream: true, now: loop.now)
+        }
+        becameDirty()
+    }
+
+    override func isWritable(for user: UpstreamUser) -> Bool {
+        connection.unsentBytes(on: user.upstreamStream) < Worker.streamBuffer
+            || connection.isWritable(user.upstreamStream)
+    }
+
+    override func cancel(_ user: UpstreamUser) {
+        guard streams.remove(user.upstreamStream) != nil else { return }
+        user.upstream = nil
+        connection.reset(user.upstreamStream, .cancel)
+        becameDirty()
+        if !isDraining { worker.later { [self] in pool.gotRoom(self) } }
+    }
+
+    override func pauseResponse(for user: UpstreamUser) {
+        _ = streams.update(user.upstreamStream) { $0.isPaused = true }
+    }
+
+    override func resumeResponse(for user: UpstreamUser) {
+        let stream = user.upstreamStream
+        let owed = streams.update(stream) { state -> Int in
+            defer { state.unconsumed = 0 }
+            state.isPaused = false
+            return state.unconsumed
+        }
+        guard let owed, owed > 0 else { return }
+        connection.consume(owed, on: stream)
+        becameDirty()
+    }
+
+    // MARK: What the loop tells
+
+    override func received(_ bytes: UnsafeRawBufferPointer) { receive(bytes) }
+    override func writable() { becameDirty() }
+
+    func take(_ event: HTTP2Event) {
+        switch event {
+        case .headers(let stream, let head, let ends):
+            guard let user = streams[stream]?.user else { return }
+            user.upstreamHead(head, HTTP1Head(response: head, ends: ends))
+            if ends { responseEnded(stream, nil) }
+        case .data(let stream, let bytes):
+            guard let user = streams[stream]?.user else { return connection.consume(bytes.count, on: stream) }
+            user.upstreamData(bytes)
+            let isPaused = streams.update(stream) { state in
+                if state.isPaused { state.unconsumed += bytes.count }
+                return state.isPaused
+            }
+            if isPaused != true { connection.consume(bytes.count, on: stream) }
+        case .trailers(let stream, let trailers): responseEnded(stream, trailers)
+        case .endOfStream(let stream): responseEnded(stream, nil)
+        case .writable(let stream): streams[stream]?.user.upstreamWritable()
+        case .streamClosed(let stream, let code, _):
+            guard let state = streams.remove(stream) else { break }
+            state.user.upstream = nil
+            state.user.upstreamFailed(code == .refusedStream ? .refused : .reset)
+            gotRoom()
+        case .streamLimited(let stream, let limit, _, _):
+            guard let state = streams.remove(stream) else { break }
+            state.user.upstream = nil
+            state.user.upstreamFailed(.protocolError("limit \(limit.rawValue)"))
+            gotRoom()
+        case .goAway: drain()
+        case .pingAcknowledged: break
+        case .connectionFailed(let failure):
+            isDraining = true
+            pool.left(self)
+            failAll { .protocolError("\(failure)") }
+        }
+    }
+
+    private func responseEnded(_ stream: HTTP2StreamID, _ trailers: HeaderList?) {
+        guard let state = streams.remove(stream) else { return }
+        state.user.upstream = nil
+        if state.unconsumed > 0 { connection.consume(state.unconsumed, on: stream) }
+        // Nobody reads what is left of the request.
+        if !state.requestEnded || connection.unsentBytes(on: stream) > 0 { connection.reset(stream, .cancel) }
+        state.user.upstreamEnd(trailers)
+        gotRoom()
+    }
+
+    private func gotRoom() {
+        if isDraining {
+            if streams.isEmpty { connection.drain(now: loop.now) }
+        } else {
+            pool.gotRoom(self)
+        }
+    }
+
+    private func failAll(_ failure: () -> UpstreamFailure) {
+        for stream in streams.streams {
+            guard let state = streams.remove(stream) else { continue }
+            state.user.upstream = nil
+            state.user.upstreamFailed(failure())
+        }
+    }
+
+    override func peerEnded() {
+        isDraining = true
+        pool.left(self)
+        failAll { .terminated("the upstream closed the connection") }
+        loop.close(id)
+    }
+
+    override func timerFired(_ token: UInt64) { tick() }
+
+    override func closed(_ reason: CloseReason) {
+        isDraining = true
+        pool.closed(self)
+        failAll { .terminated("\(reason)") }
+    }
+
+    override func drain() {
+        guard !isDraining else { return }
+        isDraining = true
+        pool.left(self)
+        connection.drain(now: loop.now)
+        becameDirty()
+    }
+}
+
+extension HTTP1Head {
+    /// What the head of a response over HTTP/2 says in HTTP/1's terms.
+    init(response head: HeaderList, ends: Bool) {
+        self.init()
+        status = head.withValue(of: ":status") { $0.reduce(0) { $0 * 10 + Int($1 &- 0x30) } } ?? 0
+        framing = ends ? .none : HTTP1Framing(lengthOf: head)
+    }
+
+    /// What the head of a request over HTTP/2 says in HTTP/1's terms.
+    init(request head: HeaderList, ends: Bool) {
+        self.init()
+        method = head.withValue(of: ":method") { HTTP1Method($0) } ?? .other
+        framing = ends ? .none : HTTP1Framing(lengthOf: head)
+    }
+}
+
+extension HTTP1Framing {
+    /// The framing of a body whose length the library has checked against `content-length`.
+    init(lengthOf head: HeaderList) {
+        let length = head.withValue(of: "content-length") { value in
+            value.count < 19 ? UInt64(String(decoding: value, as: UTF8.self)) : nil
+        }
+        self = if let length, let length { .length(length) } else { .chunked }
+    }
+}

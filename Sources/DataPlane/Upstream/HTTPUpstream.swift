@@ -1,0 +1,50 @@
+import HTTP
+import HTTP1
+import Reactor
+
+/// A connection to an upstream host that speaks HTTP.
+class HTTPUpstream: SocketUser {
+    final let pool: HostConnections
+    /// Requests that were sent on it.
+    final var requests = 0
+    /// Takes no more requests.
+    final var isDraining = false
+    private(set) final lazy var localAddress: SocketAddress? = loop.localAddress(of: id)
+
+    init(_ worker: Worker, _ id: ConnectionID, _ pool: HostConnections) {
+        self.pool = pool
+        super.init(worker, id)
+    }
+
+    /// Whether another request may be sent now.
+    var hasRoom: Bool { preconditionFailure() }
+    var isIdle: Bool { preconditionFailure() }
+
+    /// Sends a request's head. With `ends` it is the whole request.
+    /// - Returns: false if it cannot be said in this protocol, or the connection takes none: nothing was sent.
+    func send(_ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser) -> Bool {
+        preconditionFailure()
+    }
+    func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) { preconditionFailure() }
+    func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) { preconditionFailure() }
+    /// Whether more may be sent now; if not, `upstreamWritable` comes.
+    func isWritable(for user: UpstreamUser) -> Bool { preconditionFailure() }
+    /// The user wants no more of the response. It hears no more.
+    func cancel(_ user: UpstreamUser) { preconditionFailure() }
+    func pauseResponse(for user: UpstreamUser) { preconditionFailure() }
+    func resumeResponse(for user: UpstreamUser) { preconditionFailure() }
+}
+
+extension CloseReason {
+    /// What an attempt to connect that ended so means.
+    var connectFailure: UpstreamFailure {
+        switch self {
+        case .connectTimedOut: .connectTimedOut
+        case .tls(let error): .tlsFailed("\(error)")
+        case .handshakeTimedOut: .connectTimedOut
+        case .finished, .requested, .violation, .failed, .connectFailed, .handshakeBrokenOff, .outputLimit,
+            .loopStopped:
+            .connectFailed("\(self)")
+        }
+    }
+}

@@ -1,0 +1,237 @@
+import Forwarding
+import HTTP1
+import HTTP2
+import Reactor
+import TLS
+import Time
+
+/// Which protocol a request wants of its host.
+enum UpstreamWish: Int { case http1, http2, negotiated }
+
+/// All connections of this worker to one host, kept with it.
+final class HostPools {
+    private var pools: [HostConnections?] = [nil, nil, nil]
+
+    func pool(_ wish: UpstreamWish, of host: UpstreamHost, in cluster: WorkerCluster) -> HostConnections {
+        let settings = cluster.tls(of: host)
+        if let pool = pools[wish.rawValue] {
+            // Other certificates: what is open serves to its end, new requests go over new connections.
+            if pool.tls === settings, pool.configuration === cluster.served.configuration { return pool }
+            pool.drain()
+        }
+        let made = HostConnections(cluster, host, wish, settings)
+        pools[wish.rawValue] = made
+        return made
+    }
+
+    /// The host is gone, or its connections are to go.
+    func drain() {
+        for pool in pools { pool?.drain() }
+        pools = [nil, nil, nil]
+    }
+
+    var connectionCount: Int { pools.reduce(0) { $0 + ($1?.connectionCount ?? 0) } }
+}
+
+/// The connections to one host in one protocol with the same TLS settings, and who waits for one.
+final class HostConnections {
+    let cluster: WorkerCluster
+    let host: UpstreamHost
+    let tls: TLSSettings?
+    let configuration: ClusterConfiguration
+    private let wish: UpstreamWish
+    private unowned let worker: Worker
+
+    /// HTTP/1 connections without a request; the last used is the last.
+    private var idle: [HTTP1Upstream] = []
+    private var multiplexed: [HTTP2Upstream] = []
+    private var http1: [ObjectIdentifier: HTTP1Upstream] = [:]
+    private var connecting = 0
+    private var waiting: [UpstreamUser] = []
+    private var isDraining = false
+    /// What ALPN agreed on last: a connection of HTTP/2 serves all who wait.
+    private var speaksHTTP2: Bool
+
+    init(_ cluster: WorkerCluster, _ host: UpstreamHost, _ wish: UpstreamWish, _ tls: TLSSettings?) {
+        (self.cluster, self.host, self.wish, self.tls) = (cluster, host, wish, tls)
+        configuration = cluster.served.configuration
+        worker = cluster.worker
+        speaksHTTP2 = wish == .http2
+    }
+
+    var idleTimeout: Duration? { configuration.http.idleTimeout }
+    var requestsPerConnection: Int? { configuration.http.requestsPerConnection }
+    var passesTrailers: Bool { configuration.http.http1.hasTrailers }
+    var connectionCount: Int { http1.count + multiplexed.count + connecting }
+
+    enum Answer {
+        /// The user has a connection: its `upstreamReady` is the caller's to call.
+        case ready
+        /// `upstreamReady` or `upstreamFailed` comes.
+        case waits
+        case refused(UpstreamFailure)
+    }
+
+    /// Finds a connection for a user, or opens one.
+    func acquire(_ user: UpstreamUser) -> Answer {
+        while let connection = idle.popLast() {
+            guard connection.hasRoom, !isExpired(connection) else { continue }
+            connection.lend(to: user)
+            return .ready
+        }
+        if let connection = multiplexed.first(where: \.hasRoom) {
+            (user.upstream, user.upstreamStream) = (connection, 0)
+            return .ready
+        }
+        guard cluster.state.tryAcquire(.pending, user.breakerPriority) else { return .refused(.overflow) }
+        if !(speaksHTTP2 && connecting > 0) {
+            if cluster.mayConnect(host, isFirst: connectionCount == 0) {
+                connect()
+            } else if connectionCount == 0 {
+                cluster.state.release(.pending, user.breakerPriority)
+                return .refused(.overflow)
+            }
+        }
+        waiting.append(user)
+        user.waitingIn = self
+        return .waits
+    }
+
+    private func isExpired(_ connection: HTTP1Upstream) -> Bool {
+        guard let age = configuration.http.maximumAge, connection.opened.advanced(by: age) <= worker.loop.now else {
+            return false
+        }
+        connection.drain()
+        return true
+    }
+
+    /// A user that waits no longer wants a connection.
+    func forget(_ user: UpstreamUser) {
+        guard let index = waiting.firstIndex(where: { $0 === user }) else { return }
+        waiting.remove(at: index)
+        user.waitingIn = nil
+        cluster.state.release(.pending, user.breakerPriority)
+    }
+
+    private func connect() {
+        connecting += 1
+        cluster.connectionBegan(host)
+        let attempt = ConnectingUpstream(worker, self)
+        attempt.id = worker.loop.connect(
+            to: SocketAddress(host.address), tls: tls, options: cluster.connectOptions, handler: SocketHandler(user: attempt))
+    }
+
+    // MARK: What connections tell
+
+    /// The connection is there.
+    fileprivate func connected(_ attempt: ConnectingUpstream, _ peer: Peer) {
+        connecting -= 1
+        cluster.counters.connected += 1
+        if peer.secure != nil { cluster.counters.handshakes += 1 }
+        let speaks: Bool
+        switch wish {
+        case .http1: speaks = false
+        case .http2: speaks = true
+        case .negotiated: speaks = peer.secure?.alpn == "h2"
+        }
+        speaksHTTP2 = speaks
+        if speaks {
+            let connection = HTTP2Upstream(
+                worker, attempt.id, self, limits: cluster.http2Limits,
+                mostStreams: configuration.http.http2.concurrentStreams ?? 1024)
+            attempt.successor = connection
+            multiplexed.append(connection)
+            connection.established(peer)
+            if isDraining { return connection.drain() }
+            gotRoom(connection)
+        } else {
+            let connection = HTTP1Upstream(worker, attempt.id, self, limits: cluster.http1Limits)
+            attempt.successor = connection
+            http1[ObjectIdentifier(connection)] = connection
+            connection.established(peer)
+            if isDraining { return connection.drain() }
+            gotRoom(connection)
+        }
+    }
+
+    /// There is none. As with Envoy all who wait are told, unless another attempt is under way.
+    fileprivate func failed(_ attempt: ConnectingUpstream, _ reason: CloseReason) {
+        connecting -= 1
+        cluster.connectionEnded(host)
+        cluster.counters.connectFailed += 1
+        if reason.isHandshakeFailure { cluster.counters.handshakesFailed += 1 }
+        let failure = reason.connectFailure
+        cluster.connectFailed(host, failure)
+        let told = connecting > 0 ? Array(waiting.prefix(1)) : waiting
+        waiting.removeFirst(told.count)
+        for user in told {
+            user.waitingIn = nil
+            cluster.state.release(.pending, user.breakerPriority)
+            user.upstreamFailed(failure)
+        }
+    }
+
+    /// A connection takes another request.
+    func gotRoom(_ connection: HTTPUpstream) {
+        while connection.hasRoom, !waiting.isEmpty {
+            let user = waiting.removeFirst()
+            user.waitingIn = nil
+            cluster.state.release(.pending, user.breakerPriority)
+            if let single = connection as? HTTP1Upstream {
+                single.lend(to: user)
+            } else {
+                (user.upstream, user.upstreamStream) = (connection, 0)
+            }
+            user.upstreamReady()
+        }
+        guard let single = connection as? HTTP1Upstream, single.hasRoom else { return }
+        if isDraining { single.drain() } else { idle.append(single) }
+    }
+
+    /// It takes no more requests, and lives on with those that it has.
+    func left(_ connection: HTTPUpstream) {
+        if let single = connection as? HTTP1Upstream {
+            idle.removeAll { $0 === single }
+        } else {
+            multiplexed.removeAll { $0 === connection }
+        }
+    }
+
+    func closed(_ connection: HTTPUpstream) {
+        left(connection)
+        http1[ObjectIdentifier(connection)] = nil
+        cluster.connectionEnded(host)
+        // Those who wait may have counted on it.
+        if !waiting.isEmpty, connecting == 0, cluster.mayConnect(host, isFirst: connectionCount == 0) {
+            connect()
+        }
+    }
+
+    /// No new requests; connections end with those that they have.
+    func drain() {
+        guard !isDraining else { return }
+        isDraining = true
+        for connection in idle { connection.drain() }
+        idle = []
+        for connection in http1.values { connection.isDraining = true }
+        for connection in multiplexed { connection.drain() }
+    }
+}
+
+/// A connection that is not there yet.
+private final class ConnectingUpstream: SocketUser {
+    private var pool: HostConnections?
+
+    init(_ worker: Worker, _ pool: HostConnections) {
+        self.pool = pool
+        super.init(worker, .none)
+    }
+
+    override func established(_ peer: Peer) {
+        let pool = pool
+        self.pool = nil
+        pool?.connected(self, peer)
+    }
+
+    override func closed(_ reason: CloseReason) { pool?.failed(self, reason) }
+}

@@ -1,0 +1,303 @@
+import Addresses
+import Forwarding
+import HTTP
+import HTTP1
+import HTTP2
+import Reactor
+import TLS
+import Time
+
+/// A cluster as one worker uses it: its hosts, the connections to them, and what is due by the clock.
+final class WorkerCluster {
+    unowned let worker: Worker
+    private(set) var served: ServedCluster
+    let state: UpstreamCluster
+    let counters: ClusterCounters
+    let http1Limits: HTTP1Limits
+    let http2Limits: HTTP2Limits
+    let connectOptions: ConnectOptions
+    /// It was replaced or removed: it serves what it has begun.
+    private(set) var isRetired = false
+    private var timer: TimerID?
+    private var timerAt: Instant?
+    private var lastAnswers: [String: [IPAddress]] = [:]
+
+    var name: String { served.name }
+    var configuration: ClusterConfiguration { served.configuration }
+
+    init(_ worker: Worker, _ served: ServedCluster) {
+        self.worker = worker
+        self.served = served
+        counters = worker.counters.cluster(served.name)
+        let configuration = served.configuration
+        state = UpstreamCluster(configuration, now: worker.loop.now, random: &worker.random)
+        var options = ConnectOptions()
+        options.timeout = configuration.connectTimeout
+        options.handshakeTimeout = configuration.connectTimeout
+        options.keepAlive = configuration.keepalive != nil
+        options.source = configuration.source.map { SocketAddress($0) }
+        connectOptions = options
+        var http1 = HTTP1Limits()
+        if let most = configuration.http.headerCount { http1.fields = most }
+        if let most = configuration.http.responseHeaderKilobytes { http1.headBytes = most << 10 }
+        http1Limits = http1
+        http2Limits = HTTP2Limits(upstream: configuration.http)
+        if let endpoints = served.endpoints { take(endpoints) }
+        resolve()
+        setTimer()
+    }
+
+    // MARK: Changes
+
+    /// Other endpoints or certificates of the same cluster.
+    func update(_ new: ServedCluster) {
+        let old = served
+        served = new
+        if let endpoints = new.endpoints, endpoints !== old.endpoints { take(endpoints) }
+        setTimer()
+    }
+
+    func take(_ endpoints: EndpointSet) {
+        let changes = state.update(endpoints, now: worker.loop.now, random: &worker.random)
+        for host in changes.removed { retire(host) }
+        if configuration.closesOnChange, !changes.isEmpty {
+            for host in state.hosts { (host.attachment as? HostPools)?.drain() }
+        }
+        setTimer()
+    }
+
+    private func resolve() {
+        guard case .names(let set, let resolution) = configuration.discovery else { return }
+        worker.lookUp(set.names, resolution) { [weak self] answers in
+            guard let self, !isRetired else { return false }
+            // What cannot be looked up now keeps the addresses that it had.
+            lastAnswers.merge(answers) { $1.isEmpty ? $0 : $1 }
+            if answers.contains(where: { !$0.value.isEmpty }) {
+                let resolved = set.resolved(lastAnswers, takesFirst: resolution.takesFirst)
+                take(resolved)
+            }
+            return true
+        }
+    }
+
+    /// Another cluster takes its place, or none.
+    func retire() {
+        isRetired = true
+        if let timer { worker.loop.cancelTimer(timer) }
+        timer = nil
+        for host in state.hosts { retire(host) }
+    }
+
+    private func retire(_ host: UpstreamHost) {
+        (host.attachment as? HostPools)?.drain()
+        host.attachment = nil
+    }
+
+    // MARK: Hosts and connections
+
+    func tls(of host: UpstreamHost) -> TLSSettings? { tls(at: host.transport) }
+
+    func tls(at transport: Int) -> TLSSettings? {
+        transport < served.tls.count ? served.tls[transport] : nil
+    }
+
+    func pools(of host: UpstreamHost) -> HostPools {
+        if let pools = host.attachment as? HostPools { return pools }
+        let made = HostPools()
+        if !host.isGone { host.attachment = made }
+        return made
+    }
+
+    /// - Parameter isHTTP2: what the downstream request came in, for clusters that pass it on in the same.
+    func pool(_ host: UpstreamHost, isHTTP2: Bool) -> HostConnections {
+        let wish: UpstreamWish
+        switch configuration.http.choice {
+        case .http1: wish = .http1
+        case .http2: wish = .http2
+        case .downstream: wish = isHTTP2 ? .http2 : .http1
+        case .negotiated: wish = tls(of: host) == nil ? .http1 : .negotiated
+        }
+        return pools(of: host).pool(wish, of: host, in: self)
+    }
+
+    func pick(_ question: PickQuestion) -> UpstreamHost? {
+        state.pick(question, now: worker.loop.now, random: &worker.random)
+    }
+
+    /// Whether one more connection may be made; if so, it counts from now on.
+    /// - Parameter isFirst: the host has none; without it nothing would move.
+    func mayConnect(_ host: UpstreamHost, isFirst: Bool) -> Bool {
+        guard state.canConnect(host) else { return false }
+        return state.tryAcquire(.connections, isForced: isFirst)
+    }
+
+    func connectionBegan(_ host: UpstreamHost) {
+        state.connectionBegan(host)
+        counters.connections += 1
+        counters.activeConnections += 1
+    }
+
+    func connectionEnded(_ host: UpstreamHost) {
+        state.connectionEnded(host)
+        state.release(.connections)
+        counters.activeConnections -= 1
+    }
+
+    // MARK: Outcomes
+
+    func connectFailed(_ host: UpstreamHost, _ failure: UpstreamFailure) {
+        state.connectFailed(host)
+        report(failure == .connectTimedOut ? .timedOut : .connectFailed, host)
+    }
+
+    func responded(_ host: UpstreamHost, _ status: Int, _ head: HeaderList) {
+        counters.count(status)
+        var seen = configuration.http.reportedStatus(status, head)
+        if seen == 200, let code = head.withValue(of: "grpc-status", { Int(String(decoding: $0, as: UTF8.self)) }) {
+            seen = HostOutcome.status(ofGRPC: code ?? 0)
+        }
+        report(.response(status: seen), host)
+        if head.contains("x-envoy-immediate-health-check-fail") {
+            state.failAtOnce(host, now: worker.loop.now, random: &worker.random)
+        }
+    }
+
+    /// A try that had a connection, or waited for one, has failed. Connections report their own failures.
+    func failed(_ host: UpstreamHost, _ failure: UpstreamFailure) {
+        switch failure {
+        case .connectFailed, .connectTimedOut, .tlsFailed, .overflow: break
+        case .terminated, .reset, .refused: report(.connectFailed, host)
+        case .protocolError: report(.failed, host)
+        }
+    }
+
+    func timedOut(_ host: UpstreamHost) {
+        state.timedOut(host)
+        report(.timedOut, host)
+    }
+
+    func report(_ outcome: HostOutcome, _ host: UpstreamHost) {
+        state.report(outcome, of: host, now: worker.loop.now, random: &worker.random)
+        if state.hasEvents { takeEvents() }
+    }
+
+    // MARK: Time
+
+    private func setTimer() {
+        guard !isRetired, let next = state.nextEvent else { return }
+        if let timer, let timerAt {
+            guard next < timerAt else { return }
+            worker.loop.cancelTimer(timer)
+        }
+        timerAt = next
+        timer = worker.loop.schedule(at: next) { [weak self] _ in self?.tick() }
+    }
+
+    private func tick() {
+        timer = nil
+        timerAt = nil
+        guard !isRetired else { return }
+        for host in state.tick(now: worker.loop.now, random: &worker.random) { retire(host) }
+        for probe in state.probes(now: worker.loop.now, random: &worker.random) {
+            HealthProbe.make(probe, self)
+        }
+        takeEvents()
+        setTimer()
+    }
+
+    func probed(_ outcome: ProbeOutcome, _ probe: Probe) {
+        state.report(outcome, of: probe, now: worker.loop.now, random: &worker.random)
+        takeEvents()
+        setTimer()
+    }
+
+    private func takeEvents() {
+        for event in state.takeEvents() {
+            switch event {
+            case .ejected(let host, let reason):
+                worker.logger.info("cluster \(name): \(host.address) is ejected: \(reason.rawValue)")
+            case .returned(let host): worker.logger.info("cluster \(name): \(host.address) is admitted again")
+            case .notEjected: break
+            case .checkPassed(let host): worker.logger.info("cluster \(name): \(host.address) passes its checks")
+            case .checkFailed(let host):
+                worker.logger.info("cluster \(name): \(host.address) fails its checks")
+                if configuration.closesUnhealthyConnections { (host.attachment as? HostPools)?.drain() }
+            case .left(let host): retire(host)
+            }
+        }
+    }
+}
+
+/// What happened to a cluster at one worker, under the names of Envoy's statistics.
+final class ClusterCounters {
+    /// Of requests that were answered, from their last byte to the last one of the response.
+    var times = Histogram()
+    var requests: UInt64 = 0
+    var connections: UInt64 = 0
+    var connected: UInt64 = 0
+    var connectFailed: UInt64 = 0
+    var activeConnections = 0
+    var retries: UInt64 = 0
+    var timeouts: UInt64 = 0
+    var perTryTimeouts: UInt64 = 0
+    var handshakes: UInt64 = 0
+    var handshakesFailed: UInt64 = 0
+    /// Responses by the first digit of their status, 1 to 5.
+    var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
+
+    func count(_ status: Int) {
+        switch status / 100 {
+        case 1: classes.0 += 1
+        case 2: classes.1 += 1
+        case 3: classes.2 += 1
+        case 4: classes.3 += 1
+        default: classes.4 += 1
+        }
+    }
+}
+
+extension HTTP2Limits {
+    init(upstream http: UpstreamProtocol) {
+        self.init()
+        streamWindow = http.http2.streamWindow ?? 256 << 10
+        connectionWindow = http.http2.connectionWindow ?? 1 << 20
+        headerListSize = (http.responseHeaderKilobytes ?? 60) << 10
+        if let size = http.http2.headerTableSize { (receivingHeaderTableSize, sendingHeaderTableSize) = (size, size) }
+        sendingHeaderTableSize = http.http2.headerTableSize ?? 4096
+        keepaliveInterval = http.http2.keepaliveInterval
+        keepaliveTimeout = http.http2.keepaliveTimeout
+        idleTimeout = http.idleTimeout
+        stallTimeout = nil
+        drainTimeout = .seconds(3600)
+    }
+}
+
+extension SocketAddress {
+    init(_ address: NetworkAddress) {
+        switch address {
+        case .pipe(let path): self = .unix(path: path)
+        case .ip(let ip, let port):
+            func number(_ bytes: ArraySlice<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+            self =
+                ip.isIPv4
+                ? .ipv4(UInt32(truncatingIfNeeded: number(ip.bytes[...])), port: port)
+                : .ipv6(high: number(ip.bytes[..<8]), low: number(ip.bytes[8...]), port: port)
+        }
+    }
+}
+
+extension NetworkAddress {
+    /// An IPv4 address in IPv6's clothes is one of IPv4.
+    init(_ address: SocketAddress) {
+        func bytes(_ number: UInt64, _ width: Int) -> [UInt8] {
+            (0..<width).reversed().map { UInt8(truncatingIfNeeded: number >> UInt64(8 * $0)) }
+        }
+        switch address.mappedIPv4 ?? address {
+        case .unix(let path): self = .pipe(path)
+        case .ipv4(let number, let port):
+            self = IPAddress(bytes: bytes(UInt64(number), 4)).map { .ip($0, port: port) } ?? .pipe("")
+        case .ipv6(let high, let low, _, let port):
+            self = IPAddress(bytes: bytes(high, 8) + bytes(low, 8)).map { .ip($0, port: port) } ?? .pipe("")
+        }
+    }
+}

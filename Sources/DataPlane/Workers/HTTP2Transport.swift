@@ -1,0 +1,68 @@
+import HTTP2
+import Reactor
+import Time
+
+/// A socket with an HTTP/2 connection on it, either end. What was queued goes out once per turn of the loop.
+protocol HTTP2Transport: SocketUser {
+    var connection: HTTP2Connection { get }
+    /// Whether it waits for the end of the turn.
+    var isDirty: Bool { get set }
+    /// When and by which timer the connection is to be asked what is due.
+    var deadline: (at: Instant, timer: TimerID)? { get set }
+    func take(_ event: HTTP2Event)
+}
+
+extension HTTP2Transport {
+    /// Something was queued: it goes out at the end of the turn.
+    func becameDirty() {
+        guard !isDirty else { return }
+        isDirty = true
+        worker.dirty.append(self)
+    }
+
+    func receive(_ bytes: UnsafeRawBufferPointer) {
+        worker.withHTTP2Events { events in
+            connection.receive(bytes, now: loop.now, events: &events)
+            for event in events { take(event) }
+        }
+        becameDirty()
+    }
+
+    /// Sends what there is to send, as far as the socket takes it, and sets the timer for what comes next.
+    func pump() {
+        isDirty = false
+        guard loop.isOpen(id) else { return }
+        while connection.wantsWrite, loop.isWritable(id) {
+            var count = 0
+            worker.withHTTP2Events { events in
+                count = connection.produceOutput(into: worker.frames, now: loop.now, events: &events)
+                if count > 0 {
+                    loop.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(worker.frames)[..<count]), to: id)
+                }
+                for event in events { take(event) }
+            }
+            if count == 0 { break }
+        }
+        if connection.isFinished { return loop.closeAfterFlush(id) }
+        setDeadline()
+    }
+
+    private func setDeadline() {
+        guard let next = connection.nextDeadline else { return }
+        if let deadline {
+            // An earlier timer stands: when it fires too soon, it only sets the next.
+            guard next < deadline.at else { return }
+            loop.cancelTimer(deadline.timer)
+        }
+        deadline = (next, loop.setTimer(at: next, for: id, token: 1))
+    }
+
+    func tick() {
+        deadline = nil
+        worker.withHTTP2Events { events in
+            connection.tick(now: loop.now, events: &events)
+            for event in events { take(event) }
+        }
+        becameDirty()
+    }
+}

@@ -1,0 +1,75 @@
+import Reactor
+
+typealias WorkerLoop = EventLoop<SocketHandler>
+
+/// What is at our end of a connection: it hears what the loop tells, and may hand the socket over to another.
+class SocketUser {
+    unowned let worker: Worker
+    final var id: ConnectionID
+    /// Whoever takes the socket over when the call under way returns; bytes that are left are its business.
+    final var successor: SocketUser?
+
+    final var loop: WorkerLoop { worker.loop }
+
+    init(_ worker: Worker, _ id: ConnectionID) {
+        (self.worker, self.id) = (worker, id)
+    }
+
+    /// It takes over a socket that is established.
+    /// - Parameter seen: bytes that were received before.
+    func begin(_ seen: [UInt8]) {
+        if !seen.isEmpty { seen.withUnsafeBytes { received($0) } }
+    }
+
+    func established(_ peer: Peer) {}
+    func received(_ bytes: UnsafeRawBufferPointer) {}
+    /// Output goes through again.
+    func writable() {}
+    func peerEnded() {}
+    func timerFired(_ token: UInt64) {}
+    func closed(_ reason: CloseReason) {}
+    /// Ends what is idle, and the rest when it comes to an end of its own.
+    func drain() {}
+}
+
+/// The loop's view of a connection.
+struct SocketHandler: ConnectionHandler {
+    var user: SocketUser
+
+    private mutating func follow() {
+        while let next = user.successor {
+            user.successor = nil
+            user = next
+        }
+    }
+
+    mutating func established(_ peer: Peer, loop: WorkerLoop, id: ConnectionID) {
+        user.id = id
+        user.established(peer)
+        follow()
+    }
+
+    mutating func received(_ bytes: UnsafeRawBufferPointer, loop: WorkerLoop, id: ConnectionID) {
+        user.received(bytes)
+        follow()
+    }
+
+    mutating func readyToWrite(loop: WorkerLoop, id: ConnectionID) {
+        user.writable()
+        follow()
+    }
+
+    mutating func peerClosedWriting(loop: WorkerLoop, id: ConnectionID) {
+        user.peerEnded()
+        follow()
+    }
+
+    mutating func timerFired(_ token: UInt64, loop: WorkerLoop, id: ConnectionID) {
+        user.timerFired(token)
+        follow()
+    }
+
+    mutating func closed(_ reason: CloseReason, loop: WorkerLoop, id: ConnectionID) {
+        user.closed(reason)
+    }
+}

@@ -1,0 +1,212 @@
+import Forwarding
+import Reactor
+import Time
+
+/// A listener at one worker: where it accepts, what its chains do, and the connections that are open.
+final class WorkerListener: ConnectionTracker {
+    unowned let worker: Worker
+    private(set) var served: ServedListener
+    private var accepting: [ListenerID] = []
+    /// One for each address; none for a listener that others hand connections to.
+    let sockets: [ListeningSocket]
+    /// What its chains do, made when the first connection comes.
+    private var services: [ObjectIdentifier: HTTPService] = [:]
+    private var streamServices: [ObjectIdentifier: TCPService] = [:]
+    private var connections: [ConnectionID: ObjectIdentifier] = [:]
+    let counters: ListenerCounters
+    private var refusals: (of: ListenerConfiguration, logger: AccessLogger)?
+
+    var name: String { served.name }
+    var configuration: ListenerConfiguration { served.configuration }
+    var connectionCount: Int { connections.count }
+    var httpServices: [HTTPService] { services.values.sorted { $0.listener < $1.listener } }
+
+    init(_ worker: Worker, _ served: ServedListener, _ sockets: [ListeningSocket]) throws(ReactorError) {
+        (self.worker, self.served, self.sockets) = (worker, served, sockets)
+        counters = worker.counters.listener(served.configuration.addresses.first.map { "\($0)" } ?? served.name)
+        super.init()
+        for socket in sockets {
+            let listener = try worker.loop.listen(on: socket) { [unowned self] _, id, _ in
+                counters.connections += 1
+                return SocketHandler(user: Arrival(worker, id, self))
+            }
+            accepting.append(listener)
+        }
+    }
+
+    /// Another configuration on the same socket: connections of chains that are gone come to an end, the others go on.
+    func update(_ new: ServedListener) {
+        let old = served
+        served = new
+        guard old.configuration !== new.configuration else {
+            // Other certificates, for new connections alone.
+            services = [:]
+            return
+        }
+        services = [:]
+        streamServices = [:]
+        drainConnections()
+    }
+
+    func service(of chain: FilterChain, _ settings: HTTPConnectionSettings) -> HTTPService {
+        let key = ObjectIdentifier(chain)
+        if let service = services[key] { return service }
+        let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
+        let made = HTTPService(
+            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: uri)
+        services[key] = made
+        return made
+    }
+
+    func service(of chain: FilterChain, _ settings: TCPProxySettings) -> TCPService {
+        let key = ObjectIdentifier(chain)
+        if let service = streamServices[key] { return service }
+        let made = TCPService(worker, settings, listener: name)
+        streamServices[key] = made
+        return made
+    }
+
+    /// A connection that no chain takes.
+    func refused(_ facts: ConnectionFacts) {
+        guard !configuration.accessLogs.isEmpty else { return }
+        if refusals?.of !== configuration {
+            refusals = (configuration, worker.logs.logger(configuration.accessLogs))
+        }
+        let now = worker.loop.now
+        var entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
+        entry.flags = .noRoute
+        entry.details = "filter_chain_not_found"
+        entry.hostName = worker.hostName
+        refusals?.logger.log(entry)
+    }
+
+    /// What a chain's network filters say of a connection; nil: it may not stay.
+    func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, Void)? {
+        var cluster: String?
+        for filter in chain.filters {
+            switch filter {
+            case .access(let control):
+                guard control.decide(facts).isAllowed else {
+                    counters.denied += 1
+                    return nil
+                }
+            case .connectionLimit(let most, _):
+                guard connections.count <= Int(clamping: most) else {
+                    counters.limited += 1
+                    return nil
+                }
+            case .rateLimit(let limit):
+                guard limit.admits(now: worker.loop.now) else {
+                    counters.limited += 1
+                    return nil
+                }
+            case .clusterByServerName: cluster = facts.serverName
+            }
+        }
+        return (cluster, ())
+    }
+
+    // MARK: Connections
+
+    override func began(_ id: ConnectionID) {
+        connections[id] = ObjectIdentifier(served.configuration)
+    }
+
+    override func ended(_ id: ConnectionID) {
+        connections[id] = nil
+    }
+
+    /// No new connections.
+    func stopAccepting() {
+        for listener in accepting { worker.loop.stopListening(listener) }
+        accepting = []
+    }
+
+    /// Asks connections of earlier configurations, or all, to end when they can; after the drain time they are ended.
+    func drainConnections(all: Bool = false) {
+        let current = ObjectIdentifier(served.configuration)
+        let leaving = connections.filter { all || $0.value != current }.map(\.key)
+        for id in leaving { _ = worker.loop.withHandler(id) { $0.user.drain() } }
+        guard !leaving.isEmpty else { return }
+        worker.loop.schedule(after: worker.drainTime) { loop in
+            for id in leaving { loop.close(id) }
+        }
+    }
+}
+
+/// Who counts connections.
+class ConnectionTracker {
+    func began(_ id: ConnectionID) {}
+    func ended(_ id: ConnectionID) {}
+}
+
+/// What happened at a listener at one worker, under the names of Envoy's `listener.ADDRESS.` statistics.
+final class ListenerCounters {
+    var connections: UInt64 = 0
+    var noChain: UInt64 = 0
+    var detectionTimeouts: UInt64 = 0
+    var badProxyHeaders: UInt64 = 0
+    var tlsFailures: UInt64 = 0
+    var handshakes: UInt64 = 0
+    var denied: UInt64 = 0
+    var limited: UInt64 = 0
+}
+
+// The listeners of a worker follow the configuration.
+extension Worker {
+    func serveListeners(
+        _ new: ProxyConfiguration, before old: ProxyConfiguration, sockets: [String: [ListeningSocket]]
+    ) {
+        for (name, listener) in listeners {
+            let next = new.listeners[name]
+            if let next, next === listener.served { continue }
+            if let next, (sockets[name] ?? []).elementsEqual(listener.sockets, by: ===) {
+                listener.update(next)
+                continue
+            }
+            leave(listener)
+            listeners[name] = nil
+        }
+        for (name, served) in new.listeners where listeners[name] == nil {
+            // Without a socket it could not be bound, which its owner has been told.
+            guard sockets[name] != nil || !served.configuration.bindsToPort else { continue }
+            do {
+                listeners[name] = try WorkerListener(self, served, sockets[name] ?? [])
+            } catch {
+                logger.error("listener \(name): \(error)")
+            }
+        }
+    }
+
+    private func leave(_ listener: WorkerListener) {
+        listener.stopAccepting()
+        listener.drainConnections(all: true)
+        // Its connections refer to it until they have ended.
+        leavingListeners.append(listener)
+        leavingListeners.removeAll { $0.connectionCount == 0 && $0 !== listener }
+    }
+
+    /// The listener for where a connection was meant to go, as `use_original_dst` has it: the address itself, else any
+    /// address with that port.
+    func listener(for destination: NetworkAddress) -> WorkerListener? {
+        var any: WorkerListener?
+        for listener in listeners.values {
+            for address in listener.configuration.addresses {
+                if address == destination { return listener }
+                guard let port = destination.port, address.port == port, let ip = address.ip,
+                    ip.bytes.allSatisfy({ $0 == 0 }), ip.isIPv4 == destination.ip?.isIPv4 || !ip.isIPv4
+                else { continue }
+                any = listener
+            }
+        }
+        return any
+    }
+
+    /// Stops accepting everywhere and lets connections end.
+    func drain() {
+        for listener in listeners.values {
+            listener.stopAccepting()
+            listener.drainConnections(all: true)
+        }
+    }
+}

@@ -1,0 +1,106 @@
+import HTTP
+import Time
+
+/// All that logs tell of one request, or of one connection that carries none: filled by who serves it, once it is over.
+/// Text, JSON and the entries of the access log service are made of it.
+public struct AccessRecord: Sendable {
+    /// What is logged.
+    public enum Kind: Sendable {
+        case request
+        /// Bytes that were led on as they are, or a connection that fits no filter chain.
+        case connection
+    }
+
+    /// What is known of the downstream TLS session beyond `ConnectionFacts`.
+    public struct Session: Sendable {
+        /// `TLSv1.3`.
+        public var version = ""
+        public var cipher = ""
+        /// The first URI of the certificate that this side showed.
+        public var localURI = ""
+
+        public init(version: String = "", cipher: String = "", localURI: String = "") {
+            (self.version, self.cipher, self.localURI) = (version, cipher, localURI)
+        }
+    }
+
+    public var kind: Kind
+    public var connection: ConnectionFacts
+    public var session = Session()
+    public var connectionNumber: UInt64 = 0
+    /// Who called, as far as `x-forwarded-for` is believed.
+    public var remote: NetworkAddress
+    /// `HTTP/1.1`, `HTTP/2`; empty for connections.
+    public var protocolName = ""
+    public var upstreamProtocolName = ""
+
+    /// As the route left it.
+    public var request = HeaderList()
+    public var response = HeaderList()
+    public var trailers: HeaderList?
+    /// 0: there was no response.
+    public var status = 0
+    public var flags: ResponseFlag = []
+    /// Why there is this response. Source: Envoy, `%RESPONSE_CODE_DETAILS%`.
+    public var details = ""
+    /// Why the connection was ended, where a policy did.
+    public var terminationDetails = ""
+    /// Of bodies.
+    public var bytesReceived: UInt64 = 0
+    public var bytesSent: UInt64 = 0
+
+    public var routeName = ""
+    public var virtualHost = ""
+    public var cluster = ""
+    public var upstream: NetworkAddress?
+    public var upstreamLocal: NetworkAddress?
+    /// Why the connection to the host failed.
+    public var transportFailure = ""
+    public var attempts = 0
+    public var metadata = FilterMetadata()
+    /// Of this machine.
+    public var hostName = ""
+    public var isTraced = false
+    public var isHealthCheck = false
+
+    /// When it came, by the calendar.
+    public var start: Timestamp
+    /// When it came: what the other moments are measured from.
+    public var began: Instant
+    public var requestEnded: Instant?
+    /// The head went out to the host.
+    public var sendingBegan: Instant?
+    public var sendingEnded: Instant?
+    /// The host's first byte came.
+    public var responseBegan: Instant?
+    public var responseEnded: Instant?
+    /// The first byte went out to the client.
+    public var replyBegan: Instant?
+    public var ended: Instant
+
+    public init(_ kind: Kind, _ connection: ConnectionFacts, start: Timestamp, began: Instant, ended: Instant) {
+        (self.kind, self.connection, remote) = (kind, connection, connection.source)
+        (self.start, self.began, self.ended) = (start, began, ended)
+    }
+
+    public var duration: Duration { began.duration(to: ended) }
+
+    /// Of a gRPC response, from its trailers or, if there is nothing else, its head.
+    public var grpcStatus: Int? {
+        func read(_ list: HeaderList) -> Int? {
+            list.withValue(of: "grpc-status") { Int(String(decoding: $0, as: UTF8.self)) } ?? nil
+        }
+        return trailers.flatMap(read) ?? read(response)
+    }
+
+    /// Of the trace that the request belongs to: W3C, else B3; nil: of none.
+    /// Source: W3C Trace Context, section 3.2.2; openzipkin/b3-propagation.
+    public var traceID: [UInt8]? {
+        let w3c: [UInt8]?? = request.withValue(of: "traceparent") { value in
+            value.count >= 55 && value[2] == UInt8(ascii: "-") && value[35] == UInt8(ascii: "-")
+                ? Array(value[3..<35]) : nil
+        }
+        if case .some(.some(let found)) = w3c { return found }
+        return request.withValue(of: "x-b3-traceid") { Array($0) }
+    }
+}

@@ -1,0 +1,213 @@
+import Addresses
+import ArgumentParser
+import DataPlane
+import Foundation
+
+struct Intercept: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Have the kernel lead a workload's connections through its proxy.",
+        discussion: """
+            Sets rules of iptables in the network namespace that it runs in: TCP connections that come in go to the \
+            proxy's port 15006, those that programs here open go to 15001. The proxy's own go straight, told by the \
+            user or group that it runs as. IPv4 and IPv6 alike; a family that the machine does not have is left out. \
+            The rules are in four chains of their own (MARTINET_…), set in one step: setting them again replaces them, \
+            and removing them leaves nothing behind. It takes root, or CAP_NET_ADMIN and CAP_NET_RAW.
+
+            EXAMPLES
+              In an init container, before a proxy that runs as user 1337:
+                martinet intercept add
+              A database is reached past the proxy, and nothing of the user `backup` is led through it:
+                martinet intercept add --exclude-outbound-port 5432 --exclude-user backup
+              See what is set, and take it away:
+                martinet intercept show
+                martinet intercept remove
+
+            EXIT CODES
+              0   It is done.
+              1   The rules could not be set.
+              64  The command line is wrong.
+            """,
+        subcommands: [Add.self, Remove.self, Show.self])
+
+    struct Families: ParsableArguments {
+        @Flag(help: "Leave IPv6 alone.")
+        var onlyIpv4 = false
+
+        var all: [InterceptionRules.Family] { onlyIpv4 ? [.ipv4] : InterceptionRules.Family.allCases }
+    }
+
+    struct Add: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Set the rules, in place of those that are there.")
+
+        @OptionGroup var families: Families
+
+        @Option(help: ArgumentHelp("Where the proxy takes what comes in.", valueName: "port"))
+        var inboundPort: UInt16 = 15006
+
+        @Option(help: ArgumentHelp("Where the proxy takes what goes out.", valueName: "port"))
+        var outboundPort: UInt16 = 15001
+
+        @Option(
+            help: ArgumentHelp(
+                "Users whose connections are the proxy's own; repeatable. (default: 1337)", valueName: "user"))
+        var proxyUser: [String] = []
+
+        @Option(
+            help: ArgumentHelp(
+                "Groups likewise; repeatable. (default: 1337 where no user is named)", valueName: "group"))
+        var proxyGroup: [String] = []
+
+        @Option(
+            help: ArgumentHelp(
+                "Ports where connections come in past the proxy; repeatable, beside 15000, 15020, 15021 and 15090.",
+                valueName: "port"))
+        var excludeInboundPort: [UInt16] = []
+
+        @Option(help: ArgumentHelp("Only these ports come in through the proxy; repeatable.", valueName: "port"))
+        var includeInboundPort: [UInt16] = []
+
+        @Option(help: ArgumentHelp("Ports that are connected to past the proxy; repeatable.", valueName: "port"))
+        var excludeOutboundPort: [UInt16] = []
+
+        @Option(
+            help: ArgumentHelp("Users whose connections go out past the proxy; repeatable.", valueName: "user"))
+        var excludeUser: [String] = []
+
+        @Option(
+            help: ArgumentHelp(
+                "Blocks that are connected to past the proxy, such as 10.1.0.0/16; repeatable.", valueName: "block"))
+        var excludeCidr: [String] = []
+
+        @Option(help: ArgumentHelp("Only these blocks go out through the proxy; repeatable.", valueName: "block"))
+        var includeCidr: [String] = []
+
+        @Flag(help: "Print what would be given to iptables-restore, and set nothing.")
+        var dryRun = false
+
+        func validate() throws { _ = try rules() }
+
+        private func rules() throws -> InterceptionRules {
+            var rules = InterceptionRules()
+            (rules.inboundPort, rules.outboundPort) = (inboundPort, outboundPort)
+            if !proxyUser.isEmpty || !proxyGroup.isEmpty {
+                rules.proxyUsers = try proxyUser.map { try Self.user($0, of: "--proxy-user") }
+                rules.proxyGroups = try proxyGroup.map(Self.group)
+            }
+            rules.excludedInboundPorts += excludeInboundPort
+            rules.includedInboundPorts = includeInboundPort
+            rules.excludedOutboundPorts = excludeOutboundPort
+            rules.excludedUsers = try excludeUser.map { try Self.user($0, of: "--exclude-user") }
+            rules.excludedBlocks = try excludeCidr.map { try Self.block($0, of: "--exclude-cidr") }
+            rules.includedBlocks = try includeCidr.map { try Self.block($0, of: "--include-cidr") }
+            return rules
+        }
+
+        func run() throws {
+            let rules = try rules()
+            for family in families.all {
+                if dryRun {
+                    print(rules.setting(family, current: ""), terminator: "")
+                } else if let current = try KernelRules.current(family) {
+                    try KernelRules.restore(family, rules.setting(family, current: current))
+                }
+            }
+        }
+
+        private static func user(_ text: String, of option: String) throws -> UInt32 {
+            if let number = UInt32(text) { return number }
+            guard let entry = getpwnam(text) else { throw ValidationError("\(option) \(text): no such user") }
+            return entry.pointee.pw_uid
+        }
+
+        private static func group(_ text: String) throws -> UInt32 {
+            if let number = UInt32(text) { return number }
+            guard let entry = getgrnam(text) else { throw ValidationError("--proxy-group \(text): no such group") }
+            return entry.pointee.gr_gid
+        }
+
+        private static func block(_ text: String, of option: String) throws -> AddressBlock {
+            guard let block = AddressBlock(text) else {
+                throw ValidationError("\(option) \(text) is no block of addresses; write for example 10.1.0.0/16")
+            }
+            return block
+        }
+    }
+
+    struct Remove: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Take the rules away.")
+
+        @OptionGroup var families: Families
+
+        func run() throws {
+            for family in families.all {
+                guard let current = try KernelRules.current(family),
+                    let text = InterceptionRules.removing(current: current)
+                else { continue }
+                try KernelRules.restore(family, text)
+            }
+        }
+    }
+
+    struct Show: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Print the rules that are set.")
+
+        @OptionGroup var families: Families
+
+        func run() throws {
+            for family in families.all {
+                guard let current = try KernelRules.current(family) else { continue }
+                for line in InterceptionRules.ours(in: current) { print("\(family.rawValue) \(line)") }
+            }
+        }
+    }
+}
+
+/// The kernel's rules, by the programs that every distribution has for them.
+enum KernelRules {
+    /// What `iptables-save -t nat` prints.
+    /// - Returns: nil: the machine has no such family.
+    static func current(_ family: InterceptionRules.Family) throws -> String? {
+        let (status, output, errors) = try run(family.saveProgram, ["-t", "nat"])
+        if status == 0 { return output }
+        if family == .ipv6 { return nil }
+        throw CommandProblem("\(family.saveProgram): \(line(errors))", hint: hint(errors))
+    }
+
+    static func restore(_ family: InterceptionRules.Family, _ text: String) throws {
+        let (status, _, errors) = try run(family.restoreProgram, ["--noflush", "--wait", "5"], input: text)
+        guard status == 0 else {
+            throw CommandProblem("\(family.restoreProgram): \(line(errors))", hint: hint(errors))
+        }
+    }
+
+    private static func line(_ text: String) -> String {
+        text.split(separator: "\n").joined(separator: "; ")
+    }
+
+    private static func hint(_ errors: String) -> String {
+        errors.contains("ermission") || errors.contains("must be root")
+            ? "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW" : "see that the kernel has the nat table and owner match"
+    }
+
+    private static func run(
+        _ program: String, _ arguments: [String], input: String = ""
+    ) throws -> (status: Int32, output: String, errors: String) {
+        let places = ["/usr/sbin/", "/sbin/", "/usr/bin/", "/usr/local/sbin/"]
+        guard let path = places.map({ $0 + program }).first(where: FileManager.default.isExecutableFile) else {
+            throw CommandProblem("\(program) is not there", hint: "install the package iptables")
+        }
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: path)
+        process.arguments = arguments
+        let (standardInput, output, errors) = (Pipe(), Pipe(), Pipe())
+        (process.standardInput, process.standardOutput, process.standardError) = (standardInput, output, errors)
+        try process.run()
+        // The rules are shorter than a pipe holds; the answer may not be.
+        standardInput.fileHandleForWriting.write(Data(input.utf8))
+        try standardInput.fileHandleForWriting.close()
+        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        let problems = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        return (process.terminationStatus, text, problems)
+    }
+}

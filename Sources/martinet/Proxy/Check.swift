@@ -1,0 +1,240 @@
+import ArgumentParser
+import Certificates
+import DataPlane
+import Discovery
+import Foundation
+import GRPC
+import Reactor
+import TLS
+import Time
+
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "See whether a proxy has here what it needs, and say what to do.",
+        discussion: """
+            Looks at the clock, the files, the control plane, the proxy that runs here or the ports that one would \
+            take, its certificate, and the kernel's rules of interception; each line ends with ok, with a note, or with \
+            what is wrong, followed by the mend. It changes nothing.
+
+            EXAMPLES
+              martinet check --control mesh.example.org:15012 --root-cert root-cert.pem
+              martinet check --interception
+
+            EXIT CODES
+              0   Nothing is wrong.
+              1   Something is.
+              64  The command line is wrong.
+            """)
+
+    @OptionGroup(title: "Control plane") var controlOptions: ControlOptions
+
+    @Option(help: ArgumentHelp("The admin interface of the proxy here.", valueName: "host:port"))
+    var admin = "127.0.0.1:15000"
+
+    @Flag(help: "Connections are to be led through the proxy: without the kernel's rules something is wrong.")
+    var interception = false
+
+    private enum Verdict {
+        case fine(String)
+        case noted(String)
+        case wrong(String, mend: String)
+    }
+
+    func validate() throws {
+        do throws(ReactorError) {
+            _ = try SocketAddress(parsing: admin)
+        } catch {
+            throw ValidationError("--admin: \(error)")
+        }
+    }
+
+    func run() throws {
+        var problems = 0
+        func tell(_ subject: String, _ verdict: Verdict) {
+            let name = subject.padding(toLength: 16, withPad: " ", startingAt: 0)
+            switch verdict {
+            case .fine(let words): print("\(name)ok: \(words)")
+            case .noted(let words): print("\(name)note: \(words)")
+            case .wrong(let words, let mend):
+                problems += 1
+                print("\(name)WRONG: \(words)\n\(String(repeating: " ", count: 16))mend: \(mend)")
+            }
+        }
+        tell("clock", clock)
+        if controlOptions.rootCert != nil { tell("root", root) }
+        if controlOptions.tokenFile != nil { tell("token", token) }
+        tell("control plane", control)
+        let pages = pages()
+        if let pages {
+            tell("proxy", proxy(pages.ready))
+            for verdict in certificates(pages.certificates) { tell("certificate", verdict) }
+        } else {
+            tell("proxy", .noted("none answers at \(admin)"))
+            for port in [UInt16(15001), 15006, 15090] { tell("port \(port)", isFree(port)) }
+        }
+        tell("interception", rules)
+        if problems > 0 { throw ExitCode(1) }
+    }
+
+    // MARK: The machine
+
+    private var clock: Verdict {
+        var state = timex()
+        let mend = "start chrony or systemd-timesyncd: certificates begin and end by the clock"
+        guard adjtimex(&state) >= 0 else { return .noted("whether it is kept right is not known here") }
+        // Where the clock is the host's, a container may read but not keep it.
+        if state.status & Int32(STA_UNSYNC) != 0 {
+            return .noted("nothing says that it is kept right; \(mend)")
+        }
+        return .fine("kept right, within \(state.maxerror / 1000) ms")
+    }
+
+    private func isFree(_ port: UInt16) -> Verdict {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var one: Int32 = 1
+        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
+        var place = sockaddr_in()
+        place.sin_family = sa_family_t(AF_INET)
+        place.sin_port = port.bigEndian
+        let status = withUnsafePointer(to: &place) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        if status == 0 { return .fine("free") }
+        return .wrong(
+            String(cString: strerror(errno)), mend: "see with `ss -ltnp sport = :\(port)` who has it, and end that")
+    }
+
+    private var rules: Verdict {
+        do {
+            let lines = InterceptionRules.ours(in: try KernelRules.current(.ipv4) ?? "")
+            if !lines.isEmpty { return .fine("\(lines.count) rules lead IPv4 connections through the proxy") }
+            return interception
+                ? .wrong("no rules lead connections through the proxy", mend: "run `martinet intercept add` as root")
+                : .noted("no rules: applications reach the proxy by its addresses")
+        } catch {
+            let words = (error as? CommandProblem)?.lines.joined(separator: "; ") ?? "\(error)"
+            return interception
+                ? .wrong(words, mend: "run this as root, where iptables is installed") : .noted("not known: \(words)")
+        }
+    }
+
+    // MARK: Files and the control plane
+
+    private var root: Verdict {
+        let path = controlOptions.rootCert ?? ""
+        guard let bytes = FileManager.default.contents(atPath: path) else {
+            return .wrong("\(path) cannot be read", mend: "copy ca/root-cert.pem of the control plane's data there")
+        }
+        do {
+            let now = Timestamp.systemClock()
+            let certificates = try Certificate.list(pem: Array(bytes), source: path)
+            let valid = certificates.filter { $0.validity.contains(now) }
+            guard let first = valid.first else {
+                return .wrong(
+                    "no root in \(path) is valid by this machine's clock", mend: "set the clock, or fetch the root again")
+            }
+            return .fine("\(first)")
+        } catch {
+            return .wrong("\(path): \(error)", mend: "copy ca/root-cert.pem of the control plane's data there")
+        }
+    }
+
+    private var token: Verdict {
+        let path = controlOptions.tokenFile ?? ""
+        guard let text = try? String(contentsOfFile: path, encoding: .utf8), text.contains(where: { !$0.isWhitespace })
+        else { return .wrong("\(path) holds no token", mend: "write what `martinet token create` prints there") }
+        return .fine("there is one in \(path)")
+    }
+
+    private var control: Verdict {
+        let target = controlOptions.control ?? (controlOptions.rootCert == nil ? "127.0.0.1:15010" : "127.0.0.1:15012")
+        do {
+            let files = ControlTarget.TLSFiles(
+                authorities: controlOptions.rootCert, serverName: controlOptions.tlsServerName)
+            let server = try ControlTarget.address(target, tls: controlOptions.rootCert == nil ? nil : files)
+            // A method that nobody has: what matters is that somebody says so.
+            _ = try UnaryCallClient.call("/martinet.Check/Answer", [], at: server, timeout: .seconds(5))
+        } catch let status as GRPCStatus {
+            switch status.code {
+            case .unavailable, .deadlineExceeded:
+                return .wrong(
+                    "\(target): \(status.message)",
+                    mend: "check that `martinet serve` runs there, the way to it, and that --root-cert is its root")
+            default: break
+            }
+        } catch {
+            return .wrong("\(target): \((error as? CommandProblem)?.lines.first ?? "\(error)")", mend: "check --control")
+        }
+        return .fine("\(target) answers")
+    }
+
+    // MARK: The proxy
+
+    private func pages() -> (ready: String, certificates: String)? {
+        guard let ready = get("/ready"), let certificates = get("/certs") else { return nil }
+        return (ready, certificates)
+    }
+
+    private func proxy(_ ready: String) -> Verdict {
+        let word = ready.trimmingCharacters(in: .whitespacesAndNewlines)
+        return word == "LIVE"
+            ? .fine("serves, at \(admin)")
+            : .wrong(
+                "it says \(word)",
+                mend: "see its log, `martinet status` at the control plane, and http://\(admin)/config_dump")
+    }
+
+    private func certificates(_ text: String) -> [Verdict] {
+        guard let object = try? JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any],
+            let list = object["certificates"] as? [[String: Any]]
+        else { return [.noted("the proxy's list of them cannot be read")] }
+        let own = list.compactMap { ($0["cert_chain"] as? [[String: Any]])?.first }
+        guard !own.isEmpty else {
+            return [.noted("it has none: without --root-cert there is no identity")]
+        }
+        return own.map { leaf in
+            let names = (leaf["subject_alt_names"] as? [[String: String]])?.flatMap(\.values).joined(separator: ", ") ?? ""
+            let end = leaf["expiration_time"] as? String ?? ""
+            let left = ISO8601DateFormatter().date(from: end).map { $0.timeIntervalSinceNow } ?? 0
+            return left > 0
+                ? .fine("\(names), until \(end)")
+                : .wrong("\(names) has ended at \(end)", mend: "see the proxy's log for why it could not be renewed")
+        }
+    }
+
+    /// A page of the proxy's admin interface; nil: nobody answers.
+    private func get(_ path: String) -> String? {
+        guard let colon = admin.lastIndex(of: ":"), let port = UInt16(admin[admin.index(after: colon)...]) else {
+            return nil
+        }
+        var place = sockaddr_in()
+        place.sin_family = sa_family_t(AF_INET)
+        place.sin_port = port.bigEndian
+        guard inet_pton(AF_INET, String(admin[..<colon]), &place.sin_addr) == 1 else { return nil }
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var limit = timeval(tv_sec: 3, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        let status = withUnsafePointer(to: &place) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        let request = Array("GET \(path) HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".utf8)
+        guard status == 0, send(descriptor, request, request.count, Int32(MSG_NOSIGNAL.rawValue)) == request.count else {
+            return nil
+        }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 16 << 10)
+        while bytes.count < 4 << 20 {
+            let count = recv(descriptor, &chunk, chunk.count, 0)
+            guard count > 0 else { break }
+            bytes += chunk[..<count]
+        }
+        guard let end = bytes.firstRange(of: Array("\r\n\r\n".utf8)) else { return nil }
+        return String(decoding: bytes[end.upperBound...], as: UTF8.self)
+    }
+}
