@@ -207,12 +207,13 @@ struct ExternalAuthorizationTests {
         var dice = SeededDice(seed: 1)
         let filter = try grpc(#", "with_request_body": {"max_request_bytes": 10}"#)
         guard
-            case .externalAuthorization(let off) = try RoutePolicy.read(
-                try routeSetting("ext_authz.v3.ExtAuthzPerRoute", #"{"disabled": true}"#)),
-            case .externalAuthorization(let more) = try RoutePolicy.read(
-                try routeSetting(
-                    "ext_authz.v3.ExtAuthzPerRoute",
-                    #"{"check_settings": {"context_extensions": {"a": "b"}, "disable_request_body_buffering": true}}"#))
+            case .externalAuthorization(let off) = try routeSetting(
+                "ext_authz.v3.ExtAuthzPerRoute", #"{"disabled": true}"#
+            ).policy,
+            case .externalAuthorization(let more) = try routeSetting(
+                "ext_authz.v3.ExtAuthzPerRoute",
+                #"{"check_settings": {"context_extensions": {"a": "b"}, "disable_request_body_buffering": true}}"#
+            ).policy
         else {
             Issue.record("no settings")
             return

@@ -7,8 +7,7 @@ import Testing
 
 struct CrossOriginTests {
     private func policy(_ fields: String) throws -> CrossOriginPolicy {
-        guard case .crossOrigin(let policy) = try RoutePolicy.read(try routeSetting("cors.v3.CorsPolicy", fields))
-        else {
+        guard case .crossOrigin(let policy) = try routeSetting("cors.v3.CorsPolicy", fields).policy else {
             throw ConfigurationError.invalid(path: "", message: "no policy")
         }
         return policy
@@ -34,7 +33,7 @@ struct CrossOriginTests {
             answer.fields.map { "\($0.name): \($0.value)" } == [
                 ":status: 200", "access-control-allow-origin: http://a.example",
                 "access-control-allow-credentials: true", "access-control-allow-methods: GET,PUT",
-                "access-control-allow-headers: x-a", "access-control-max-age: 60",
+                "access-control-allow-headers: x-a", "access-control-max-age: 60", "access-control-expose-headers: x-b",
             ])
     }
 

@@ -9,14 +9,13 @@ import Time
 struct ChainTests {
     private let deny = #"{"rules": {"action": "ALLOW"}}"#
 
-    private func settings(_ levels: [(String, FilterSetting)]) throws -> RoutePolicies {
-        try RoutePolicies(levels.reduce(.none) { $0.adding([(name: $1.0, setting: $1.1)]) })
+    private func settings(_ levels: [(String, FilterSetting)]) -> FilterSettings {
+        levels.reduce(.none) { $0.adding([(name: $1.0, setting: $1.1)]) }
     }
 
     private func names(_ filters: [HTTPFilter]) -> [String] {
-        filters.compactMap { filter in
+        filters.map { filter in
             switch filter {
-            case .router: nil
             case .accessControl(let control):
                 control.map { $0.decide(request()).isAllowed ? "allows" : "denies" } ?? "asks nothing"
             case .tokens(_, let setting): setting.map { "tokens \($0)" } ?? "tokens"
@@ -42,52 +41,52 @@ struct ChainTests {
     }
 
     @Test func filtersKeepTheirOrderAndRoutesReplaceWhatTheySay() throws {
-        let filters = try chain([
+        let chain = try HTTPFilterChain([
             setting("rbac", "rbac.v3.RBAC", deny), setting("fault", "fault.v3.HTTPFault", "{}"),
             setting("cors", "cors.v3.Cors", "{}"), setting("stats", "grpc_stats.v3.FilterConfig", "{}"),
         ])
-        #expect(names(filters.applying(.none)) == ["denies", "no fault", "no origins", "statistics"])
-        let route = try settings([
+        #expect(names(chain.applying(.none)) == ["denies", "no fault", "no origins", "statistics"])
+        let route = settings([
             ("rbac", try routeSetting("rbac.v3.RBACPerRoute", "{}")),
             ("fault", try routeSetting("fault.v3.HTTPFault", #"{"abort": {"http_status": 500}}"#)),
             ("cors", try routeSetting("cors.v3.CorsPolicy", #"{"allow_methods": "GET"}"#)),
         ])
-        #expect(names(filters.applying(route)) == ["asks nothing", "fault", "origins", "statistics"])
+        #expect(names(chain.applying(route)) == ["asks nothing", "fault", "origins", "statistics"])
     }
 
     @Test func aFilterCanBeTurnedOffAndOn() throws {
         func wrapped(_ fields: String) throws -> FilterSetting {
             try routeSetting("envoy.config.route.v3.FilterConfig", fields)
         }
-        let filters = try chain([
+        let chain = try HTTPFilterChain([
             setting("a", "rbac.v3.RBAC", deny), setting("b", "rbac.v3.RBAC", deny, isDisabled: true),
         ])
-        #expect(names(filters.applying(.none)) == ["denies"])
-        let off = try settings([("a", try wrapped(#"{"disabled": true, "config": {}}"#))])
-        #expect(names(filters.applying(off)).isEmpty)
+        #expect(chain.applying(.none).count == 1)
+        let off = settings([("a", try wrapped(#"{"disabled": true, "config": {}}"#))])
+        #expect(chain.applying(off).isEmpty)
         let inner = packed("rbac.v3.RBACPerRoute", #"{"rbac": {}}"#)
-        let on = try settings([("b", try wrapped(#"{"config": \#(inner)}"#))])
-        #expect(names(filters.applying(on)) == ["denies", "allows"])
+        let on = settings([("b", try wrapped(#"{"config": \#(inner)}"#))])
+        #expect(names(chain.applying(on)) == ["denies", "allows"])
         // The most special level has the last word.
-        let both = try settings([
+        let both = settings([
             ("a", try wrapped(#"{"disabled": true}"#)),
             ("a", try routeSetting("rbac.v3.RBACPerRoute", #"{"rbac": {}}"#)),
         ])
-        #expect(names(filters.applying(both)) == ["allows"])
+        #expect(names(chain.applying(both)) == ["allows"])
     }
 
     @Test func headChangesOfAllLevelsAreMadeInTheOrderAskedFor() throws {
         func mutation(_ value: String) -> String {
             #"{"mutations": {"request_mutations": [{"append": {"header": {"key": "a", "value": "\#(value)"}}}]}}"#
         }
-        let levels = try settings([
+        let levels = settings([
             ("h", try routeSetting("header_mutation.v3.HeaderMutationPerRoute", mutation("table"))),
             ("h", try routeSetting("header_mutation.v3.HeaderMutationPerRoute", mutation("route"))),
         ])
-        let first = try chain([setting("h", "header_mutation.v3.HeaderMutation", mutation("own"))])
+        let first = try HTTPFilterChain([setting("h", "header_mutation.v3.HeaderMutation", mutation("own"))])
         #expect(names(first.applying(levels)) == ["heads own,route,table"])
         let wins = mutation("own").dropLast() + #", "most_specific_header_mutations_wins": true}"#
-        let last = try chain([setting("h", "header_mutation.v3.HeaderMutation", String(wins))])
+        let last = try HTTPFilterChain([setting("h", "header_mutation.v3.HeaderMutation", String(wins))])
         #expect(names(last.applying(levels)) == ["heads own,table,route"])
     }
 
@@ -128,20 +127,18 @@ struct ChainTests {
     }
 
     @Test func whatNobodyKnowsIsRefusedUnlessItIsOptional() throws {
-        let lua = setting("my-lua", "lua.v3.Lua", "{}")
+        let lua = try setting("my-lua", "lua.v3.Lua", "{}")
         do {
-            _ = try chain([lua])
+            _ = try HTTPFilterChain([lua])
             Issue.record("taken")
-        } catch let error as ConfigurationError {
+        } catch {
             #expect(error.path == "http_filters[0].typed_config" && error.problem.contains("my-lua"))
         }
-        let optional = setting("my-lua", "lua.v3.Lua", "{}", isOptional: true)
-        #expect(try chain([optional]).entries.count == 1)
+        let optional = try setting("my-lua", "lua.v3.Lua", "{}", isOptional: true)
+        #expect(try HTTPFilterChain([optional]).entries.isEmpty)
         // One that is known is not taken half, optional or not.
-        let half = setting("r", "rbac.v3.RBAC", #"{"matcher": {}}"#, isOptional: true)
-        #expect(throws: ConfigurationError.self) { try chain([half]) }
-        #expect(throws: ConfigurationError.self) {
-            try RoutePolicy.read(try routeSetting("lua.v3.LuaPerRoute", "{}"))
-        }
+        let half = try setting("r", "rbac.v3.RBAC", #"{"matcher": {}}"#, isOptional: true)
+        #expect(throws: ConfigurationError.self) { try HTTPFilterChain([half]) }
+        #expect(throws: ConfigurationError.self) { try routeSetting("lua.v3.LuaPerRoute", "{}") }
     }
 }

@@ -54,7 +54,9 @@ struct LimitTests {
         #expect(limit.decide(now: instant(0), random: &dice) == .limited)
         #expect(limit.decide(now: instant(1), random: &dice) == .passes)
         var head = HeaderList([(":status", "429")])
-        limit.responseHeaders.apply(to: &head) { preconditionFailure("constant values need no facts") }
+        limit.responseHeaders.apply(to: &head, isResponse: true) {
+            preconditionFailure("constant values need no facts")
+        }
         #expect(head.text("x-limited") == "yes")
     }
 

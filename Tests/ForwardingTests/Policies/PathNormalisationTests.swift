@@ -71,9 +71,11 @@ struct PathNormalisationTests {
             let once = result(path, rules)
             if once == "400" { continue }
             if once != path { changed += 1 }
-            // Envoy unescapes slashes before it removes dots, and only once: `%2%66` may become a slash's escape.
+            // What was escaped, or a backslash, may be a dot segment or its end only afterwards: Envoy looks once.
             #expect(!once.contains("/../") || once.contains("?"), "\(path) became \(once)")
-            if !path.contains("%") { #expect(result(once, rules) == once, "\(path) became \(once)") }
+            if !path.contains(where: { "%\\".contains($0) }) {
+                #expect(result(once, rules) == once, "\(path) became \(once)")
+            }
         }
         #expect(changed > 500)
     }

@@ -29,27 +29,17 @@ struct SeededDice: RandomNumberGenerator {
 /// A compiled filter of a type, from the JSON of its message.
 /// - Parameter type: below `envoy.extensions.filters.http.`.
 func filter(_ type: String, _ fields: String) throws -> HTTPFilter {
-    let entries = try chain([setting("test", type, fields)]).entries
-    return try #require(entries.first).filter
+    let chain = try HTTPFilterChain([setting("test", type, fields)])
+    return try #require(chain.entries.first).filter
 }
 
-/// A filter as a connection manager lists it, JSON.
+/// A filter as a connection manager lists it.
 func setting(
     _ name: String, _ type: String, _ fields: String, isOptional: Bool = false, isDisabled: Bool = false
-) -> String {
-    """
-    {"name": "\(name)", "typed_config": \(packed(type, fields)), "is_optional": \(isOptional),
-     "disabled": \(isDisabled)}
-    """
-}
-
-/// The filters of a connection manager, with a router behind them.
-func chain(_ filters: [String]) throws -> HTTPFilterChain {
+) throws -> ExtensionSetting {
     let arena = Arena()
-    let all = filters + [setting("router", "router.v3.Router", "{}")]
-    let manager = try arena.decodeJSON(
-        HttpConnectionManager.self, "{\"http_filters\": [\(all.joined(separator: ", "))]}", types: envoyTypes)
-    return try HTTPFilterChain(manager.pointee.http_filters_list, in: arena)
+    let any = try arena.decodeJSON(ProtobufAny.self, packed(type, fields), types: envoyTypes)
+    return ExtensionSetting(name, any.pointee, isOptional: isOptional, isDisabled: isDisabled)
 }
 
 /// What a route says to a filter.

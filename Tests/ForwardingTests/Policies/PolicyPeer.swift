@@ -72,19 +72,24 @@ enum PolicyPeer {
     /// What ours answers.
     static func ours(_ one: Case) throws -> [Answer] {
         let arena = Arena()
-        let filters = try chain(one.filters)
+        let filters = try one.filters.map { text in
+            let message = try arena.decodeJSON(HttpFilter.self, text, types: envoyTypes).pointee
+            guard case .typed_config(let any) = message.config_type else { throw CancellationError() }
+            return ExtensionSetting(message.name.string, any.pointee, isDisabled: message.disabled != 0)
+        }
         let route = try arena.decodeJSON(
             EnvoyAPI.Route.self, #"{"typed_per_filter_config": \#(one.route)}"#, types: envoyTypes)
         let settings = try route.pointee.typed_per_filter_config_list.map { entry in
             guard let any = entry.pointee.value else { throw CancellationError() }
             return (name: entry.pointee.key.string, setting: try FilterSetting(any.pointee, in: arena))
         }
-        let list = filters.applying(try RoutePolicies(FilterSettings.none.adding(settings)))
+        let chain = try HTTPFilterChain(filters).applying(
+            FilterSettings.none.adding(settings), isForwarded: one.isForwarded)
         let manager = try arena.decodeJSON(HttpConnectionManager.self, one.manager, types: envoyTypes).pointee
         let paths = PathNormalisation(
             normalises: manager.normalize_path?.pointee.value == 1, mergesSlashes: manager.merge_slashes != 0,
             escapedSlashes: manager.path_with_escaped_slashes_action == .UNESCAPE_AND_FORWARD ? .forward : .keep)
-        return one.questions.map { answer($0, list, paths, isForwarded: one.isForwarded) }
+        return one.questions.map { answer($0, chain, paths, isForwarded: one.isForwarded) }
     }
 
     private static func answer(
@@ -127,7 +132,6 @@ enum PolicyPeer {
                 return Answer(
                     status: Int(status), body: Fault.abortBody, headers: isForwarded ? echo(facts, response) : [:])
             case .crossOrigin(let policy):
-                guard isForwarded else { break }
                 switch policy?.decide(facts.head, random: &dice) {
                 case .allowed(let origin)?: policy?.apply(to: &response, origin: origin)
                 case .answered(let head)?: return Answer(status: 200, body: "", headers: shown(head))
@@ -138,8 +142,7 @@ enum PolicyPeer {
                     mutation.applyToRequest(&facts.head) { preconditionFailure("constant values need no facts") }
                 }
             case .fixedMetadata(let fixed): fixed.apply(to: &facts.metadata)
-            case .localRateLimit, .externalAuthorization, .statefulSession, .bodyLimit, .grpcWeb, .grpcStatistics,
-                .router:
+            case .localRateLimit, .externalAuthorization, .statefulSession, .bodyLimit, .grpcWeb, .grpcStatistics:
                 break
             }
         }

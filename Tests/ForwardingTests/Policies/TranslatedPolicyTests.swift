@@ -31,11 +31,11 @@ struct TranslatedPolicyTests {
     }
 
     private func chain(_ translator: Translator) throws -> [HTTPFilter] {
-        let arena = Arena()
-        return try translator.httpPolicyFilters(of: proxy, port: 8080).map { filter in
+        let settings = try translator.httpPolicyFilters(of: proxy, port: 8080).map { filter in
             guard case .typed_config(let any) = filter.pointee.config_type else { throw CancellationError() }
-            return try HTTPFilter.read(filter.pointee.name.string, any.pointee, in: arena)
+            return ExtensionSetting(filter.pointee.name.string, any.pointee)
         }
+        return try HTTPFilterChain(settings).applying(.none)
     }
 
     private func isAllowed(_ filters: [HTTPFilter], _ facts: RequestFacts) -> Bool {
