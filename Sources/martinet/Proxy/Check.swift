@@ -79,14 +79,12 @@ struct Check: ParsableCommand {
     // MARK: The machine
 
     private var clock: Verdict {
-        var state = timex()
         let mend = "start chrony or systemd-timesyncd: certificates begin and end by the clock"
-        guard adjtimex(&state) >= 0 else { return .noted("whether it is kept right is not known here") }
-        // Where the clock is the host's, a container may read but not keep it.
-        if state.status & Int32(STA_UNSYNC) != 0 {
-            return .noted("nothing says that it is kept right; \(mend)")
+        return switch ClockKeeping.now() {
+        case .kept(let error): .fine("kept right, within \(error.components.attoseconds / 1_000_000_000_000_000 + error.components.seconds * 1000) ms")
+        case .notKept: .noted("nothing says that it is kept right; \(mend)")
+        case .unknown: .noted("whether it is kept right is not known here")
         }
-        return .fine("kept right, within \(state.maxerror / 1000) ms")
     }
 
     private func isFree(_ port: UInt16) -> Verdict {
@@ -224,7 +222,7 @@ struct Check: ParsableCommand {
             }
         }
         let request = Array("GET \(path) HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".utf8)
-        guard status == 0, send(descriptor, request, request.count, Int32(MSG_NOSIGNAL.rawValue)) == request.count else {
+        guard status == 0, send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else {
             return nil
         }
         var bytes: [UInt8] = []
