@@ -78,7 +78,7 @@ final class RawPeer {
     /// Sends and reads until `done`, the end of the connection, or the time is up.
     /// - Returns: whether `done`.
     @discardableResult
-    func pump(seconds: Double = 15, until done: () throws -> Bool) rethrows -> Bool {
+    func pump(seconds: Double = 60, until done: () throws -> Bool) rethrows -> Bool {
         let end = DispatchTime.now() + seconds
         flush()
         while true {

@@ -11,22 +11,23 @@ struct RefusalDelays: Sendable {
     private var throttle = RefusalThrottle()
     /// When the refusals are told that are held back now, by machine.
     private var pending: [String: [Instant]] = [:]
+    /// What is past is swept out of a full table once a second, not for each that finds it full.
+    private var nextSweep: Instant?
 
     /// - Returns: how long the peer is to wait for its status.
     mutating func refuse(_ host: String, now: Instant) -> Duration {
         let delay = throttle.refused(host, now: now)
         guard delay > .zero else { return delay }
-        if pending.count >= Self.mostHosts {
+        if pending.count >= Self.mostHosts, nextSweep.map({ $0 <= now }) ?? true {
+            nextSweep = now.advanced(by: .seconds(1))
             pending = pending.compactMapValues { times in
                 let left = times.filter { $0 > now }
                 return left.isEmpty ? nil : left
             }
         }
         let key = pending[host] != nil || pending.count < Self.mostHosts ? host : ""
-        var times = pending[key, default: []]
-        if times.count >= Self.mostPending { times.removeAll { $0 <= now } }
-        if times.count < Self.mostPending { times.append(now.advanced(by: delay)) }
-        pending[key] = times
+        let due = now.advanced(by: delay)
+        pending[key, default: []].add(due, atMost: Self.mostPending, now: now)
         return delay
     }
 
@@ -40,4 +41,11 @@ struct RefusalDelays: Sendable {
 
     /// How many machines are remembered, for tests of the bound.
     var counts: (throttled: Int, pending: Int) { (throttle.count, pending.count) }
+}
+
+extension [Instant] {
+    fileprivate mutating func add(_ due: Instant, atMost bound: Int, now: Instant) {
+        if count >= bound { removeAll { $0 <= now } }
+        if count < bound { append(due) }
+    }
 }
