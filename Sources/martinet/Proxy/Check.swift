@@ -81,7 +81,10 @@ struct Check: ParsableCommand {
     private var clock: Verdict {
         let mend = "start chrony or systemd-timesyncd: certificates begin and end by the clock"
         return switch ClockKeeping.now() {
-        case .kept(let error): .fine("kept right, within \(error.components.attoseconds / 1_000_000_000_000_000 + error.components.seconds * 1000) ms")
+        case .kept(let error):
+            .fine(
+                "kept right, within \(error.components.attoseconds / 1_000_000_000_000_000 + error.components.seconds * 1000) ms"
+            )
         case .notKept: .noted("nothing says that it is kept right; \(mend)")
         case .unknown: .noted("whether it is kept right is not known here")
         }
@@ -132,7 +135,8 @@ struct Check: ParsableCommand {
             let valid = certificates.filter { $0.validity.contains(now) }
             guard let first = valid.first else {
                 return .wrong(
-                    "no root in \(path) is valid by this machine's clock", mend: "set the clock, or fetch the root again")
+                    "no root in \(path) is valid by this machine's clock",
+                    mend: "set the clock, or fetch the root again")
             }
             return .fine("\(first)")
         } catch {
@@ -164,7 +168,8 @@ struct Check: ParsableCommand {
             default: break
             }
         } catch {
-            return .wrong("\(target): \((error as? CommandProblem)?.lines.first ?? "\(error)")", mend: "check --control")
+            return .wrong(
+                "\(target): \((error as? CommandProblem)?.lines.first ?? "\(error)")", mend: "check --control")
         }
         return .fine("\(target) answers")
     }
@@ -194,7 +199,8 @@ struct Check: ParsableCommand {
             return [.noted("it has none: without --root-cert there is no identity")]
         }
         return own.map { leaf in
-            let names = (leaf["subject_alt_names"] as? [[String: String]])?.flatMap(\.values).joined(separator: ", ") ?? ""
+            let names =
+                (leaf["subject_alt_names"] as? [[String: String]])?.flatMap(\.values).joined(separator: ", ") ?? ""
             let end = leaf["expiration_time"] as? String ?? ""
             let left = ISO8601DateFormatter().date(from: end).map { $0.timeIntervalSinceNow } ?? 0
             return left > 0
