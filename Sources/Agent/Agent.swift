@@ -115,7 +115,8 @@ public final class Agent {
             enrolment.resume(held.certificate, anchors: held.anchors)
             written = held.contents
             logger.info(
-                "going on with the certificate of an earlier run", metadata: ["certificate": "\(held.certificate.leaf)"])
+                "going on with the certificate of an earlier run", metadata: ["certificate": "\(held.certificate.leaf)"]
+            )
         } catch {
             logger.warning(
                 "what an earlier run has left is not usable",

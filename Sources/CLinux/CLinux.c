@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
+#include <sys/timex.h>
 #include <unistd.h>
 
 #define RETRY(type, call)                           \
@@ -192,3 +193,10 @@ int linux_signal_default(int signal) {
 void linux_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
 int linux_pipe(int ends[2]) { RETRY(int, pipe2(ends, O_NONBLOCK | O_CLOEXEC)); }
+
+int linux_clock_is_kept(long *error) {
+    struct timex state = {0};
+    if (adjtimex(&state) < 0) return -errno;
+    *error = state.maxerror;
+    return (state.status & STA_UNSYNC) == 0;
+}

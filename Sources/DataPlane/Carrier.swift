@@ -27,10 +27,12 @@ final class Carrier: Sendable {
     /// Stops listening, lets connections end, and ends the workers.
     /// - Parameter done: called when they have ended, from another thread.
     func drain(_ time: Duration, done: @escaping @Sendable () -> Void) {
-        guard ending.withLock({ isEnding in
-            defer { isEnding = true }
-            return !isEnding
-        }) else { return }
+        guard
+            ending.withLock({ isEnding in
+                defer { isEnding = true }
+                return !isEnding
+            })
+        else { return }
         let workers = workers
         DetachedThread.run {
             workers.drain(grace: time)

@@ -33,6 +33,9 @@ public final class Proxy {
     var failsHealthChecks = false
     /// Why a listener could not be opened, by name.
     private(set) var listenerFailures: [String: String] = [:]
+    /// Listeners that were opened, and changes of them.
+    private(set) var listenersCreated = 0
+    private var createdNumbers: Set<UInt64> = []
     private(set) var startedAt = Timestamp.systemClock()
     /// Responses of the control plane that were taken, and those that were refused in part.
     var updates = UpdateCounts()
@@ -150,7 +153,9 @@ public final class Proxy {
             store.noteAnswer(.cluster, now: runner.now)
             store.noteAnswer(.listener, now: runner.now)
         }
-        if cache != nil { runner.schedule(after: .seconds(2)) { [unowned self] in startFromCache(because: "no answer") } }
+        if cache != nil {
+            runner.schedule(after: .seconds(2)) { [unowned self] in startFromCache(because: "no answer") }
+        }
         settleSoon()
     }
 
@@ -252,7 +257,9 @@ public final class Proxy {
         settleSoon()
     }
 
-    private func take(_ type: ResourceType, _ resource: HeldResource, isCached: Bool = false) throws(ConfigurationProblem) {
+    private func take(_ type: ResourceType, _ resource: HeldResource, isCached: Bool = false)
+        throws(ConfigurationProblem)
+    {
         if type == .secret, OwnSecret.watched.contains(resource.name) { enrolment?.take(resource) }
         let compiled: ResourceCompiler.Compiled
         do {
@@ -313,6 +320,9 @@ public final class Proxy {
     }
 
     private func serve(_ table: ResourceTable<CompiledResource>) {
+        let numbers = Set(table.listeners.values.map(\.number))
+        listenersCreated += numbers.subtracting(createdNumbers).count
+        createdNumbers = numbers
         let (served, problems) = assembly.assemble(table)
         for problem in problems {
             logger.error("a resource cannot be served whole", metadata: ["reason": "\(problem)"])
@@ -343,7 +353,9 @@ public final class Proxy {
     private func startFromCache(because reason: String) {
         guard let cache, !hasTriedCache else { return }
         hasTriedCache = true
-        guard store.accepted.clusters.count + store.accepted.listeners.count <= configuration.fixed.count else { return }
+        guard store.accepted.clusters.count + store.accepted.listeners.count <= configuration.fixed.count else {
+            return
+        }
         let entries = cache.read()
         guard !entries.isEmpty else { return }
         logger.warning(
@@ -366,7 +378,8 @@ public final class Proxy {
                 state.resources(of: type).map { ResourceCache.Entry(type: type, resource: $0) }
             }
             if let problem = cache.write(entries) {
-                logger.error("the cache cannot be written", metadata: ["path": "\(cache.path)", "reason": "\(problem)"])
+                logger.error(
+                    "the cache cannot be written", metadata: ["path": "\(cache.path)", "reason": "\(problem)"])
             }
         }
     }

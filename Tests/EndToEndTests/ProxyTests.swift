@@ -61,7 +61,7 @@ struct ProxyTests {
         let directory = shop.control.directory
         let port = try freePort()
         try shop.control.write(
-            RawResources.listener("shop", port: port, routes: "shop"), to: "node-id=cached/listener.yaml")
+            RawResources.listener("cached", port: port, routes: "shop"), to: "node-id=cached/listener.yaml")
         let flags = [
             "--bootstrap", try bootstrap(shop, id: "cached"), "--cache", directory + "/cache",
         ]
@@ -102,7 +102,8 @@ struct ProxyTests {
         let (status, _, errors) = try ChildProcess.run(
             Installation.martinet,
             [
-                "proxy", "--control", "127.0.0.1:\(control.xdsPort)", "--address", "127.0.0.1", "--stats", "off", "--admin",
+                "proxy", "--control", "127.0.0.1:\(control.xdsPort)", "--address", "127.0.0.1", "--stats", "off",
+                "--admin",
                 "127.0.0.1:\(control.httpPort)",
             ], timeout: 20)
         #expect(status == 1)
@@ -121,7 +122,9 @@ struct ProxyTests {
             #expect(try envoy.stat("http.shop.downstream_rq_2xx") >= 10)
             #expect(try envoy.stat("cluster.v1.upstream_rq_total") >= 10)
             let metrics = try envoy.admin("/stats/prometheus")
-            #expect(metrics.contains("envoy_cluster_upstream_rq_xx{envoy_cluster_name=\"v1\",envoy_response_code_class=\"2\"}"))
+            #expect(
+                metrics.contains(
+                    "envoy_cluster_upstream_rq_xx{envoy_cluster_name=\"v1\",envoy_response_code_class=\"2\"}"))
             #expect(try envoy.admin("/clusters").contains("v1::127.0.0.1:\(shop.v1)::rq_success::"))
             let clusters = try JSONSerialization.jsonObject(with: Data(envoy.admin("/clusters?format=json").utf8))
             #expect((clusters as? [String: Any])?["cluster_statuses"] != nil)

@@ -90,3 +90,7 @@ int linux_pipe(int ends[2]);
 
 // Names the calling thread; at most 15 bytes are kept.
 void linux_name_thread(const char *name);
+
+// Whether something keeps the machine's clock right: 1 if so, 0 if not, -errno. `error`: by how much it may be wrong,
+// in microseconds.
+int linux_clock_is_kept(long *error);

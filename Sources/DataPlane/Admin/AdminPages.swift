@@ -109,9 +109,11 @@ extension Proxy {
             Statistic(.proxy("server"), "concurrency", Int64(configuration.concurrency), .gauge),
             Statistic(
                 .proxy("control_plane"), "connected_state", updates.isConnected ? 1 : 0, .gauge),
-            Statistic(.proxy("listener_manager"), "total_listeners_active", Int64(store.served.listeners.count), .gauge),
+            Statistic(
+                .proxy("listener_manager"), "total_listeners_active", Int64(store.served.listeners.count), .gauge),
             Statistic(
                 .proxy("listener_manager"), "total_listeners_warming", Int64(store.warming(.listener).count), .gauge),
+            Statistic(.proxy("listener_manager"), "listener_create_success", Int64(listenersCreated)),
             Statistic(.proxy("listener_manager"), "listener_create_failure", Int64(listenerFailures.count)),
             Statistic(.proxy("cluster_manager"), "active_clusters", Int64(store.served.clusters.count), .gauge),
             Statistic(.proxy("cluster_manager"), "warming_clusters", Int64(store.warming(.cluster).count), .gauge),
@@ -195,13 +197,14 @@ extension Proxy {
 
     private var certificates: String {
         var entries: [String] = []
-        for (name, resource) in store.served.secrets.sorted(by: { $0.key < $1.key }) {
+        for (_, resource) in store.served.secrets.sorted(by: { $0.key < $1.key }) {
             guard case .secret(let material) = resource.value else { continue }
             switch material {
             case .identity(let identity):
-                entries.append("{\"ca_cert\":[],\"cert_chain\":[\(identity.chain.map { Self.json($0, name) }.joined(separator: ","))]}")
+                entries.append(
+                    "{\"ca_cert\":[],\"cert_chain\":[\(identity.chain.map { Self.json($0) }.joined(separator: ","))]}")
             case .trust(let trust):
-                let anchors = trust.anchors.certificates.map { Self.json($0, name) }.joined(separator: ",")
+                let anchors = trust.anchors.certificates.map { Self.json($0) }.joined(separator: ",")
                 entries.append("{\"ca_cert\":[\(anchors)],\"cert_chain\":[]}")
             case .ticketKeys, .generic: break
             }
@@ -209,13 +212,13 @@ extension Proxy {
         return "{\"certificates\":[\(entries.joined(separator: ","))]}\n"
     }
 
-    private static func json(_ certificate: Certificate, _ name: String) -> String {
+    private static func json(_ certificate: Certificate) -> String {
         let left = max(0, (certificate.notAfter - .systemClock()).components.seconds / 86_400)
         let names =
             certificate.names.uris.map { "{\"uri\":\(quotedJSON($0))}" }
             + certificate.names.dnsNames.map { "{\"dns\":\(quotedJSON($0))}" }
             + certificate.names.ipAddresses.map { "{\"ip_address\":\(quotedJSON($0))}" }
-        return "{\"path\":\(quotedJSON("secret: \(name)")),\"serial_number\":\(quotedJSON("\(certificate.serial)")),"
+        return "{\"path\":\"<inline>\",\"serial_number\":\(quotedJSON("\(certificate.serial)")),"
             + "\"subject_alt_names\":[\(names.joined(separator: ","))],\"days_until_expiration\":\"\(left)\","
             + "\"valid_from\":\(quotedJSON(certificate.notBefore.utcText)),"
             + "\"expiration_time\":\(quotedJSON(certificate.notAfter.utcText))}"

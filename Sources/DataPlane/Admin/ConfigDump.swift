@@ -82,31 +82,47 @@ struct ConfigDump {
         Section(
             type: .cluster, message: "ClustersConfigDump", field: "cluster",
             lists: [
-                List(name: "static_clusters", type: .cluster, element: ".StaticCluster", isStatic: true, isWarming: false),
-                List(name: "dynamic_active_clusters", type: .cluster, element: ".DynamicCluster", isStatic: false, isWarming: false),
-                List(name: "dynamic_warming_clusters", type: .cluster, element: ".DynamicCluster", isStatic: false, isWarming: true),
+                List(
+                    name: "static_clusters", type: .cluster, element: ".StaticCluster", isStatic: true, isWarming: false
+                ),
+                List(
+                    name: "dynamic_active_clusters", type: .cluster, element: ".DynamicCluster", isStatic: false,
+                    isWarming: false),
+                List(
+                    name: "dynamic_warming_clusters", type: .cluster, element: ".DynamicCluster", isStatic: false,
+                    isWarming: true),
             ]),
         Section(
             type: .endpoints, message: "EndpointsConfigDump", field: "endpoint_config",
             lists: [
-                List(name: "dynamic_endpoint_configs", type: .endpoints, element: ".DynamicEndpointConfig", isStatic: false, isWarming: false)
+                List(
+                    name: "dynamic_endpoint_configs", type: .endpoints, element: ".DynamicEndpointConfig",
+                    isStatic: false, isWarming: false)
             ]),
         Section(
             type: .listener, message: "ListenersConfigDump", field: "listener",
             lists: [
-                List(name: "static_listeners", type: .listener, element: ".StaticListener", isStatic: true, isWarming: false),
-                List(name: "dynamic_listeners", type: .listener, element: ".DynamicListener", isStatic: false, isWarming: false),
+                List(
+                    name: "static_listeners", type: .listener, element: ".StaticListener", isStatic: true,
+                    isWarming: false),
+                List(
+                    name: "dynamic_listeners", type: .listener, element: ".DynamicListener", isStatic: false,
+                    isWarming: false),
             ]),
         Section(
             type: .route, message: "RoutesConfigDump", field: "route_config",
             lists: [
-                List(name: "dynamic_route_configs", type: .route, element: ".DynamicRouteConfig", isStatic: false, isWarming: false)
+                List(
+                    name: "dynamic_route_configs", type: .route, element: ".DynamicRouteConfig", isStatic: false,
+                    isWarming: false)
             ]),
         Section(
             type: .secret, message: "SecretsConfigDump", field: "secret",
             lists: [
                 List(name: "static_secrets", type: .secret, element: ".StaticSecret", isStatic: true, isWarming: false),
-                List(name: "dynamic_active_secrets", type: .secret, element: ".DynamicSecret", isStatic: false, isWarming: false),
+                List(
+                    name: "dynamic_active_secrets", type: .secret, element: ".DynamicSecret", isStatic: false,
+                    isWarming: false),
             ]),
     ]
 

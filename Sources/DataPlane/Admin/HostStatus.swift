@@ -104,6 +104,8 @@ public struct ClusterStatus: Sendable {
 
     private static func split(_ address: String) -> (ip: String, port: String) {
         guard let colon = address.lastIndex(of: ":") else { return (address, "0") }
-        return (String(address[..<colon]).filter { $0 != "[" && $0 != "]" }, String(address[address.index(after: colon)...]))
+        return (
+            String(address[..<colon]).filter { $0 != "[" && $0 != "]" }, String(address[address.index(after: colon)...])
+        )
     }
 }

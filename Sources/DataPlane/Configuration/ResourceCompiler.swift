@@ -40,7 +40,8 @@ final class ResourceCompiler: Sendable {
             let name = resource.name.isEmpty ? compiled.name : resource.name
             // A name of the new form says more than the resource's own. Source: xRFC TP1.
             guard name == compiled.name || name.hasPrefix("xdstp:") else {
-                return .rejected(name: name, reason: "\(type.nameField): it says `\(compiled.name)`, and is sent as `\(name)`")
+                return .rejected(
+                    name: name, reason: "\(type.nameField): it says `\(compiled.name)`, and is sent as `\(name)`")
             }
             fresh.withLock { $0[Key(type: type, name: name)] = (body, compiled) }
             return .accepted(name: name)

@@ -219,8 +219,10 @@ public struct ResourceStore<Value: Sendable>: Sendable {
         }
         var missing = references.endpoints.filter { !isThere(.endpoints, $0) }.map { "endpoints \($0)" }
         missing += references.secrets.filter { !isThere(.secret, $0) }.map { "secret \($0)" }
-        missing += references.routes.filter { served[.route, $0] == nil && !absent[ResourceType.route.order].contains($0) }
-            .map { "routes \($0)" }
+        missing += references.routes.filter {
+            served[.route, $0] == nil && !absent[ResourceType.route.order].contains($0)
+        }
+        .map { "routes \($0)" }
         // A cluster that nobody knows is not waited for: it may never come, and requests for it are answered 503.
         missing += references.clusters.filter { held[.cluster, $0] != nil && served[.cluster, $0] == nil }
             .map { "cluster \($0)" }

@@ -56,7 +56,9 @@ struct ServedAssembly {
             let origin = Self.origin(of: resource, in: table)
             if let made = clusters[name], made.origin == origin {
                 newClusters[name] = made
-                for (key, value) in Self.keys(configuration, transports, table) { newSettings[key] = settings[key] ?? value }
+                for (key, value) in Self.keys(configuration, transports, table) {
+                    newSettings[key] = settings[key] ?? value
+                }
             } else {
                 let made = cluster(resource, configuration, transports, origin, table, &newSettings)
                 problems += made.problems
@@ -102,7 +104,8 @@ struct ServedAssembly {
         }
         return Made(
             origin: origin,
-            object: ServedListener(name: resource.name, configuration: configuration, tls: settings), problems: problems)
+            object: ServedListener(name: resource.name, configuration: configuration, tls: settings), problems: problems
+        )
     }
 
     private static func keys(

@@ -83,12 +83,22 @@ extension Exchange {
         if let limit = limits?.stream { startDurationTimer(limit) }
         retry = RetryState(settings.retries, &outgoing)
         if retry != nil {
-            retryHosts = settings.retries.map { RetryHosts($0.hosts) }
+            retryHosts = settings.retries.map { RetryHosts(RetryHostPolicy($0)) }
             keepsBody = true
         }
         route.prepare(&outgoing, for: forward) { headerFacts }
         startWholeTimer()
         mirror(settings)
         beginTry()
+    }
+}
+
+extension RetryHostPolicy {
+    fileprivate init(_ rules: RetryRules) {
+        self.init()
+        avoidsTried = rules.avoidsPreviousHosts
+        avoidsCanaries = rules.avoidsCanaries
+        maximumAttempts = rules.mostPicks
+        prioritiesAfter = rules.previousPrioritiesAfter
     }
 }

@@ -42,10 +42,13 @@ enum TLSMaking {
         }
         let validation = rules.validation
         try refuse(validation.revocations != nil, "validation_context.crl", "revocation lists are not read")
-        try refuse(!validation.hashes.isEmpty, "validation_context.verify_certificate_hash", "name the identity instead")
-        try refuse(!validation.keyHashes.isEmpty, "validation_context.verify_certificate_spki", "name the identity instead")
+        try refuse(
+            !validation.hashes.isEmpty, "validation_context.verify_certificate_hash", "name the identity instead")
+        try refuse(
+            !validation.keyHashes.isEmpty, "validation_context.verify_certificate_spki", "name the identity instead")
         try refuse(validation.allowsExpired, "validation_context.allow_expired_certificate", "expired ones are refused")
-        try refuse(!rules.ciphers.isEmpty, "tls_params.cipher_suites", "ECDHE with AES-GCM or ChaCha20 are offered, no others")
+        try refuse(
+            !rules.ciphers.isEmpty, "tls_params.cipher_suites", "ECDHE with AES-GCM or ChaCha20 are offered, no others")
         try refuse(!rules.curves.isEmpty, "tls_params.ecdh_curves", "X25519, P-256 and P-384 are offered, no others")
         try refuse(!rules.signatures.isEmpty, "tls_params.signature_algorithms", "the library's are offered")
     }

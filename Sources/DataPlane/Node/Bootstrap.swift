@@ -86,8 +86,10 @@ public struct Bootstrap: Sendable {
         guard
             let endpoint = cluster.message("load_assignment")?.messages("endpoints").first?
                 .messages("lb_endpoints").first?.message("endpoint")?.message("address"),
-            let (host, port) = hostAndPort(endpoint)
-        else { throw BootstrapError(problem: "static cluster `\(name)`: it has no endpoint with an address and a port") }
+            let (host, port) = hostAndPort(endpoint), port > 0
+        else {
+            throw BootstrapError(problem: "static cluster `\(name)`: it has no endpoint with an address and a port")
+        }
         var control = Control(host: host, port: port, isDelta: kind == 3)
         control.metadata = service.messages("initial_metadata").map {
             ($0.string("key") ?? "", $0.string("value") ?? "")

@@ -208,5 +208,14 @@ extension Worker {
             listener.stopAccepting()
             listener.drainConnections(all: true)
         }
+        drainUpstreams()
+    }
+
+    /// Connections to hosts that no request uses end too: again and again, since requests under way may make new ones.
+    private func drainUpstreams() {
+        for cluster in usedClusters {
+            for host in cluster.state.hosts { (host.attachment as? HostPools)?.drain() }
+        }
+        loop.schedule(after: .milliseconds(250)) { [weak self] _ in self?.drainUpstreams() }
     }
 }

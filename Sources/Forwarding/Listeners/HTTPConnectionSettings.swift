@@ -128,4 +128,57 @@ public final class HTTPConnectionSettings: Sendable {
             options.map { $0.flush_access_log_on_new_request != 0 }
             ?? (message.flush_access_log_on_new_request != 0)
     }
+
+    private static func filters(
+        _ message: HttpConnectionManager, in arena: Arena
+    ) throws(ConfigurationError) -> ([ExtensionSetting], RouterSettings) {
+        var filters: [ExtensionSetting] = []
+        var router: RouterSettings?
+        for (index, filter) in message.http_filters_list.enumerated() {
+            let place = "http_filters[\(index)]"
+            guard router == nil else { throw .invalid(path: place, message: "a filter after the router") }
+            guard case .typed_config(let any) = filter.pointee.config_type else {
+                throw .unsupported(path: place, message: "a filter without typed_config")
+            }
+            if FieldAudit.typeName(any.pointee) == Router.descriptor.fullName {
+                router = try at(place + ".typed_config") { () throws(ConfigurationError) in
+                    try RouterSettings(any.pointee, in: arena)
+                }
+                continue
+            }
+            filters.append(
+                ExtensionSetting(
+                    filter.pointee.name.string, any.pointee, isOptional: filter.pointee.is_optional != 0,
+                    isDisabled: filter.pointee.disabled != 0))
+        }
+        guard let router else {
+            throw .invalid(path: "http_filters", message: "the last filter has to be envoy.filters.http.router")
+        }
+        return (filters, router)
+    }
+}
+
+/// The filter that passes requests on. Source: Envoy, `filters.http.router.v3.Router`.
+public struct RouterSettings: Sendable, Equatable {
+    /// No `x-envoy-…` headers are made, but those that are asked for.
+    public let suppressesHeaders: Bool
+    /// `x-envoy-expected-rq-timeout-ms` of a request counts like the timeout header.
+    public let respectsExpectedTimeout: Bool
+    /// Each a packed `AccessLog`: a line per try.
+    public let upstreamLogs: [[UInt8]]
+
+    init(_ any: ProtobufAny, in arena: Arena) throws(ConfigurationError) {
+        let message = try FieldAudit.decode(Router.self, any, in: arena, Self.fields).pointee
+        suppressesHeaders = message.suppress_envoy_headers != 0
+        respectsExpectedTimeout = message.respect_expected_rq_timeout != 0
+        upstreamLogs = message.upstream_log_list.map { encode($0) }
+    }
+
+    // Statistics of their own and child spans change nothing that a request sees.
+    private static let fields = SupportedFields([
+        "envoy.extensions.filters.http.router.v3.Router": """
+        dynamic_stats start_child_span upstream_log* suppress_envoy_headers respect_expected_rq_timeout \
+        suppress_grpc_request_failure_code_stats
+        """
+    ])
 }

@@ -186,7 +186,8 @@ enum KernelRules {
 
     private static func hint(_ errors: String) -> String {
         errors.contains("ermission") || errors.contains("must be root")
-            ? "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW" : "see that the kernel has the nat table and owner match"
+            ? "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"
+            : "see that the kernel has the nat table and owner match"
     }
 
     private static func run(

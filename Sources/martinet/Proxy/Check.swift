@@ -79,14 +79,15 @@ struct Check: ParsableCommand {
     // MARK: The machine
 
     private var clock: Verdict {
-        var state = timex()
         let mend = "start chrony or systemd-timesyncd: certificates begin and end by the clock"
-        guard adjtimex(&state) >= 0 else { return .noted("whether it is kept right is not known here") }
-        // Where the clock is the host's, a container may read but not keep it.
-        if state.status & Int32(STA_UNSYNC) != 0 {
-            return .noted("nothing says that it is kept right; \(mend)")
+        return switch ClockKeeping.now() {
+        case .kept(let error):
+            .fine(
+                "kept right, within \(error.components.attoseconds / 1_000_000_000_000_000 + error.components.seconds * 1000) ms"
+            )
+        case .notKept: .noted("nothing says that it is kept right; \(mend)")
+        case .unknown: .noted("whether it is kept right is not known here")
         }
-        return .fine("kept right, within \(state.maxerror / 1000) ms")
     }
 
     private func isFree(_ port: UInt16) -> Verdict {
@@ -134,7 +135,8 @@ struct Check: ParsableCommand {
             let valid = certificates.filter { $0.validity.contains(now) }
             guard let first = valid.first else {
                 return .wrong(
-                    "no root in \(path) is valid by this machine's clock", mend: "set the clock, or fetch the root again")
+                    "no root in \(path) is valid by this machine's clock",
+                    mend: "set the clock, or fetch the root again")
             }
             return .fine("\(first)")
         } catch {
@@ -166,7 +168,8 @@ struct Check: ParsableCommand {
             default: break
             }
         } catch {
-            return .wrong("\(target): \((error as? CommandProblem)?.lines.first ?? "\(error)")", mend: "check --control")
+            return .wrong(
+                "\(target): \((error as? CommandProblem)?.lines.first ?? "\(error)")", mend: "check --control")
         }
         return .fine("\(target) answers")
     }
@@ -196,7 +199,8 @@ struct Check: ParsableCommand {
             return [.noted("it has none: without --root-cert there is no identity")]
         }
         return own.map { leaf in
-            let names = (leaf["subject_alt_names"] as? [[String: String]])?.flatMap(\.values).joined(separator: ", ") ?? ""
+            let names =
+                (leaf["subject_alt_names"] as? [[String: String]])?.flatMap(\.values).joined(separator: ", ") ?? ""
             let end = leaf["expiration_time"] as? String ?? ""
             let left = ISO8601DateFormatter().date(from: end).map { $0.timeIntervalSinceNow } ?? 0
             return left > 0
@@ -224,7 +228,7 @@ struct Check: ParsableCommand {
             }
         }
         let request = Array("GET \(path) HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".utf8)
-        guard status == 0, send(descriptor, request, request.count, Int32(MSG_NOSIGNAL.rawValue)) == request.count else {
+        guard status == 0, send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else {
             return nil
         }
         var bytes: [UInt8] = []

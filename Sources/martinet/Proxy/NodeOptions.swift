@@ -54,7 +54,8 @@ struct ControlOptions: ParsableArguments {
 
     /// The server of a bootstrap file.
     static func controlPlane(_ control: Bootstrap.Control) throws -> Proxy.ControlPlane {
-        let written = control.host.contains(":") ? "[\(control.host)]:\(control.port)" : "\(control.host):\(control.port)"
+        let written =
+            control.host.contains(":") ? "[\(control.host)]:\(control.port)" : "\(control.host):\(control.port)"
         var server = try ControlTarget.address(written, tls: nil)
         for (name, value) in control.metadata { server.metadata.append(name, value) }
         if let security = control.tls {

@@ -146,7 +146,8 @@ struct ProxyCommand: ParsableCommand {
                 try FileManager.default.createDirectory(
                     atPath: cache, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
             } catch {
-                throw CommandProblem("cannot make \(cache): \(error.localizedDescription)", hint: "name another --cache")
+                throw CommandProblem(
+                    "cannot make \(cache): \(error.localizedDescription)", hint: "name another --cache")
             }
             settings.cacheDirectory = cache
         }

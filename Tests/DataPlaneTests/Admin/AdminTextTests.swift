@@ -81,7 +81,8 @@ struct AdminTextTests {
 
     @Test func nobodySeesKeysInADump() throws {
         let node = try DocumentNode.parseJSON(
-            #"{"a":[{"private_key":{"inline_bytes":"c2VjcmV0"},"x":1}],"generic_secret":{"secret":"s"},"password":"p"}"#)
+            #"{"a":[{"private_key":{"inline_bytes":"c2VjcmV0"},"x":1}],"generic_secret":{"secret":"s"},"password":"p"}"#
+        )
         let text = ConfigDump.redacted(node).json(isPretty: false)
         #expect(!text.contains("c2VjcmV0") && !text.contains("\"s\"") && !text.contains("\"p\""), "\(text)")
         #expect(text.contains("\"x\":1"))

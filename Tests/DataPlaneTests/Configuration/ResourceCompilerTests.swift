@@ -95,8 +95,10 @@ struct ResourceCompilerTests {
         #expect(try verdict(.cluster, Cluster.self, "{ name: other, type: EDS }").contains("it says `other`"))
         #expect(try verdict(.cluster, Cluster.self, "{ type: EDS }").contains("name: it is missing"))
         #expect(
-            try verdict(.secret, Secret.self, "{ name: web, tls_certificate: { certificate_chain: { inline_string: x } } }")
-                .contains("tls_certificate.private_key: it is missing"))
+            try verdict(
+                .secret, Secret.self, "{ name: web, tls_certificate: { certificate_chain: { inline_string: x } } }"
+            )
+            .contains("tls_certificate.private_key: it is missing"))
         let socket = """
             name: web
             type: STATIC
