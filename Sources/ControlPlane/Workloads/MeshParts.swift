@@ -30,9 +30,9 @@ final class MeshParts {
             source, store: store, secrets: secrets,
             configuration: MeshPublisher.Configuration(settings: settings, logger: configuration.logger),
             raw: { [unowned resources] in resources.snapshots.snapshot(of: $0) })
-        health = HealthDesk(index: { [unowned source] in source.state.index }) { [unowned source] in
-            source.note(workloads: $0)
-        }
+        health = HealthDesk(
+            index: { [unowned source] in source.state.index },
+            judge: { [unowned source] in source.note(workloads: $0) })
         publisher.meshChanged = { [unowned health] in health.meshChanged() }
         progress = PublishedProgress(server: server) { [weak publisher] in publisher?.affected[$0] }
         source.progress = progress
