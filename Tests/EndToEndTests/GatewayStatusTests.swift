@@ -45,9 +45,8 @@ struct GatewayStatusTests {
         let applied = try control.command("apply", "-f", "-", input: Self.objects)
         try #require(applied.status == 0, "\(applied.errors)")
 
-        #expect(
-            try control.command("describe", "gatewayclass", "martinet").output.contains("Conditions:   Accepted: True\n")
-        )
+        let gatewayClass = try control.command("describe", "gatewayclass", "martinet").output
+        #expect(gatewayClass.contains("Conditions:   Accepted: True\n"), "\(gatewayClass)")
         let gateway = try control.command("describe", "gateway.gateway.networking.k8s.io/web").output
         #expect(gateway.contains("Accepted: True (ListenersNotValid): not valid: other\n"), "\(gateway)")
         #expect(gateway.contains("Programmed: False (NoResources)"), "\(gateway)")

@@ -99,16 +99,16 @@ final class HealthDiscovery: Service {
             let claims = Identity.NodeClaims(
                 id: node.id, namespace: claim("NAMESPACE"), serviceAccount: claim("SERVICE_ACCOUNT"))
             guard !service.refusals.isThrottled(call) else { return call.finish(StreamRefusal.throttled.status) }
-            service.authenticator.authenticate(
-                call.origin, call.request.metadata, node: node.id,
-                objection: { identity in
-                    do throws(AdmissionRefusal) {
-                        try claims.agree(with: identity)
-                        return nil
-                    } catch {
-                        return StreamRefusal(error)
-                    }
+            let objection: Objection = { identity in
+                do throws(AdmissionRefusal) {
+                    try claims.agree(with: identity)
+                    return nil
+                } catch {
+                    return StreamRefusal(error)
                 }
+            }
+            service.authenticator.authenticate(
+                call.origin, call.request.metadata, node: node.id, objection: objection
             ) { [self] result in
                 switch result {
                 case .failure(let refusal): service.refusals.refuse(call, refusal, what: "health checks")

@@ -36,9 +36,9 @@ final class MeshParts {
             publisher, store: store, server: server, bell: answers,
             configuration: RolloutRunner.Configuration(
                 patience: configuration.rolloutPatience, logger: configuration.logger))
-        health = HealthDesk(index: { [unowned source] in source.state.index }) { [unowned source] in
-            source.note(workloads: $0)
-        }
+        health = HealthDesk(
+            index: { [unowned source] in source.state.index },
+            judge: { [unowned source] in source.note(workloads: $0) })
         publisher.meshChanged = { [unowned health] in health.meshChanged() }
         progress = PublishedProgress(server: server, rollouts: rollouts) { [weak publisher] in
             publisher?.affected[$0]

@@ -49,9 +49,12 @@ extension SectionMaker {
                 }
             }
         }
+        // Whether the services of providers are seen depends on the namespace.
+        let hasProviders = mesh.config.providers.contains { ($0.takesLogs || $0.takesSpans) && $0.place != nil }
         return Interests(
             services: services.sorted(), routes: routes.sorted(),
-            shapesListeners: MeshReader.listenerKinds.contains { !mesh.objects(of: $0, in: namespace).isEmpty })
+            shapesListeners: hasProviders
+                || MeshReader.listenerKinds.contains { !mesh.objects(of: $0, in: namespace).isEmpty })
     }
 
     mutating func differences(
@@ -194,6 +197,11 @@ extension MeshReader {
         for kind in Self.listenerKinds {
             for object in objects(of: kind) { keys.formUnion(object.policyScope?.selector?.labels.keys ?? [:].keys) }
         }
+        // Spans carry the name of the workload.
+        let namesWorkloads = config.providers.contains {
+            if case .openTelemetry = $0.work { true } else { false }
+        }
+        if namesWorkloads { keys.formUnion(ProxyClass.nameLabels) }
         return keys.sorted()
     }
 }

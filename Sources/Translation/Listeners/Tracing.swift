@@ -147,8 +147,11 @@ extension Translator {
 extension ProxyClass {
     /// What people call the workload. Source: Istio, canonical service.
     var canonicalName: String {
-        labels["service.istio.io/canonical-name"] ?? labels["app.kubernetes.io/name"] ?? labels["app"] ?? ""
+        Self.nameLabels.lazy.compactMap { labels[$0] }.first ?? ""
     }
+
+    /// The first that is there names the workload.
+    static let nameLabels = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]
 
     var canonicalRevision: String {
         labels["service.istio.io/canonical-revision"] ?? labels["app.kubernetes.io/version"] ?? labels["version"]

@@ -49,13 +49,15 @@ struct HealthDeskTests {
 
         init() throws {
             index = MeshIndex(try ObjectText(Array(HealthDeskTests.objects.utf8), namespace: "shop").objects)
-            desk = HealthDesk(index: { [unowned self] in index }) { [unowned self] changes in
-                for change in changes {
-                    guard case .judge(let id, let isHealthy) = change else { continue }
-                    judged.append("\(id.name) \(isHealthy.map { "\($0)" } ?? "-")")
-                }
-                index = index.applying(changes)
-            }
+            desk = HealthDesk(
+                index: { [unowned self] in index },
+                judge: { [unowned self] changes in
+                    for change in changes {
+                        guard case .judge(let id, let isHealthy) = change else { continue }
+                        judged.append("\(id.name) \(isHealthy.map { "\($0)" } ?? "-")")
+                    }
+                    index = index.applying(changes)
+                })
         }
 
         func begin(_ number: Int, _ name: String, _ namespace: String = "shop", app: String = "web") {
