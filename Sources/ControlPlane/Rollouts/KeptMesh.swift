@@ -35,7 +35,7 @@ struct KeptMesh {
             switch change {
             case .put(let object): keys.insert(object.key)
             case .remove(let key): keys.insert(key)
-            case .connect, .disconnect: break
+            case .connect, .disconnect, .judge: break
             }
         }
     }

@@ -106,7 +106,7 @@ extension [MeshIndex.Change] {
     var areOfWorkloads: Bool {
         allSatisfy { change in
             switch change {
-            case .connect, .disconnect: true
+            case .connect, .disconnect, .judge: true
             case .put, .remove: false
             }
         }
