@@ -95,7 +95,7 @@ import Time
 
     @Test func entriesReachTheAccessLogServiceAsGRPC() throws {
         let received = Mutex<[[UInt8]]>([])
-        let collector = try Collector { received.withLock { $0.append($1) } }
+        let collector = Collector { message in received.withLock { $0.append(message) } }
         let log = """
             access_log:
             - name: service
@@ -135,7 +135,7 @@ private final class Collector: Sendable {
     let server: TestServer
     var port: UInt16 { server.port }
 
-    init(_ take: @escaping @Sendable ([UInt8]) -> Void) throws {
+    init(_ take: @escaping @Sendable ([UInt8]) -> Void) {
         server = TestServer { wire, _ in
             let connection = HTTP2Connection(role: .server, now: Instant(nanoseconds: 1))
             var bodies: [HTTP2StreamID: [UInt8]] = [:]
