@@ -235,7 +235,9 @@ extension Exchange {
         if !denial.metadata.isEmpty { metadata.merge(ExternalAuthorization.filterName, denial.metadata) }
         reply(Int(denial.status), bytes: denial.body, flag: .unauthorized, denial.details) { head in
             denial.headers.forEachField { name, value in
-                guard name.first != UInt8(ascii: ":"), !name.equals(("content-length" as StaticString).bytes) else { return }
+                guard name.first != UInt8(ascii: ":"), !name.equals(("content-length" as StaticString).bytes) else {
+                    return
+                }
                 head.set(name: name, value: value)
             }
         }
@@ -340,7 +342,9 @@ enum GRPCFrame {
 extension NetworkAddress {
     /// `10.0.0.1:80`, `[::1]:80`.
     init?(hostAndPort text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
         guard let ip = IPAddress(String(host)) else { return nil }
