@@ -168,7 +168,7 @@ let package = Package(
             name: "ForwardingTests",
             dependencies: [
                 "Addresses", "Certificates", "Documents", "EnvoyAPI", "Forwarding", "HTTP", "Identity", "Mesh",
-                "Protobuf", "Time", "Translation", "XDS",
+                "Patterns", "Protobuf", "Time", "Translation", "XDS",
             ]),
         .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
         .testTarget(name: "CertificatesTests", dependencies: ["Certificates", "Identity", "Time"]),

@@ -36,6 +36,7 @@ final class Carrier: Sendable {
         let workers = workers
         DetachedThread.run {
             workers.drain(grace: time)
+            workers.options.logs.close()
             done()
         }
     }
@@ -61,8 +62,13 @@ final class Carrier: Sendable {
         DetachedThread.run { done(workers.ask(question)) }
     }
 
+    /// Opens the files of access logs again: after they were moved away.
+    func reopenLogs() { workers.options.logs.reopen() }
+
     /// Ends the workers at once.
     func stop() {
-        if !ending.withLock({ $0 }) { workers.stop() }
+        guard !ending.withLock({ $0 }) else { return }
+        workers.stop()
+        workers.options.logs.close()
     }
 }

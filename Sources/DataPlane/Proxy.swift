@@ -79,11 +79,12 @@ public final class Proxy {
             }
             jobs.open(ring)
             if configuration.takesSignals {
-                try runner.onSignals([SIGTERM, SIGINT, SIGHUP]) { [unowned self] signal in
-                    if signal == SIGHUP {
-                        enrolment?.renewNow(because: "SIGHUP")
-                    } else {
-                        drain()
+                try runner.onSignals([SIGTERM, SIGINT, SIGHUP, SIGUSR1]) { [unowned self] signal in
+                    switch signal {
+                    case SIGHUP: enrolment?.renewNow(because: "SIGHUP")
+                    // As Envoy has it: log files were moved away.
+                    case SIGUSR1: carrier?.reopenLogs()
+                    default: drain()
                     }
                 }
             }

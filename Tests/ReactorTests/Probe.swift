@@ -85,14 +85,16 @@ final class Pair {
     init(
         configuration: LoopConfiguration = LoopConfiguration(), listen: ListenOptions = ListenOptions(),
         connect: ConnectOptions = ConnectOptions(), address: SocketAddress = .loopback(port: 0),
-        tls: (server: TLSSource, client: TLSSettings)? = nil, clientTLS: TLSSettings? = nil, prepare: (Probe, Probe) -> Void = { _, _ in }
+        tls: (server: TLSSource, client: TLSSettings)? = nil, clientTLS: TLSSettings? = nil,
+        prepare: (Probe, Probe) -> Void = { _, _ in }
     ) throws {
         loop = try EventLoop(configuration)
         let (client, server) = (client, server)
         prepare(client, server)
         listener = try loop.listen(address, options: listen, tls: tls?.server) { _, _, _ in server }
         clientID = loop.connect(
-            to: try #require(loop.address(of: listener)), tls: clientTLS ?? tls?.client, options: connect, handler: client)
+            to: try #require(loop.address(of: listener)), tls: clientTLS ?? tls?.client, options: connect,
+            handler: client)
         client.id = clientID
         turn { (client.isEstablished && server.isEstablished) || !(client.reasons + server.reasons).isEmpty }
     }

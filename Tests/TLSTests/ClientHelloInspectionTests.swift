@@ -5,7 +5,9 @@ import Testing
 /// What the first bytes say.
 @Suite struct ClientHelloInspectionTests {
     /// A greeting by RFC 8446, 4.1.2, in records of at most `record` bytes.
-    private func greeting(name: String? = "a.Example.org", protocols: [String] = ["h2"], record: Int = 16_384) -> [UInt8] {
+    private func greeting(name: String? = "a.Example.org", protocols: [String] = ["h2"], record: Int = 16_384)
+        -> [UInt8]
+    {
         func sized(_ bytes: [UInt8], _ width: Int) -> [UInt8] {
             (0..<width).reversed().map { UInt8(bytes.count >> (8 * $0) & 255) } + bytes
         }
@@ -38,7 +40,9 @@ import Testing
         #expect(inspect(greeting(name: nil, protocols: [])) == .greeting(serverName: nil, applicationProtocols: []))
     }
 
-    @Test(arguments: ["GET / HTTP/1.1\r\n", "\u{16}\u{2}", "\u{16}\u{3}\u{1}\u{0}\u{5}\u{2}", "\u{16}\u{3}\u{1}\u{0}\u{0}"])
+    @Test(arguments: [
+        "GET / HTTP/1.1\r\n", "\u{16}\u{2}", "\u{16}\u{3}\u{1}\u{0}\u{5}\u{2}", "\u{16}\u{3}\u{1}\u{0}\u{0}",
+    ])
     func otherBytesAreNoTLS(text: String) {
         #expect(inspect(Array(text.utf8)) == .notTLS)
     }

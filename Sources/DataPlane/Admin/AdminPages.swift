@@ -26,6 +26,7 @@ extension Proxy {
         case "/logging": logging(request, reply)
         case "/drain_listeners": order(request, reply) { $0.drainListeners() }
         case "/quitquitquit": order(request, reply) { $0.quit() }
+        case "/reopen_logs": order(request, reply) { $0.carrier?.reopenLogs() }
         case "/healthcheck/fail": order(request, reply) { $0.failsHealthChecks = true }
         case "/healthcheck/ok": order(request, reply) { $0.failsHealthChecks = false }
         default:
@@ -46,6 +47,7 @@ extension Proxy {
           /logging (POST): the level of the log (level)
           /quitquitquit (POST): end
           /ready: whether the proxy serves
+          /reopen_logs (POST): open the files of access logs again, after they were moved away
           /server_info: version and state
           /stats: counters and gauges (filter, format)
           /stats/prometheus: the same for Prometheus

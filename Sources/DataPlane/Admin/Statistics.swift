@@ -14,16 +14,23 @@ public struct Statistic: Hashable, Sendable {
     }
 
     public enum Kind: Hashable, Sendable {
-        case counter, gauge
+        case counter, gauge, histogram
     }
 
     public var scope: Scope
     public var name: String
     public var value: Int64
     public var kind: Kind
+    /// Of a histogram, whose value is how many there were.
+    public var histogram: Histogram?
 
     public init(_ scope: Scope, _ name: String, _ value: Int64, _ kind: Kind = .counter) {
         (self.scope, self.name, self.value, self.kind) = (scope, name, value, kind)
+    }
+
+    public init(_ scope: Scope, _ name: String, _ histogram: Histogram) {
+        self.init(scope, name, Int64(clamping: histogram.count), .histogram)
+        self.histogram = histogram
     }
 
     /// The same numbers of several workers as one.
@@ -34,8 +41,14 @@ public struct Statistic: Hashable, Sendable {
         }
         var sums: [Key: Statistic] = [:]
         for one in all {
-            sums[Key(scope: one.scope, name: one.name), default: Statistic(one.scope, one.name, 0, one.kind)].value +=
-                one.value
+            let key = Key(scope: one.scope, name: one.name)
+            guard var sum = sums[key] else {
+                sums[key] = one
+                continue
+            }
+            sum.value += one.value
+            if let histogram = one.histogram { sum.histogram?.add(histogram) }
+            sums[key] = sum
         }
         return Array(sums.values)
     }
@@ -119,10 +132,11 @@ public enum StatisticsText {
         for statistic in statistics {
             let (name, labels) = statistic.metric
             let list = labels.map { "\($0.name)=\"\(escaped($0.value))\"" }.joined(separator: ",")
-            families[name, default: (statistic.kind, [])].lines.append("\(name){\(list)} \(statistic.value)\n")
+            let line = statistic.histogram?.lines(name, list) ?? "\(name){\(list)} \(statistic.value)\n"
+            families[name, default: (statistic.kind, [])].lines.append(line)
         }
         return families.sorted { $0.key < $1.key }.map { name, family in
-            "# TYPE \(name) \(family.kind == .counter ? "counter" : "gauge")\n" + family.lines.sorted().joined()
+            "# TYPE \(name) \(family.kind)\n" + family.lines.sorted().joined()
         }.joined()
     }
 

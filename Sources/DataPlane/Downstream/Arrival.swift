@@ -133,8 +133,9 @@ final class Arrival: SocketUser {
     }
 
     private func chooseChain() {
-        guard let chain = listener.configuration.chain(
-            for: ChainFacts(connection: facts, transport: transport, applicationProtocols: protocols))
+        guard
+            let chain = listener.configuration.chain(
+                for: ChainFacts(connection: facts, transport: transport, applicationProtocols: protocols))
         else {
             stage = .done
             listener.counters.noChain += 1

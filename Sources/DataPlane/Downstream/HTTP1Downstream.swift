@@ -103,7 +103,7 @@ final class HTTP1Downstream: HTTPDownstream {
             waitsToContinue = false
             guard let exchange else { return finishRequest() }
             // What follows the head of an upgrade or CONNECT is known with the answer.
-            if shape.upgrade == nil, !shape.isConnect || isTunnel { exchange.requestEnd(trailers) }
+            if isTunnel || (shape.upgrade == nil && !shape.isConnect) { exchange.requestEnd(trailers) }
         case .failed(let failure): refuse(failure)
         }
     }

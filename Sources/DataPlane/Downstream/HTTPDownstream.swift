@@ -14,8 +14,10 @@ class HTTPDownstream: SocketUser {
     /// No more requests are taken than those that have begun.
     final var isDraining = false
 
-    init(_ worker: Worker, _ id: ConnectionID, _ service: HTTPService, _ facts: ConnectionFacts, _ tracker: ConnectionTracker)
-    {
+    init(
+        _ worker: Worker, _ id: ConnectionID, _ service: HTTPService, _ facts: ConnectionFacts,
+        _ tracker: ConnectionTracker
+    ) {
         (self.service, self.facts, self.tracker) = (service, facts, tracker)
         opened = worker.loop.now
         super.init(worker, id)

@@ -36,7 +36,7 @@ final class HTTPService {
 
     /// Requests that are under a fault now.
     var activeFaults = 0
-    private var filtersByPolicies: [ObjectIdentifier: (of: RoutePolicies, filters: [HTTPFilter])] = [:]
+    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter])] = [:]
 
     private struct KeyRing {
         let tokens: TokenAuthentication
@@ -152,19 +152,19 @@ final class HTTPService {
 
     /// The filters that a request passes, with what its route says to them.
     func filters(of routing: Routing) -> [HTTPFilter] {
-        let policies: RoutePolicies
+        let owner: AnyObject
+        let said: FilterSettings
         switch routing {
-        case .forward(_, let forward): policies = forward.target.filters.policies
-        case .direct(let route, _, _), .nothing(let route): policies = route.filters.policies
-        case .redirect(let route, _, _): policies = route?.filters.policies ?? .none
-        case .none: policies = .none
+        case .forward(_, let forward): (owner, said) = (forward.target, forward.target.filterSettings)
+        case .direct(let route, _, _), .nothing(let route), .redirect(let route?, _, _):
+            (owner, said) = (route, route.filterSettings)
+        case .redirect(nil, _, _), .none: (owner, said) = (settings, .none)
         }
-        let key = ObjectIdentifier(policies)
-        if let made = filtersByPolicies[key] { return made.filters }
-        // Policies of tables that are gone would pile up.
-        if filtersByPolicies.count > 4096 { filtersByPolicies = [:] }
-        let made = settings.filters.applying(policies)
-        filtersByPolicies[key] = (policies, made)
+        if let made = filtersByOwner[ObjectIdentifier(owner)] { return made.filters }
+        // Those of tables that are gone would pile up.
+        if filtersByOwner.count > 8192 { filtersByOwner = [:] }
+        let made = settings.filters.applying(said, isForwarded: owner is Route.Target)
+        filtersByOwner[ObjectIdentifier(owner)] = (owner, made)
         return made
     }
 
@@ -230,6 +230,12 @@ final class HTTPService {
     func ended(_ exchange: Exchange) {
         counters.activeRequests -= 1
         counters.count(exchange.record.status)
+        let ended = exchange.record.ended ?? worker.loop.now
+        counters.times.note(exchange.record.began.duration(to: ended))
+        // As Envoy's router has it: from the last byte of the request to the last one of the response.
+        if let whole = exchange.record.requestEnded, exchange.record.sent != nil, exchange.record.responded != nil {
+            exchange.cluster?.counters.times.note(whole.duration(to: ended))
+        }
         if !logger.isEmpty { logger.log(exchange.accessRecord()) }
     }
 
@@ -255,6 +261,8 @@ final class HTTPService {
 final class HTTPCounters {
     var connections: UInt64 = 0
     var activeConnections = 0
+    /// Of requests, from the first byte to the last one of the response.
+    var times = Histogram()
     var requests: UInt64 = 0
     var activeRequests = 0
     var protocolErrors: UInt64 = 0

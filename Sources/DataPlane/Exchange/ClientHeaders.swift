@@ -132,7 +132,8 @@ struct ClientCertificateHeader {
             let own = text(peer, ownURI: ownURI)
             var value = Array(own.utf8)
             if settings.action == .append,
-                let before = head.joinedValue(ofBytes: ("x-forwarded-client-cert" as StaticString).bytes), !before.isEmpty
+                let before = head.joinedValue(ofBytes: ("x-forwarded-client-cert" as StaticString).bytes),
+                !before.isEmpty
             {
                 value = own.isEmpty ? before : before + [UInt8(ascii: ",")] + value
             }

@@ -51,13 +51,19 @@ extension Exchange {
         case .tokens(let tokens, let setting): return ask(tokens, setting)
         case .localRateLimit(let limit): return ask(limit)
         case .fault(let fault): return inject(fault)
-        case .crossOrigin(let policy): return policy.map(ask) ?? .goesOn
+        case .crossOrigin(let policy):
+            // Envoy tells pages of other origins nothing where a route answers itself.
+            guard case .forward = routing else { return .goesOn }
+            return policy.map(ask) ?? .goesOn
         case .externalAuthorization(let authorization, let setting): return ask(authorization, setting)
         case .statefulSession(let session): session.map(take)
         case .headerMutation(let mutations):
             for mutation in mutations { mutation.applyToRequest(&head) { headerFacts } }
             filters.onResponse.append { exchange, response in
-                for mutation in mutations { mutation.applyToResponse(&response) { exchange.facts(with: response) } }
+                for mutation in mutations {
+                    let before = response
+                    mutation.applyToResponse(&response) { exchange.facts(with: before) }
+                }
             }
         case .bodyLimit(let limit):
             return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() } ? .goesOn : .waits
@@ -65,7 +71,7 @@ extension Exchange {
         case .grpcWeb:
             filters.grpcWeb = GRPCWebTranslation(head)
             filters.grpcWeb?.translateRequest(&head)
-        case .grpcStatistics, .router: break
+        case .grpcStatistics: break
         }
         return .goesOn
     }
@@ -113,7 +119,7 @@ extension Exchange {
         switch limit.decide(bucket: bucket, now: now, random: &worker.random) {
         case .passes: return .goesOn
         case .wouldBeLimited:
-            limit.unenforcedHeaders.apply(to: &head) { headerFacts }
+            limit.unenforcedHeaders.apply(to: &head, isResponse: false) { headerFacts }
             return .goesOn
         case .limited:
             service.counters.rateLimited += 1
@@ -121,7 +127,7 @@ extension Exchange {
                 Int(limit.status), LocalRateLimit.refusal, flag: .rateLimited, LocalRateLimit.refusal,
                 grpcStatus: limit.grpcStatus
             ) { head in
-                limit.responseHeaders.apply(to: &head) { self.headerFacts }
+                limit.responseHeaders.apply(to: &head, isResponse: true) { self.headerFacts }
             }
             return .ended
         }
@@ -229,7 +235,9 @@ extension Exchange {
         if !denial.metadata.isEmpty { metadata.merge(ExternalAuthorization.filterName, denial.metadata) }
         reply(Int(denial.status), bytes: denial.body, flag: .unauthorized, denial.details) { head in
             denial.headers.forEachField { name, value in
-                guard name.first != UInt8(ascii: ":"), !name.equals(("content-length" as StaticString).bytes) else { return }
+                guard name.first != UInt8(ascii: ":"), !name.equals(("content-length" as StaticString).bytes) else {
+                    return
+                }
                 head.set(name: name, value: value)
             }
         }
@@ -334,7 +342,9 @@ enum GRPCFrame {
 extension NetworkAddress {
     /// `10.0.0.1:80`, `[::1]:80`.
     init?(hostAndPort text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
         guard let ip = IPAddress(String(host)) else { return nil }

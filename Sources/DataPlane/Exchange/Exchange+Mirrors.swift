@@ -11,7 +11,7 @@ extension Exchange {
     /// Notes the clusters that get a copy once the request is whole.
     func mirror(_ settings: Route.Forwarded) {
         guard !settings.mirrors.isEmpty, shape.upgrade == nil, !shape.isConnect else { return }
-        for rule in settings.mirrors where rule.share.isAll || rule.share.holds(worker.random.next()) {
+        for rule in settings.mirrors where rule.share.holds(worker.random.next()) {
             var name = rule.cluster
             if name.isEmpty {
                 name =

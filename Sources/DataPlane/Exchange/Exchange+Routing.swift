@@ -94,7 +94,7 @@ extension Exchange {
 }
 
 extension RetryHostPolicy {
-    init(_ rules: RetryRules) {
+    fileprivate init(_ rules: RetryRules) {
         self.init()
         avoidsTried = rules.avoidsPreviousHosts
         avoidsCanaries = rules.avoidsCanaries

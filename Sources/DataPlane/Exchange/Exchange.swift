@@ -109,7 +109,9 @@ final class Exchange: UpstreamUser {
     func start() {
         service.began(self)
         if let limit = service.streamDuration {
-            durationTimer = after(limit) { $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout") }
+            durationTimer = after(limit) {
+                $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout")
+            }
         }
         if let limit = service.streamIdleTimeout { watchIdleness(limit) }
         guard prepare() else { return }
@@ -150,7 +152,10 @@ final class Exchange: UpstreamUser {
             // Too long to be sent again. What no connection has taken yet is still owed.
             keepsBody = false
             retry = nil
-            if requestIsSent { return held = [] }
+            if requestIsSent {
+                held = []
+                return
+            }
         }
         held.append(contentsOf: bytes)
         if stage == .filtering {
@@ -290,7 +295,9 @@ final class Exchange: UpstreamUser {
     func startDurationTimer(_ limit: Duration) {
         cancel(&durationTimer)
         guard limit > .zero else { return }
-        durationTimer = after(limit) { $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout") }
+        durationTimer = after(limit) {
+            $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout")
+        }
     }
 
     func cancelTryTimer() { cancel(&tryTimer) }

@@ -7,14 +7,14 @@ import Synchronization
 /// Unchecked: what changes is touched under the lock alone.
 final class LogOutput: @unchecked Sendable {
     private struct State {
-        var waiting: [[UInt8]] = []
+        var waiting: [(bytes: [UInt8], lines: Int)] = []
         var waitingBytes = 0
         var dropped: UInt64 = 0
         var written: UInt64 = 0
-        var failures: UInt64 = 0
         var mustReopen = false
         var isWriting = false
         var isClosed = false
+        var hasEnded = false
         var thread: pthread_t?
     }
 
@@ -66,7 +66,7 @@ final class LogOutput: @unchecked Sendable {
                 state.dropped += UInt64(lines)
                 return
             }
-            state.waiting.append(bytes)
+            state.waiting.append((bytes, lines))
             state.waitingBytes += bytes.count
             pthread_cond_broadcast(change)
         }
@@ -89,15 +89,21 @@ final class LogOutput: @unchecked Sendable {
         }
     }
 
-    /// Writes what waits, unless it cannot be written, and ends the thread.
+    /// Writes what waits, and ends the thread; whoever does not read for two seconds does not hold up the end.
     func close() {
-        let thread = withState { state in
+        var until = timespec()
+        clock_gettime(CLOCK_REALTIME, &until)
+        until.tv_sec += 2
+        let thread = withState { state -> (pthread_t, hasEnded: Bool)? in
             state.isClosed = true
             pthread_cond_broadcast(change)
-            defer { state.thread = nil }
-            return state.thread
+            guard let thread = state.thread else { return nil }
+            state.thread = nil
+            while !state.hasEnded, pthread_cond_timedwait(change, lock, &until) == 0 {}
+            return (thread, state.hasEnded)
         }
-        if let thread { pthread_join(thread, nil) }
+        guard let thread else { return }
+        if thread.hasEnded { pthread_join(thread.0, nil) } else { pthread_detach(thread.0) }
     }
 
     // MARK: The thread
@@ -115,14 +121,20 @@ final class LogOutput: @unchecked Sendable {
 
     fileprivate func run() {
         var file: CInt = -1
-        defer { if file > 2 { Glibc.close(file) } }
+        defer {
+            if file > 2 { Glibc.close(file) }
+            withState { state in
+                state.hasEnded = true
+                pthread_cond_broadcast(change)
+            }
+        }
         while let batch = next(&file) {
             if file < 0 { file = open() }
-            for bytes in batch {
+            for (bytes, lines) in batch {
                 let count = file < 0 ? 0 : Self.write(bytes, to: file)
                 withState { state in
                     state.written += UInt64(count)
-                    if count < bytes.count { state.failures += 1 }
+                    if count < bytes.count { state.dropped += UInt64(lines) }
                 }
             }
             withState { state in
@@ -133,8 +145,8 @@ final class LogOutput: @unchecked Sendable {
     }
 
     /// Waits for lines; nil: there are none and there will be none.
-    private func next(_ file: inout CInt) -> [[UInt8]]? {
-        let (batch, reopens) = withState { state -> ([[UInt8]]?, Bool) in
+    private func next(_ file: inout CInt) -> [(bytes: [UInt8], lines: Int)]? {
+        let (batch, reopens) = withState { state -> ([(bytes: [UInt8], lines: Int)]?, Bool) in
             while state.waiting.isEmpty, !state.isClosed { pthread_cond_wait(change, lock) }
             let reopens = state.mustReopen
             state.mustReopen = false

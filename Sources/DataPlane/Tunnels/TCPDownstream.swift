@@ -43,7 +43,9 @@ final class TCPDownstream: TunnelEnd {
     private var lastActivity: Instant
     private(set) var record = TCPRecord()
 
-    init(_ worker: Worker, _ id: ConnectionID, _ service: TCPService, _ facts: ConnectionFacts, _ tracker: ConnectionTracker,
+    init(
+        _ worker: Worker, _ id: ConnectionID, _ service: TCPService, _ facts: ConnectionFacts,
+        _ tracker: ConnectionTracker,
         cluster: String?
     ) {
         clusterName = cluster
@@ -79,7 +81,8 @@ final class TCPDownstream: TunnelEnd {
         guard let cluster else { return }
         attempts += 1
         let question = PickQuestion(
-            hash: service.hash(facts), subset: target.flatMap { SubsetCriteria($0.metadataMatch) }, destination: facts.destination, retry: retryHosts)
+            hash: service.hash(facts), subset: target.flatMap { SubsetCriteria($0.metadataMatch) },
+            destination: facts.destination, retry: retryHosts)
         guard let host = cluster.pick(question) else {
             record.flags.insert(.noHealthyUpstream)
             return end(.requested)

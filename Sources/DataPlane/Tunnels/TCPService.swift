@@ -20,7 +20,7 @@ final class TCPService {
     var mostAttempts: Int { Int(settings.connectAttempts) }
 
     func hash(_ facts: ConnectionFacts) -> UInt64? {
-        settings.hashesSource ? facts.source.ip.map { XXHash64.hash("\($0)") } : nil
+        settings.hashesSource ? facts.source.ip.map { KeyHash.xx("\($0)") } : nil
     }
 
     func ended(_ record: TCPRecord, _ facts: ConnectionFacts) {

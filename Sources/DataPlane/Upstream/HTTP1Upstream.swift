@@ -118,6 +118,8 @@ final class HTTP1Upstream: HTTPUpstream {
         }
         worker.withHTTP1Events { events in
             _ = receiver.receive(bytes, events: &events)
+            // Bytes behind the response: nobody else may get this connection.
+            if case .failed? = events.last { keepsAlive = false }
             for event in events { take(event) }
         }
     }

@@ -22,7 +22,8 @@ class HTTPUpstream: SocketUser {
 
     /// Sends a request's head. With `ends` it is the whole request.
     /// - Returns: false if it cannot be said in this protocol, or the connection takes none: nothing was sent.
-    func send(_ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser) -> Bool {
+    func send(_ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser) -> Bool
+    {
         preconditionFailure()
     }
     func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) { preconditionFailure() }

@@ -17,7 +17,8 @@ class HealthProbe: SocketUser {
         let user: HealthProbe
         switch probe.request {
         case .http(let head, let body, false, let limit): user = HTTP1Probe(probe, cluster, head, body, limit)
-        case .http(let head, let body, true, let limit): user = HTTP2Probe(probe, cluster, head, body, limit, isGRPC: false)
+        case .http(let head, let body, true, let limit):
+            user = HTTP2Probe(probe, cluster, head, body, limit, isGRPC: false)
         case .grpc(let head, let body): user = HTTP2Probe(probe, cluster, head, body, 1 << 16, isGRPC: true)
         case .tcp(let send): user = TCPProbe(probe, cluster, send)
         }

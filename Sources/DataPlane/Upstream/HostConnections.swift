@@ -118,7 +118,8 @@ final class HostConnections {
         cluster.connectionBegan(host)
         let attempt = ConnectingUpstream(worker, self)
         attempt.id = worker.loop.connect(
-            to: SocketAddress(host.address), tls: tls, options: cluster.connectOptions, handler: SocketHandler(user: attempt))
+            to: SocketAddress(host.address), tls: tls, options: cluster.connectOptions,
+            handler: SocketHandler(user: attempt))
     }
 
     // MARK: What connections tell

@@ -64,13 +64,14 @@ final class NameLookups: Sendable {
 
     init() {
         let queue = queue
-        let body = Unmanaged.passRetained(ThreadBody {
-            while let question = queue.next() {
-                var answers: [String: [IPAddress]] = [:]
-                for name in question.names { answers[name] = Self.resolve(name, question.family) }
-                question.answer(answers)
-            }
-        })
+        let body = Unmanaged.passRetained(
+            ThreadBody {
+                while let question = queue.next() {
+                    var answers: [String: [IPAddress]] = [:]
+                    for name in question.names { answers[name] = Self.resolve(name, question.family) }
+                    question.answer(answers)
+                }
+            })
         var thread = pthread_t()
         if pthread_create(&thread, nil, runThread, body.toOpaque()) == 0 {
             pthread_detach(thread)

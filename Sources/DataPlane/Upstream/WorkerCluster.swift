@@ -230,6 +230,8 @@ final class WorkerCluster {
 
 /// What happened to a cluster at one worker, under the names of Envoy's statistics.
 final class ClusterCounters {
+    /// Of requests that were answered, from their last byte to the last one of the response.
+    var times = Histogram()
     var requests: UInt64 = 0
     var connections: UInt64 = 0
     var connected: UInt64 = 0

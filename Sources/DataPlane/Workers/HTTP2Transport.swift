@@ -37,7 +37,8 @@ extension HTTP2Transport {
             worker.withHTTP2Events { events in
                 count = connection.produceOutput(into: worker.frames, now: loop.now, events: &events)
                 if count > 0 {
-                    loop.write(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(worker.frames)[..<count]), to: id)
+                    loop.write(
+                        UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(worker.frames)[..<count]), to: id)
                 }
                 for event in events { take(event) }
             }

@@ -95,6 +95,11 @@ final class WorkerListener: ConnectionTracker {
                     counters.limited += 1
                     return nil
                 }
+            case .rateLimit(let limit):
+                guard limit.admits(now: worker.loop.now) else {
+                    counters.limited += 1
+                    return nil
+                }
             case .clusterByServerName: cluster = facts.serverName
             }
         }

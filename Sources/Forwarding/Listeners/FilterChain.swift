@@ -17,6 +17,7 @@ public final class FilterChain: Sendable {
     /// A filter that comes before the terminal one.
     public enum NetworkFilter: Sendable {
         case access(AccessControl)
+        case rateLimit(ConnectionRateLimit)
         /// Connections of this chain at a time; those above are closed after the delay.
         case connectionLimit(most: UInt64, delay: Duration)
         /// The cluster is the one that is named like the server that the client names.
@@ -102,14 +103,18 @@ public final class FilterChain: Sendable {
                 return .terminal(.answer(body ?? []))
             case Echo.descriptor.fullName: return .terminal(.echo)
             case SniCluster.descriptor.fullName: return .filter(.clusterByServerName)
-            case ConnectionLimit.descriptor.fullName:
-                let limit = try FieldAudit.decode(ConnectionLimit.self, any, in: arena, .streams).pointee
+            case EnvoyAPI.ConnectionLimit.descriptor.fullName:
+                let limit = try FieldAudit.decode(EnvoyAPI.ConnectionLimit.self, any, in: arena, .streams).pointee
                 guard let most: UInt64 = limit.max_connections.number, most > 0 else {
                     throw .invalid(path: "max_connections", message: "at least 1")
                 }
                 let isOn = limit.runtime_enabled?.pointee.default_value.flag ?? true
                 let delay = try limit.delay.duration("delay") ?? .zero
                 return .filter(.connectionLimit(most: isOn ? most : .max, delay: delay))
+            case NetworkLocalRateLimit.descriptor.fullName:
+                let message = try FieldAudit.decode(
+                    NetworkLocalRateLimit.self, any, in: arena, ConnectionRateLimit.fields)
+                return .filter(.rateLimit(try ConnectionRateLimit(message.pointee)))
             case NetworkRBAC.descriptor.fullName:
                 let message = try FieldAudit.decode(NetworkRBAC.self, any, in: arena, AccessControl.fields)
                 return .filter(.access(try AccessControl(message.pointee, in: arena)))

@@ -48,7 +48,7 @@ public struct PathNormalisation: Hashable, Sendable {
             bytes = unescaped
         }
         if normalises {
-            guard let canonical = Self.canonical(bytes) else { return .rejected }
+            guard let canonical = Self.canonical(Self.withoutParametersOfDots(bytes)) else { return .rejected }
             bytes = canonical
         }
         if mergesSlashes { Self.mergeSlashes(&bytes) }
@@ -125,6 +125,8 @@ public struct PathNormalisation: Hashable, Sendable {
         output.reserveCapacity(path.count + 8)
         if path.isEmpty || !isSlash(path[0]) { output.append(UInt8(ascii: "/")) }
         var index = 0
+        /// Where in the output a percent sign stands that begins no escape.
+        var strayPercent = -4
         while index < path.count {
             let byte = path[index]
             let kind = classes[Int(byte)]
@@ -147,6 +149,7 @@ public struct PathNormalisation: Hashable, Sendable {
                 index += 1
             } else if byte == UInt8(ascii: "%") {
                 guard index + 2 < path.count, let high = digit(path[index + 1]), let low = digit(path[index + 2]) else {
+                    strayPercent = output.count
                     output.append(byte)
                     index += 1
                     continue
@@ -155,10 +158,14 @@ public struct PathNormalisation: Hashable, Sendable {
                 if value == 0 { return nil }
                 if classes[Int(value)] & unreserved != 0 {
                     output.append(value)
+                    index += 3
+                    if strayPercent >= output.count - 3 {
+                        breakNewEscape(&output, strayPercent, next: index < path.count ? path[index] : nil)
+                    }
                 } else {
                     output += path[index...(index + 2)]
+                    index += 3
                 }
-                index += 3
             } else if kind & escaped != 0 {
                 let digits = Array("0123456789ABCDEF".utf8)
                 output += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
@@ -171,6 +178,14 @@ public struct PathNormalisation: Hashable, Sendable {
         return output
     }
 
+    /// A stray percent sign and what was just unescaped behind it may look like an escape that nobody wrote
+    /// (`%%41b` as `%Ab`): the sign is escaped then.
+    private static func breakNewEscape(_ output: inout [UInt8], _ percent: Int, next: UInt8?) {
+        let letters = output[(percent + 1)...] + (output.count == percent + 2 ? [next].compactMap { $0 } : [])
+        guard letters.count == 2, letters.allSatisfy({ digit($0) != nil }) else { return }
+        output.insert(contentsOf: Array("25".utf8), at: percent + 1)
+    }
+
     /// What follows a dot that begins a segment: the end of it, or a second dot and then the end; nil: the dot is a
     /// part of a name.
     private static func segmentAfterDot(_ path: [UInt8], _ start: Int) -> (isUp: Bool, length: Int)? {
@@ -180,6 +195,20 @@ public struct PathNormalisation: Hashable, Sendable {
         guard second > 0 else { return nil }
         if start + second == path.count { return (true, second) }
         return isSlash(path[start + second]) ? (true, second + 1) : nil
+    }
+
+    /// `/..;x/` is `/../`: servers that know parameters of segments would take it so. Only dots as they are count, and
+    /// slashes, as in Envoy.
+    private static func withoutParametersOfDots(_ path: [UInt8]) -> [UInt8] {
+        guard path.contains(UInt8(ascii: ";")) else { return path }
+        return Array(
+            path.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+                .map { segment -> ArraySlice<UInt8> in
+                    let name = segment.prefix { $0 != UInt8(ascii: ";") }
+                    let isDots = (1...2).contains(name.count) && name.allSatisfy { $0 == UInt8(ascii: ".") }
+                    return isDots ? name : segment
+                }
+                .joined(separator: [UInt8(ascii: "/")]))
     }
 
     /// One for a dot, three for an escaped one, else 0.

@@ -23,7 +23,8 @@ struct RequestCondition: Sendable {
     func matches(_ facts: RequestFacts) -> Bool {
         let isConnect = facts.head.value(of: ":method", equals: "CONNECT")
         let pathMatches =
-            facts.head.withBarePath { path.matches($0, isConnect: isConnect) } ?? path.matches(nil, isConnect: isConnect)
+            facts.head.withBarePath { path.matches($0, isConnect: isConnect) }
+            ?? path.matches(nil, isConnect: isConnect)
         guard pathMatches, headers.allSatisfy({ $0.matches(facts.head) }) else { return false }
         if parameters.isEmpty { return true }
         return facts.head.withValue(of: ":path") { target in parameters.allSatisfy { $0.matches(target) } } ?? false

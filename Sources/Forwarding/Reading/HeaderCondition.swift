@@ -25,7 +25,8 @@ public struct HeaderCondition: Sendable {
         isInverted = message.invert_match != 0
         takesMissingAsEmpty = message.treat_missing_header_as_empty != 0
         switch message.header_match_specifier {
-        case .exact_match(let text): kind = .text(TextMatcher(.exact, text))
+        // The older form takes any value for an empty one.
+        case .exact_match(let text): kind = .text(TextMatcher(text.isEmpty ? .prefix : .exact, text))
         case .prefix_match(let text): kind = .text(TextMatcher(.prefix, text))
         case .suffix_match(let text): kind = .text(TextMatcher(.suffix, text))
         case .contains_match(let text): kind = .text(TextMatcher(.contains, text))

@@ -145,3 +145,8 @@ extension HeaderList {
         return found
     }
 }
+
+/// The hash of addresses, where connections rather than requests are hashed.
+public enum XXHash64 {
+    public static func hash(_ text: String) -> UInt64 { KeyHash.xx(text) }
+}

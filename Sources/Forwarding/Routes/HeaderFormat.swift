@@ -1,4 +1,3 @@
-import Documents
 import EnvoyAPI
 import HTTP
 import Time

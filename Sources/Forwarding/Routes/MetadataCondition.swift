@@ -66,7 +66,9 @@ indirect enum ValueCondition: Sendable {
 
     func matches(_ value: StructureValue?) -> Bool {
         switch (self, value) {
-        case (.present(let isPresent), let value): (value != nil) == isPresent
+        // A null is there, too: comparing with nil would take it for nothing.
+        case (.present(let isPresent), .none): !isPresent
+        case (.present(let isPresent), .some): isPresent
         case (.any(let conditions), let value): conditions.contains { $0.matches(value) }
         case (.null, .null?): true
         case (.number(let range), .number(let number)?): range.contains(number)

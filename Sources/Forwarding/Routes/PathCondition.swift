@@ -44,9 +44,13 @@ public enum PathCondition: Sendable {
         }
     }
 
-    /// - Parameter path: without query; nil for a request without a path.
+    /// - Parameters:
+    ///   - path: without query; nil for a request without a path.
+    ///   - whole: with the parameters that the others leave out; nil: they are not left out.
     @inline(__always)
-    func matches(_ path: UnsafeRawBufferPointer?, isConnect: Bool) -> Bool {
+    func matches(
+        _ path: UnsafeRawBufferPointer?, whole: UnsafeRawBufferPointer? = nil, isConnect: Bool
+    ) -> Bool {
         if case .connect = self { return isConnect }
         guard let path else { return false }
         switch self {
@@ -60,7 +64,7 @@ public enum PathCondition: Sendable {
             }
             return ignoresCase ? path.hasPrefixIgnoringCase(text) : path.hasPrefix(text)
         case .pattern(let pattern): return pattern.matchesWhole(path)
-        case .template(let template): return template.pattern.matchesWhole(path)
+        case .template(let template): return template.pattern.matchesWhole(whole ?? path)
         case .connect: return isConnect
         }
     }

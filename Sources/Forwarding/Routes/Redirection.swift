@@ -17,7 +17,7 @@ public struct Redirection: Sendable {
     let path: Path?
     let stripsQuery: Bool
 
-    init(_ message: RedirectAction) throws(ConfigurationError) {
+    init(_ message: RedirectAction, of condition: PathCondition) throws(ConfigurationError) {
         switch message.scheme_rewrite_specifier {
         case .https_redirect(let isHTTPS): scheme = isHTTPS ? Array("https".utf8) : nil
         case .scheme_redirect(let text): scheme = text.isEmpty ? nil : Array(text.utf8)
@@ -32,7 +32,11 @@ public struct Redirection: Sendable {
         switch message.path_rewrite_specifier {
         case .path_redirect(let text):
             path = text.isEmpty ? nil : .whole(Array(text.utf8), hasQuery: text.contains("?"))
-        case .prefix_rewrite(let text): path = text.isEmpty ? nil : .rewritten(.matched(Array(text.utf8)))
+        case .prefix_rewrite(let text):
+            if case .template = condition {
+                throw .invalid(path: "prefix_rewrite", message: "no rewrite for paths that a template matches")
+            }
+            path = text.isEmpty ? nil : .rewritten(.matched(Array(text.utf8)))
         case .regex_rewrite(let rewrite):
             path = .rewritten(
                 .pattern(

@@ -82,8 +82,12 @@ public final class RetryRules: Sendable {
     public let longestInterval: Duration
     let resetHeaders: [ResetHeader]
     let longestReset: Duration
-    /// Which hosts retries avoid.
-    public let hosts: RetryHostPolicy
+    /// A retry goes to a host that was not tried, if it finds one in so many picks.
+    public let avoidsPreviousHosts: Bool
+    public let avoidsCanaries: Bool
+    public let mostPicks: Int
+    /// After so many attempts the priorities that were tried count as unhealthy; nil: they do not.
+    public let previousPrioritiesAfter: Int?
 
     init(_ message: RetryPolicy) throws(ConfigurationError) {
         let (conditions, unknown) = RetryConditions.parse(
@@ -121,24 +125,24 @@ public final class RetryRules: Sendable {
                     name: $0.pointee.name.string.utf8.map(\.lowerCased), isMoment: $0.pointee.format == .UNIX_TIMESTAMP)
             } ?? []
         longestReset = try limited?.max_interval.duration("rate_limited_retry_back_off.max_interval") ?? .seconds(300)
-        var hosts = RetryHostPolicy()
+        var (previous, canaries) = (false, false)
         for (index, predicate) in message.retry_host_predicate_list.enumerated() {
             switch predicate.pointee.name.string {
-            case "envoy.retry_host_predicates.previous_hosts": hosts.avoidsTried = true
-            case "envoy.retry_host_predicates.omit_canary_hosts": hosts.avoidsCanaries = true
+            case "envoy.retry_host_predicates.previous_hosts": previous = true
+            case "envoy.retry_host_predicates.omit_canary_hosts": canaries = true
             case let name:
                 throw .unsupported(path: "retry_host_predicate[\(index)].name", message: "`\(name)` is not known")
             }
         }
-        hosts.maximumAttempts = max(1, Int(clamping: message.host_selection_retry_max_attempts))
-        hosts.prioritiesAfter = try message.retry_priority.read("retry_priority") {
+        (avoidsPreviousHosts, avoidsCanaries) = (previous, canaries)
+        mostPicks = max(1, Int(clamping: message.host_selection_retry_max_attempts))
+        previousPrioritiesAfter = try message.retry_priority.read("retry_priority") {
             (priority) throws(ConfigurationError) in
             guard priority.name.string == "envoy.retry_priorities.previous_priorities" else {
                 throw .unsupported(path: "name", message: "`\(priority.name.string)` is not known")
             }
             return priority.typed_config.map { Self.updateFrequency(Array($0.pointee.value_bytes)) } ?? 1
         }
-        self.hosts = hosts
     }
 
     /// `update_frequency` of `PreviousPrioritiesConfig`: field 1, a varint, and the message's only one.

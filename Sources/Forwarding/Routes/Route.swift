@@ -25,19 +25,18 @@ public final class Route: Sendable {
         let authority: [UInt8]?
         public let requestHeaders: HeaderOperations
         public let responseHeaders: HeaderOperations
-        /// What all levels say to HTTP filters.
-        public let filters: FilterLevel
+        public let filterSettings: FilterSettings
 
         init(
             cluster: String, number: Int?, header: [UInt8] = [], weight: UInt32 = 1,
             metadataMatch: [StructureValue.Field] = [], authority: [UInt8]? = nil, request: HeaderOperations,
-            response: HeaderOperations, filters: FilterLevel
+            response: HeaderOperations, settings: FilterSettings
         ) {
             (self.cluster, clusterNumber, clusterHeader, self.weight) = (cluster, number, header, weight)
             (self.metadataMatch, self.authority, requestHeaders, responseHeaders) = (
                 metadataMatch, authority, request, response
             )
-            self.filters = filters
+            filterSettings = settings
         }
     }
 
@@ -67,13 +66,14 @@ public final class Route: Sendable {
     public let name: String
     public let virtualHost: String
     let condition: RouteCondition
+    /// Whether nothing but the path counts.
+    let isPathOnly: Bool
     public let action: Action
     public let metadata: FilterMetadata
     /// For actions that have no target: a target has its own.
     public let requestHeaders: HeaderOperations
     public let responseHeaders: HeaderOperations
-    /// What all levels above a target say to HTTP filters.
-    public let filters: FilterLevel
+    public let filterSettings: FilterSettings
     /// The most bytes of a request's body that are kept for another try or a mirror; nil: no word on it.
     public let bodyLimit: UInt64?
     /// The name of the operation in traces.
@@ -87,14 +87,15 @@ public final class Route: Sendable {
 
     init(
         name: String, virtualHost: String, condition: RouteCondition, action: Action, metadata: FilterMetadata,
-        requestHeaders: HeaderOperations, responseHeaders: HeaderOperations, filters: FilterLevel,
+        requestHeaders: HeaderOperations, responseHeaders: HeaderOperations, filterSettings: FilterSettings,
         bodyLimit: UInt64?, operation: String = "",
         sampling: (client: Fraction, random: Fraction, overall: Fraction)? = nil,
         countsAttempts: (request: Bool, response: Bool) = (false, false), tellsTimeoutRetries: Bool = false
     ) {
         (self.name, self.virtualHost, self.condition, self.action) = (name, virtualHost, condition, action)
+        isPathOnly = condition.isPathOnly
         (self.metadata, self.requestHeaders, self.responseHeaders) = (metadata, requestHeaders, responseHeaders)
-        (self.filters, self.bodyLimit, self.operation) = (filters, bodyLimit, operation)
+        (self.filterSettings, self.bodyLimit, self.operation) = (filterSettings, bodyLimit, operation)
         (self.sampling, self.countsAttempts) = (sampling, countsAttempts)
         self.tellsTimeoutRetries = tellsTimeoutRetries
     }

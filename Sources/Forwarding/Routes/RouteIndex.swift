@@ -13,10 +13,13 @@ struct RouteIndex: Sendable {
     /// against every route.
     private static let mostLists = 24
 
-    init(_ conditions: [PathCondition]) {
+    /// - Parameter losesParameters: paths are cut at a semicolon, but not for templates: so these are not found by them.
+    init(_ conditions: [PathCondition], losesParameters: Bool = false) {
         count = conditions.count
         for (number, condition) in conditions.enumerated() {
-            guard let (start, ignoresCase) = condition.literalStart, !start.isEmpty else {
+            var isWhole = false
+            if case .template = condition { isWhole = losesParameters }
+            guard !isWhole, let (start, ignoresCase) = condition.literalStart, !start.isEmpty else {
                 others.append(UInt32(number))
                 continue
             }

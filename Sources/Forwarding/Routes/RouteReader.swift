@@ -10,8 +10,9 @@ struct RouteReader {
     private let response: HeaderOperations.Step
     private let mostSpecialLast: Bool
     private let mirrors: [MirrorRule]
-    private let filters: FilterLevel
+    private let settings: FilterSettings
     private let largestBody: UInt32
+    private let losesParameters: Bool
     private let clusterNumbers: [String: Int]
     let clusterNames: [String]
 
@@ -22,8 +23,10 @@ struct RouteReader {
             table.response_headers_to_add_list, table.response_headers_to_remove_list, side: "response")
         mostSpecialLast = table.most_specific_header_mutations_wins != 0
         mirrors = try Self.mirrors(table.request_mirror_policies_list)
-        filters = try FilterLevel.none.adding(
-            table.typed_per_filter_config_list.map { ($0.pointee.key.string, $0.pointee.value) }, in: arena)
+        settings = FilterSettings.none.adding(
+            try Self.settings(
+                table.typed_per_filter_config_list.map { ($0.pointee.key.string, $0.pointee.value) }, arena))
+        losesParameters = table.ignore_path_parameters_in_path_matching != 0
         largestBody = table.max_direct_response_body_size_bytes.number ?? 4_096
         clusterNames = Self.clusterNames(table)
         clusterNumbers = Dictionary(
@@ -55,12 +58,27 @@ struct RouteReader {
         }
     }
 
+    /// What a level says to filters, sorted by their names.
+    private static func settings(
+        _ entries: [(String, UnsafeMutablePointer<ProtobufAny>?)], _ arena: Arena
+    ) throws(ConfigurationError) -> [(name: String, setting: FilterSetting)] {
+        var result: [(name: String, setting: FilterSetting)] = []
+        for (name, any) in entries.sorted(by: { $0.0 < $1.0 }) {
+            guard let any else { continue }
+            let setting = try at("typed_per_filter_config[\"\(name)\"]") { () throws(ConfigurationError) in
+                try FilterSetting(any.pointee, in: arena)
+            }
+            result.append((name, setting))
+        }
+        return result
+    }
+
     private struct HostLevel {
         var name: String
         var request: HeaderOperations.Step
         var response: HeaderOperations.Step
         var mirrors: [MirrorRule]
-        var filters: FilterLevel
+        var settings: FilterSettings
         var retries: RetryRules?
         var hedges: Bool
         var bodyLimit: UInt64?
@@ -87,8 +105,9 @@ struct RouteReader {
             response: try .init(
                 message.response_headers_to_add_list, message.response_headers_to_remove_list, side: "response"),
             mirrors: own.isEmpty ? mirrors : own,
-            filters: try filters.adding(
-                message.typed_per_filter_config_list.map { ($0.pointee.key.string, $0.pointee.value) }, in: arena),
+            settings: settings.adding(
+                try Self.settings(
+                    message.typed_per_filter_config_list.map { ($0.pointee.key.string, $0.pointee.value) }, arena)),
             retries: try message.retry_policy.read("retry_policy") { (policy) throws(ConfigurationError) in
                 try RetryRules(policy)
             },
@@ -103,7 +122,8 @@ struct RouteReader {
             try self.route(route.pointee, level, files)
         }
         return RouteTable.Host(
-            name: level.name, requirement: requirement, routes: routes, index: RouteIndex(routes.map(\.condition.path)))
+            requirement: requirement, routes: routes,
+            index: RouteIndex(routes.map(\.condition.path), losesParameters: losesParameters))
     }
 
     private func operations(
@@ -122,18 +142,21 @@ struct RouteReader {
             message.request_headers_to_add_list, message.request_headers_to_remove_list, side: "request")
         let response = try HeaderOperations.Step(
             message.response_headers_to_add_list, message.response_headers_to_remove_list, side: "response")
-        let filters = try host.filters.adding(
-            message.typed_per_filter_config_list.map { ($0.pointee.key.string, $0.pointee.value) }, in: arena)
+        let settings = host.settings.adding(
+            try Self.settings(
+                message.typed_per_filter_config_list.map { ($0.pointee.key.string, $0.pointee.value) }, arena))
         let action: Route.Action
         switch message.action {
         case .route(let forwarding):
             action = .forward(
                 try at("route") { () throws(ConfigurationError) in
-                    try forwarded(forwarding.pointee, condition.path, host, request, response, filters)
+                    try forwarded(forwarding.pointee, condition.path, host, request, response, settings)
                 })
         case .redirect(let redirect):
             action = .redirect(
-                try at("redirect") { () throws(ConfigurationError) in try Redirection(redirect.pointee) })
+                try at("redirect") { () throws(ConfigurationError) in
+                    try Redirection(redirect.pointee, of: condition.path)
+                })
         case .direct_response(let answer):
             action = try at("direct_response") { () throws(ConfigurationError) in
                 try respond(answer.pointee, files)
@@ -153,7 +176,7 @@ struct RouteReader {
             name: message.name.string, virtualHost: host.name, condition: condition, action: action,
             metadata: message.metadata.map { FilterMetadata($0.pointee) } ?? FilterMetadata(),
             requestHeaders: operations(request, host.request, self.request),
-            responseHeaders: operations(response, host.response, self.response), filters: filters,
+            responseHeaders: operations(response, host.response, self.response), filterSettings: settings,
             bodyLimit: message.request_body_buffer_limit.number
                 ?? message.per_request_buffer_limit_bytes.number.map(UInt64.init) ?? host.bodyLimit,
             operation: message.decorator.map { $0.pointee.operation.string } ?? "", sampling: tracing,
@@ -204,22 +227,23 @@ struct RouteReader {
 extension RouteReader {
     private func forwarded(
         _ message: RouteAction, _ path: PathCondition, _ host: HostLevel, _ request: HeaderOperations.Step,
-        _ response: HeaderOperations.Step, _ filters: FilterLevel
+        _ response: HeaderOperations.Step, _ settings: FilterSettings
     ) throws(ConfigurationError) -> Route.Forwarded {
         let metadataMatch = balancerFields(message.metadata_match)
         func target(
             _ cluster: String, header: String = "", _ weighted: WeightedClusterClusterWeight? = nil
         ) throws(ConfigurationError) -> Route.Target {
             var (ownRequest, ownResponse) = (HeaderOperations.Step.empty, HeaderOperations.Step.empty)
-            var (ownFilters, ownMatch) = (filters, metadataMatch)
+            var (ownSettings, ownMatch) = (settings, metadataMatch)
             var authority: [UInt8]?
             if let weighted {
                 ownRequest = try .init(
                     weighted.request_headers_to_add_list, weighted.request_headers_to_remove_list, side: "request")
                 ownResponse = try .init(
                     weighted.response_headers_to_add_list, weighted.response_headers_to_remove_list, side: "response")
-                ownFilters = try filters.adding(
-                    weighted.typed_per_filter_config_list.map { ($0.pointee.key.string, $0.pointee.value) }, in: arena)
+                ownSettings = settings.adding(
+                    try Self.settings(
+                        weighted.typed_per_filter_config_list.map { ($0.pointee.key.string, $0.pointee.value) }, arena))
                 for field in balancerFields(weighted.metadata_match) {
                     ownMatch.removeAll { $0.name == field.name }
                     ownMatch.append(field)
@@ -233,7 +257,7 @@ extension RouteReader {
                 weight: weighted?.weight.number ?? 1, metadataMatch: ownMatch, authority: authority,
                 request: operations(request, host.request, self.request, target: ownRequest),
                 response: operations(response, host.response, self.response, target: ownResponse),
-                filters: ownFilters)
+                settings: ownSettings)
         }
         var targets: [Route.Target] = []
         var (weightHeader, hashChooses) = ("", false)

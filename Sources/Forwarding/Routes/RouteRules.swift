@@ -108,7 +108,7 @@ public struct InternalRedirects: Sendable {
 }
 
 /// What a route (or virtual host, table, cluster) says to one HTTP filter. Source: Envoy, `typed_per_filter_config`.
-public struct FilterSetting: Sendable, Equatable {
+public struct FilterSetting: Sendable {
     /// The full name of the message; empty: there is none.
     public let typeName: String
     public let bytes: [UInt8]
@@ -116,12 +116,15 @@ public struct FilterSetting: Sendable, Equatable {
     public let isDisabled: Bool
     /// The setting does not count where the filter is not known.
     public let isOptional: Bool
+    /// What it says, compiled; nil: nothing, as it is optional and not known.
+    public let policy: RoutePolicy?
 
     /// - Parameter any: the filter's own message, or a `FilterConfig` around it.
     init(_ any: ProtobufAny, in arena: Arena) throws(ConfigurationError) {
         let name = FieldAudit.typeName(any)
         guard name == RouteFilterConfig.descriptor.fullName else {
             (typeName, bytes, isDisabled, isOptional) = (name, Array(any.value_bytes), false, false)
+            policy = try RoutePolicy.read(typeName, bytes, isOptional: false)
             return
         }
         let wrapper = try FieldAudit.decode(RouteFilterConfig.self, any, in: arena, Self.fields).pointee
@@ -129,6 +132,17 @@ public struct FilterSetting: Sendable, Equatable {
         isOptional = wrapper.is_optional != 0
         typeName = wrapper.config.map { FieldAudit.typeName($0.pointee) } ?? ""
         bytes = wrapper.config.map { Array($0.pointee.value_bytes) } ?? []
+        if isDisabled {
+            policy = .disabled
+        } else if typeName.isEmpty {
+            policy = .enabled
+        } else {
+            do {
+                policy = try RoutePolicy.read(typeName, bytes, isOptional: isOptional)
+            } catch {
+                throw error.under("config")
+            }
+        }
     }
 
     private static let fields = SupportedFields([
@@ -156,33 +170,4 @@ public struct FilterSettings: Sendable {
 
     /// Whether the filter does nothing here; nil: nobody says.
     public func isDisabled(_ name: String) -> Bool? { byName[name]?.last.map(\.isDisabled) }
-}
-
-/// What all levels say to HTTP filters, as it is written and compiled. Levels that say nothing of their own share it with
-/// the level above, so that what follows from it is made once.
-public struct FilterLevel: Sendable {
-    public let settings: FilterSettings
-    public let policies: RoutePolicies
-
-    public static let none = FilterLevel(settings: .none, policies: .none)
-
-    private init(settings: FilterSettings, policies: RoutePolicies) {
-        (self.settings, self.policies) = (settings, policies)
-    }
-
-    func adding(
-        _ entries: [(String, UnsafeMutablePointer<ProtobufAny>?)], in arena: Arena
-    ) throws(ConfigurationError) -> FilterLevel {
-        var own: [(name: String, setting: FilterSetting)] = []
-        for (name, any) in entries.sorted(by: { $0.0 < $1.0 }) {
-            guard let any else { continue }
-            let setting = try at("typed_per_filter_config[\"\(name)\"]") { () throws(ConfigurationError) in
-                try FilterSetting(any.pointee, in: arena)
-            }
-            own.append((name, setting))
-        }
-        if own.isEmpty { return self }
-        let settings = settings.adding(own)
-        return FilterLevel(settings: settings, policies: try RoutePolicies(settings))
-    }
 }

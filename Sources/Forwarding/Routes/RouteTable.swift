@@ -6,12 +6,15 @@ import Protobuf
 /// A route configuration, compiled: finds the route of a request in a time that hardly grows with their number.
 /// Source: Envoy, `config.route.v3.RouteConfiguration`, `RouteMatcher`.
 public final class RouteTable: Sendable {
-    struct Host: Sendable {
+    final class Host: Sendable {
         enum Requirement: Sendable { case none, external, all }
-        let name: String
         let requirement: Requirement
         let routes: [Route]
         let index: RouteIndex
+
+        init(requirement: Requirement, routes: [Route], index: RouteIndex) {
+            (self.requirement, self.routes, self.index) = (requirement, routes, index)
+        }
     }
 
     public let name: String
@@ -136,15 +139,15 @@ public final class RouteTable: Sendable {
         in host: Host, _ target: UnsafeRawBufferPointer?, _ isConnect: Bool, _ head: HeaderList,
         _ connection: ConnectionFacts, _ metadata: FilterMetadata, _ random: UInt64
     ) -> Int? {
-        var path = target
-        if let whole = path, ignoresPathParameters, let sign = whole.firstIndex(of: UInt8(ascii: ";")) {
+        let whole = target?.path
+        var path = whole
+        if let whole, ignoresPathParameters, let sign = whole.firstIndex(of: UInt8(ascii: ";")) {
             path = UnsafeRawBufferPointer(rebasing: whole[..<sign])
         }
-        path = path?.path
         return host.index.first(path) { number in
-            let condition = host.routes[number].condition
-            return condition.path.matches(path, isConnect: isConnect)
-                && (condition.isPathOnly || condition.matches(head, target, connection, metadata, random))
+            let route = host.routes[number]
+            return route.condition.path.matches(path, whole: whole, isConnect: isConnect)
+                && (route.isPathOnly || route.condition.matches(head, target, connection, metadata, random))
         }
     }
 }

@@ -124,7 +124,9 @@ import Testing
 
     @Test func webSocketsTalkBothWaysUntilOneEnds() throws {
         let upstream = TestServer { wire, _ in
-            guard let head = wire.read(until: "\r\n\r\n"), head.lowercased().contains("upgrade: websocket") else { return }
+            guard let head = wire.read(until: "\r\n\r\n"), head.lowercased().contains("upgrade: websocket") else {
+                return
+            }
             wire.send("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nwelcome")
             while let frame = wire.read(4) { wire.send(frame) }
         }

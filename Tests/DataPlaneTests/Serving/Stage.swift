@@ -34,7 +34,8 @@ enum Resources {
         _ name: String = "http", routes: String, host: String = "", manager: String = "", filters: String = "",
         extra: String = ""
     ) throws -> ServedListener {
-        try listener(httpListenerYAML(name, routes: routes, host: host, manager: manager, filters: filters, extra: extra))
+        try listener(
+            httpListenerYAML(name, routes: routes, host: host, manager: manager, filters: filters, extra: extra))
     }
 
     static func httpListenerYAML(
@@ -122,7 +123,9 @@ final class Stage {
     let workers: Workers
     private(set) var configuration = ProxyConfiguration()
 
-    init(_ listeners: [ServedListener], _ clusters: [ServedCluster], options: Workers.Options = Workers.Options()) throws {
+    init(_ listeners: [ServedListener], _ clusters: [ServedCluster], options: Workers.Options = Workers.Options())
+        throws
+    {
         workers = try Workers(options)
         serve(listeners, clusters)
     }

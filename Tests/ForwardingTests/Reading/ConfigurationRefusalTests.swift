@@ -24,7 +24,10 @@ struct ConfigurationRefusalTests {
             "{match: {prefix: /, headers: [{name: a}, {name: x, range_match: {start: 3, end: 1}}]}, route: {cluster: c}}",
             "virtual_hosts[0].routes[0].match.headers[1].range_match: the end is before the start"
         ),
-        ("{match: {path_separated_prefix: /a/}, route: {cluster: c}}", "virtual_hosts[0].routes[0].match.path_separated"),
+        (
+            "{match: {path_separated_prefix: /a/}, route: {cluster: c}}",
+            "virtual_hosts[0].routes[0].match.path_separated"
+        ),
         ("{match: {}, route: {cluster: c}}", "virtual_hosts[0].routes[0].match: no path is asked for"),
         ("{match: {prefix: /}}", "virtual_hosts[0].routes[0]: a route without an action"),
         ("{match: {prefix: /}, route: {}}", "virtual_hosts[0].routes[0].route: no cluster is given"),

@@ -58,7 +58,7 @@ struct RandomRoutes {
             route["direct_response"] = [
                 "status": random.pick([200, 201, 404, 503]), "body": ["inline_string": name],
             ]
-        case 1: route["redirect"] = redirect()
+        case 1: route["redirect"] = redirect(isTemplate: isTemplate)
         default: route["route"] = forward(isTemplate: isTemplate)
         }
         add(operations("route"), to: &route)
@@ -92,7 +92,8 @@ struct RandomRoutes {
                 "path_match_policy": [
                     "name": "envoy.path.match.uri_template.uri_template_matcher",
                     "typed_config": [
-                        "@type": "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
+                        "@type":
+                            "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig",
                         "path_template": random.pick(["/a/{x}", "/{y}/b", "/a/*/c", "/a/{x=**}", "/{x}"]),
                     ],
                 ]
@@ -109,7 +110,9 @@ struct RandomRoutes {
         }
         if random.once(in: 12) { match["grpc"] = JSON() }
         if random.once(in: 12) {
-            match["runtime_fraction"] = ["default_value": ["numerator": random.pick([0, 100]), "denominator": "HUNDRED"]]
+            match["runtime_fraction"] = [
+                "default_value": ["numerator": random.pick([0, 100]), "denominator": "HUNDRED"]
+            ]
         }
         return match
     }
@@ -126,7 +129,7 @@ struct RandomRoutes {
         return header
     }
 
-    private mutating func redirect() -> JSON {
+    private mutating func redirect(isTemplate: Bool) -> JSON {
         var redirect: JSON = [
             "response_code": random.pick([
                 "MOVED_PERMANENTLY", "FOUND", "SEE_OTHER", "TEMPORARY_REDIRECT", "PERMANENT_REDIRECT",
@@ -143,7 +146,7 @@ struct RandomRoutes {
         switch random.pick([0, 1, 2, 3, 4]) {
         case 0: redirect["path_redirect"] = "/moved"
         case 1: redirect["path_redirect"] = "/moved?to=here"
-        case 2: redirect["prefix_rewrite"] = "/p"
+        case 2 where !isTemplate: redirect["prefix_rewrite"] = "/p"
         case 3:
             redirect["regex_rewrite"] = ["pattern": ["regex": "/(\\w)"], "substitution": "/\\1\\1"]
         default: break
@@ -157,15 +160,16 @@ struct RandomRoutes {
         case 0: action["cluster"] = random.pick(RouterPeer.clusters)
         case 1: action["cluster_header"] = "x-cluster"
         default:
-            action["weighted_clusters"] = [
-                "header_name": "x-weight",
-                "clusters": RouterPeer.clusters.map { name -> JSON in
-                    var cluster: JSON = ["name": name, "weight": random.pick([1, 3, 5])]
-                    add(operations("cluster"), to: &cluster)
-                    if random.once(in: 3) { cluster["host_rewrite_literal"] = "weighted.test" }
-                    return cluster
-                },
-            ] as JSON
+            action["weighted_clusters"] =
+                [
+                    "header_name": "x-weight",
+                    "clusters": RouterPeer.clusters.map { name -> JSON in
+                        var cluster: JSON = ["name": name, "weight": random.pick([1, 3, 5])]
+                        add(operations("cluster"), to: &cluster)
+                        if random.once(in: 3) { cluster["host_rewrite_literal"] = "weighted.test" }
+                        return cluster
+                    },
+                ] as JSON
         }
         switch random.pick([0, 1, 2, 3, 3]) {
         case 0 where !isTemplate: action["prefix_rewrite"] = random.pick(["/", "/new", "/new/"])
@@ -213,7 +217,9 @@ struct RandomRoutes {
                     return option
                 }
             }
-            if random.once(in: 5) { result["\(side)_headers_to_remove"] = ["\(letter)-\(random.pick(["a", "b", "c"]))"] }
+            if random.once(in: 5) {
+                result["\(side)_headers_to_remove"] = ["\(letter)-\(random.pick(["a", "b", "c"]))"]
+            }
         }
         return result
     }
@@ -234,7 +240,9 @@ struct RandomRoutes {
             question.headers.append([name, random.pick(["a", "b", "B", "ab", "ba", "a,b", "7", "12", "-3", "", "5x"])])
         }
         if random.once(in: 5) { question.headers.append(["x-long", "abcdefg"]) }
-        if random.once(in: 5) { question.headers.append(["content-type", random.pick(["application/grpc", "text/plain"])]) }
+        if random.once(in: 5) {
+            question.headers.append(["content-type", random.pick(["application/grpc", "text/plain"])])
+        }
         if random.once(in: 2) { question.headers.append(["x-cluster", random.pick(RouterPeer.clusters + ["none"])]) }
         question.headers.append(["x-weight", "\(Int.random(in: 0..<20, using: &random))"])
         if question.method == "POST" { question.headers.append(["content-length", "0"]) }

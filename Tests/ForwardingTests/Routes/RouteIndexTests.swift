@@ -16,7 +16,9 @@ struct RouteIndexTests {
         case 1: return .exact(bytes, ignoresCase: ignoresCase)
         case 2: return .separatedPrefix(bytes, ignoresCase: ignoresCase)
         case 3:
-            let expression = random.pick(["/a.*", "/a|/b", "/ab?", "/(a|b)", ".*", "/a\\.b.*", "^/a/b", "/é*", "(?i)/A"])
+            let expression = random.pick([
+                "/a.*", "/a|/b", "/ab?", "/(a|b)", ".*", "/a\\.b.*", "^/a/b", "/é*", "(?i)/A",
+            ])
             return (try? Pattern(expression)).map { .pattern($0) } ?? .connect
         default: return .connect
         }
@@ -30,7 +32,9 @@ struct RouteIndexTests {
             let index = RouteIndex(conditions)
             for _ in 0..<40 {
                 var path = ""
-                for _ in 0..<Int.random(in: 0...6, using: &random) { path += random.pick(["/", "a", "b", "A", ".", "é"]) }
+                for _ in 0..<Int.random(in: 0...6, using: &random) {
+                    path += random.pick(["/", "a", "b", "A", ".", "é"])
+                }
                 // Other conditions of a route may refuse what its path takes.
                 let refused = Set(conditions.indices.filter { _ in random.once(in: 3) })
                 let isConnect = random.once(in: 5)

@@ -70,7 +70,8 @@ private struct Outcome: Equatable, CustomStringConvertible {
     }
 
     private static let requestNames = [
-        "x-a", "x-b", "x-c", "x-d", "x-new", "x-envoy-original-path", "x-envoy-original-host", "x-forwarded-host", "host",
+        "x-a", "x-b", "x-c", "x-d", "x-new", "x-envoy-original-path", "x-envoy-original-host", "x-forwarded-host",
+        "host",
         "x-envoy-expected-rq-timeout-ms",
     ]
     private static let responseNames = ["r-a", "r-b", "r-new", "r-d"]

@@ -1,7 +1,8 @@
 import EnvoyAPI
-import Forwarding
 import Testing
 import Time
+
+@testable import Forwarding
 
 struct BalancerTests {
     @Test func roundRobinGoesThroughAllHostsInTheirOrder() throws {
@@ -21,6 +22,20 @@ struct BalancerTests {
             #expect(turns.filter { $0 == 2 }.count == 2)
             #expect(!zip(turns, turns.dropFirst()).dropFirst().contains { $0 == $1 && $0 == 1 })
         }
+    }
+
+    @Test func turnsComeInTheOrderOfTheirDeadlines() {
+        func turns(_ weights: [Double], _ count: Int, start: Double = 0) -> String {
+            var made = WeightedTurns(weights, start: start)
+            return (0..<count).compactMap { _ in made.next { weights[$0] }.map { ["a", "b", "c"][$0] } }.joined()
+        }
+        #expect(turns([1, 1, 1], 7) == "abcabca")
+        #expect(turns([3, 1, 2], 6) == "acabca")
+        #expect(turns([4, 1], 10) == "aaabaaaaba")
+        #expect(turns([0, 1, 0], 3) == "bbb")
+        #expect(turns([], 3).isEmpty)
+        // Another start is another place in the same sequence.
+        #expect(turns([4, 1], 10, start: 0.5) == "abaaaabaaa")
     }
 
     @Test func randomPicksEachHostAsOften() throws {
@@ -173,13 +188,23 @@ struct BalancerTests {
         policy.prioritiesAfter = 1
         var tries = RetryHosts(policy)
         var seen: [Int] = []
-        for _ in 0..<4 {
+        for _ in 0..<7 {
             let host = try rig.some(PickQuestion(retry: tries))
             tries.note(host)
             seen.append(numberOf(host))
         }
-        // After the last one the load says it again.
-        #expect(seen == [0, 1, 2, 0])
+        // After the last one it begins anew.
+        #expect(seen == [0, 1, 2, 0, 1, 2, 0])
+
+        policy.prioritiesAfter = 2
+        tries = RetryHosts(policy)
+        seen = []
+        for _ in 0..<6 {
+            let host = try rig.some(PickQuestion(retry: tries))
+            tries.note(host)
+            seen.append(numberOf(host))
+        }
+        #expect(seen == [0, 0, 1, 1, 2, 2])
     }
 
     @Test func aSessionsHostIsKeptWhileItIsHealthyEnough() throws {

@@ -332,69 +332,51 @@ struct ClusterReadingTests {
         #expect(text.hasPrefix(expected), "\(text)")
     }
 
-    @Test func endpointsAreReadWhole() throws {
-        let set = try endpointsOf(
+    /// Whatever bytes come, they are read or refused.
+    @Test func spoiledResourcesAreRefused() throws {
+        let fields = """
+            name: web
+            type: STRICT_DNS
+            lb_policy: MAGLEV
+            maglev_lb_config: { table_size: 11 }
+            common_lb_config: { healthy_panic_threshold: { value: 10 }, locality_weighted_lb_config: {} }
+            lb_subset_config: { fallback_policy: ANY_ENDPOINT, subset_selectors: [{ keys: [a, b] }] }
+            outlier_detection: { consecutive_5xx: 3, interval: 5s, base_ejection_time: 1s }
+            circuit_breakers: { thresholds: [{ max_requests: 5, retry_budget: { min_retry_concurrency: 3 } }] }
+            health_checks: [{ timeout: 1s, interval: 2s, unhealthy_threshold: 1, healthy_threshold: 2,
+              http_health_check: { path: /, expected_statuses: [{ start: 200, end: 300 }], send: { text: "00" },
+              method: POST } }]
+            load_assignment:
+              cluster_name: web
+              policy: { drop_overloads: [{ category: c, drop_percentage: { numerator: 9, denominator: MILLION } }] }
+              endpoints:
+              - locality: { zone: a }
+                load_balancing_weight: 3
+                lb_endpoints: [{ endpoint: { address: { socket_address: { address: a.b, port_value: 80 } } } }]
             """
-            cluster_name: web
-            policy: { overprovisioning_factor: 200, weighted_priority_health: true }
-            endpoints:
-            - locality: { region: r, zone: z }
-              load_balancing_weight: 3
-              priority: 1
-              metadata: { filter_metadata: { envoy.transport_socket_match: { a: b } } }
-              lb_endpoints:
-              - endpoint:
-                  address: { socket_address: { address: "::1", port_value: 80 } }
-                  hostname: one
-                  additional_addresses: [{ address: { socket_address: { address: 10.0.0.1, port_value: 80 } } }]
-                  health_check_config: { port_value: 8080, hostname: check }
-                health_status: DEGRADED
-                load_balancing_weight: 4
-                metadata: { filter_metadata: { envoy.lb: { version: "1" } } }
-            - locality: { region: r, zone: z }
-              load_balancing_weight: 5
-              priority: 1
-              lb_endpoints: [{ endpoint: { address: { pipe: { path: /run/web } } } }]
-            """)
-        #expect(set.overprovisioning == 200 && set.countsWeights)
-        #expect(set.levels.map(\.count) == [0, 1])
-        let group = set.levels[1][0]
-        #expect(group.weight == 5 && group.locality == EndpointLocality(region: "r", zone: "z"))
-        let first = group.endpoints[0]
-        #expect(first.place == .address(.ip(IPAddress("::1")!, port: 80)))
-        #expect(first.otherAddresses == [.ip(IPAddress("10.0.0.1")!, port: 80)])
-        #expect(first.weight == 4 && first.state == .degraded && first.hostname == "one")
-        #expect(first.checkPort == 8080 && first.checkHostname == "check")
-        #expect(first.localityMetadata["envoy.transport_socket_match"]?.value("a") == "b")
-        #expect(group.endpoints[1].place == .address(.pipe("/run/web")))
-    }
-
-    @Test(arguments: [
-        ("endpoints: [{ priority: 128 }]", "endpoints[0].priority: 128 where the last is 127"),
-        ("endpoints: [{ lb_endpoints: [{}] }]", "endpoints[0].lb_endpoints[0].endpoint: missing"),
-        (
-            "endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: x, port_value: 1 } } } }] }]",
-            "endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: `x` is no IP address"
-        ),
-        (
-            "endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: 10.0.0.1, "
-                + "port_value: 70000 } } } }] }]",
-            "endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value: a port"
-        ),
-        (
-            "endpoints: [{ lb_endpoints: [{ load_balancing_weight: 0, endpoint: { address: { pipe: { path: x } } } }] }]",
-            "endpoints[0].lb_endpoints[0].load_balancing_weight: must be 1 or more"
-        ),
-        ("policy: { endpoint_stale_after: 5s }", "policy.endpoint_stale_after: the field of"),
-        ("named_endpoints: { a: {} }", "named_endpoints: the field of"),
-        ("endpoints: [{ proximity: 1 }]", "endpoints[0].proximity: the field of"),
-    ])
-    func whatIsWrongWithEndpointsIsNamedWithItsPlace(_ fields: String, _ expected: String) {
-        do {
-            _ = try endpointsOf("cluster_name: web\n" + fields)
-            Issue.record("accepted")
-        } catch {
-            #expect("\(error)".hasPrefix(expected), "\(error)")
+        let arena = Arena()
+        let whole = encode(try arena.decodeYAML(Cluster.self, fields, types: envoyTypes))
+        _ = try ClusterConfiguration(whole)
+        var random = SeededRandom(seed: 3)
+        var refused = 0
+        for _ in 0..<3000 {
+            var bytes = whole
+            for _ in 0...random.below(3) {
+                let place = random.below(bytes.count)
+                switch random.below(3) {
+                case 0: bytes[place] = UInt8(random.below(256))
+                case 1: bytes.remove(at: place)
+                default: bytes.insert(UInt8(random.below(256)), at: place)
+                }
+            }
+            do {
+                let cluster = try ClusterConfiguration(bytes)
+                _ = UpstreamCluster(cluster, now: Instant(nanoseconds: 0), random: &random)
+            } catch {
+                refused += 1
+                #expect(!"\(error)".isEmpty)
+            }
         }
+        #expect(refused > 1000)
     }
 }

@@ -63,12 +63,47 @@ struct UpdateTests {
         #expect(rig.cluster.version == before + 1)
     }
 
+    @Test func hostsAreListedAsEnvoyListsThem() throws {
+        let rig = try UpstreamRig(
+            "circuit_breakers: { thresholds: [{ max_requests: 7 }] }",
+            EndpointSet(
+                name: "web",
+                levels: [[.init(locality: .init(region: "r", zone: "z"), endpoints: [endpoint(0, state: .unhealthy)])]])
+        )
+        let lines = Set(rig.cluster.listing.split(separator: "\n").map(String.init))
+        #expect(
+            lines.isSuperset(of: [
+                "web::default_priority::max_requests::7", "web::high_priority::max_requests::1024",
+                "web::10.0.0.1:80::health_flags::/failed_eds_health", "web::10.0.0.1:80::zone::z",
+                "web::10.0.0.1:80::rq_total::0", "web::10.0.0.1:80::success_rate::-1",
+            ]))
+        #expect(lines.count == 28)
+    }
+
     @Test func eventsThatNobodyTakesAreBounded() throws {
         var rig = try UpstreamRig(
             "outlier_detection: { consecutive_5xx: 1, enforcing_consecutive_5xx: 0 }", set([endpoint(0)]))
         for _ in 0..<5000 { rig.report(.response(status: 500), rig.host(0)) }
         #expect(rig.cluster.takeEvents().count <= 1024)
         #expect(!rig.cluster.hasEvents)
+    }
+
+    @Test func timesThatNeverEndDoNotOverflow() throws {
+        let forever = "315576000000s"
+        var rig = try UpstreamRig(
+            """
+            health_checks:
+            - { timeout: \(forever), interval: \(forever), no_traffic_interval: \(forever), interval_jitter: \(forever),
+                unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {} }
+            outlier_detection: { interval: \(forever), base_ejection_time: \(forever), max_ejection_time: \(forever) }
+            round_robin_lb_config: { slow_start_config: { slow_start_window: \(forever) } }
+            """, set([endpoint(0), endpoint(1)]))
+        for probe in rig.probes() { rig.answer(.tcp(received: []), probe) }
+        #expect(rig.probes().isEmpty)
+        #expect(rig.pick() != nil)
+        rig.wait(.seconds(1_000_000))
+        #expect(rig.probes().isEmpty)
+        #expect(try #require(rig.cluster.nextEvent) > rig.now)
     }
 
     @Test func turnsOfChecksThatNoLongerCountAreLetGo() throws {

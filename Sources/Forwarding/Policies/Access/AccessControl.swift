@@ -185,6 +185,6 @@ extension AccessControl {
             """,
             "envoy.config.rbac.v3.Principal.Set": "ids",
             "envoy.config.rbac.v3.Principal.Authenticated": "principal_name",
-                    "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path_template",
+            "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path_template",
         ]) + .common
 }

@@ -85,8 +85,9 @@ public struct AuthorizationChanges: Equatable, Sendable {
     /// Changes a request's head. Fields that carry the connection's own sense (`host`, pseudo-headers other than the
     /// path, `content-length`) are not for others to remove. Source: Envoy, ext_authz `onComplete`.
     public func apply(to head: inout HeaderList) {
-        func each(_ pairs: [(name: [UInt8], value: [UInt8])], _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Void)
-        {
+        func each(
+            _ pairs: [(name: [UInt8], value: [UInt8])], _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Void
+        ) {
             for (name, value) in pairs { name.withUnsafeBytes { name in value.withUnsafeBytes { body(name, $0) } } }
         }
         each(sets) { head.set(name: $0, value: $1) }

@@ -208,7 +208,8 @@ extension AuthorizationVerdict {
         switch message.http_response {
         case .ok_response(let answer) where isAllowed:
             guard var changes = AuthorizationChanges(answer.pointee) else { return nil }
-            changes.metadata = metadata ?? answer.pointee.dynamic_metadata.map { StructureValue.fields($0.pointee) } ?? []
+            changes.metadata =
+                metadata ?? answer.pointee.dynamic_metadata.map { StructureValue.fields($0.pointee) } ?? []
             self = .allowed(changes)
         case .denied_response(let answer) where !isAllowed:
             let code = answer.pointee.status?.pointee.code.rawValue ?? 0
@@ -248,7 +249,9 @@ extension HeaderValueOption {
     fileprivate var safeField: (name: [UInt8], value: [UInt8])? {
         guard let header = header?.pointee else { return nil }
         let raw = Array(header.raw_value_bytes)
-        let field = (name: header.key.string.utf8.map(\.lowerCased), value: raw.isEmpty ? Array(header.value.string.utf8) : raw)
+        let field = (
+            name: header.key.string.utf8.map(\.lowerCased), value: raw.isEmpty ? Array(header.value.string.utf8) : raw
+        )
         return isSafeField(field.name, field.value) ? field : nil
     }
 }

@@ -73,7 +73,9 @@ struct HTTPAuthorizationService: Sendable {
             .map { Array($0.utf8) }
         for (name, value) in fields where name.first != UInt8(ascii: ":") && !own.contains(name) { append(name, value) }
         append(Array("content-length".utf8), Array("\(body.count)".utf8))
-        for (name, value) in additions { name.withUnsafeBytes { name in value.withUnsafeBytes { head.set(name: name, value: $0) } } }
+        for (name, value) in additions {
+            name.withUnsafeBytes { name in value.withUnsafeBytes { head.set(name: name, value: $0) } }
+        }
         return AuthorizationQuestion(cluster: cluster, head: head, body: body, isGRPC: false, timeout: timeout)
     }
 
@@ -113,7 +115,8 @@ struct HTTPAuthorizationService: Sendable {
 
     private func isToldToClient(_ name: UnsafeRawBufferPointer) -> Bool {
         // The answer's own framing is not the server's.
-        for other in ["content-length", "transfer-encoding", "connection", "host"] where name.equals(Array(other.utf8)) {
+        for other in ["content-length", "transfer-encoding", "connection", "host"] where name.equals(Array(other.utf8))
+        {
             return false
         }
         if toClient.isEmpty { return true }

@@ -98,6 +98,8 @@ public struct CrossOriginPolicy: Sendable {
         append("access-control-allow-methods", allowMethods)
         append("access-control-allow-headers", allowHeaders)
         append("access-control-max-age", maxAge)
+        // Of no use to a preflight; Envoy adds it to every response of an allowed origin.
+        append("access-control-expose-headers", exposeHeaders)
         if allowsPrivateNetworks == true, head.value(of: "access-control-request-private-network", equals: "true") {
             append("access-control-allow-private-network", Array("true".utf8))
         }

@@ -22,17 +22,19 @@ public enum HTTPFilter: Sendable {
     case grpcWeb
     /// Only counts.
     case grpcStatistics
-    case router(RouterSettings)
 
-    /// Decodes and compiles what a filter's `typed_config` holds.
-    /// - Parameter name: only for the message about a type that nobody knows.
+    /// Decodes and compiles a filter's message.
+    /// - Parameters:
+    ///   - name: only for the message about a type that nobody knows.
+    ///   - type: the full name of the message.
     public static func read(
-        _ name: String, _ any: ProtobufAny, in arena: Arena
+        _ name: String, _ type: String, _ bytes: [UInt8]
     ) throws(ConfigurationError) -> HTTPFilter {
+        let arena = Arena()
         func message<M: ProtobufMessage>(
             _ type: M.Type, _ fields: SupportedFields
-        ) throws(ConfigurationError) -> M { try FieldAudit.decode(type, any, in: arena, fields).pointee }
-        switch FieldAudit.typeName(any) {
+        ) throws(ConfigurationError) -> M { try FieldAudit.decode(type, bytes, in: arena, fields).pointee }
+        switch type {
         case HttpRBAC.descriptor.fullName:
             return .accessControl(try AccessControl(message(HttpRBAC.self, AccessControl.fields), in: arena))
         case JwtAuthentication.descriptor.fullName:
@@ -72,33 +74,9 @@ public enum HTTPFilter: Sendable {
                     """
                 ]))
             return .grpcStatistics
-        case Router.descriptor.fullName:
-            return .router(try RouterSettings(message(Router.self, RouterSettings.fields)))
-        case let type:
+        default:
             throw .unsupported(
                 path: "", message: "the HTTP filter `\(name)` (\(type.isEmpty ? "no type" : type)) is not supported")
         }
     }
-}
-
-/// How the last filter passes requests on. Source: Envoy, `extensions.filters.http.router.v3.Router`.
-public struct RouterSettings: Hashable, Sendable {
-    /// No `x-envoy-…` fields are added.
-    public let suppressesFields: Bool
-    /// `x-envoy-expected-rq-timeout-ms` of a request is believed.
-    public let believesTimeout: Bool
-
-    init(_ message: Router) {
-        suppressesFields = message.suppress_envoy_headers != 0
-        believesTimeout = message.respect_expected_rq_timeout != 0
-    }
-
-    // Statistics are always kept, and a span of its own per try is none of what is traced.
-    static let fields =
-        SupportedFields([
-            "envoy.extensions.filters.http.router.v3.Router": """
-            dynamic_stats start_child_span suppress_envoy_headers respect_expected_rq_timeout \
-            suppress_grpc_request_failure_code_stats
-            """
-        ])
 }

@@ -1,8 +1,4 @@
-import CEnvoyAPI
-import EnvoyAPI
-import Protobuf
-
-/// The filters of a connection manager, in their order; the router is the last.
+/// The filters of a connection manager, in their order; the router, which is the last, is not among them.
 public struct HTTPFilterChain: Sendable {
     public struct Entry: Sendable {
         public let name: String
@@ -13,47 +9,30 @@ public struct HTTPFilterChain: Sendable {
 
     public let entries: [Entry]
 
-    /// - Throws: for a filter that is not known, unless it is optional, and for a chain that does not end in a router.
-    public init(_ filters: Repeated<HttpFilter>, in arena: Arena) throws(ConfigurationError) {
+    /// - Throws: for a filter that is not known, unless it is optional.
+    public init(_ settings: [ExtensionSetting]) throws(ConfigurationError) {
         var entries: [Entry] = []
-        for (index, filter) in filters.enumerated() {
-            let entry = try at("http_filters[\(index)]") { () throws(ConfigurationError) in
-                try Self.entry(filter.pointee, in: arena)
-            }
-            if let entry { entries.append(entry) }
-        }
-        guard case .router? = entries.last?.filter, entries.last?.isDisabled == false else {
-            throw .invalid(path: "http_filters", message: "the last filter has to be envoy.filters.http.router")
-        }
-        let routers = entries.filter { if case .router = $0.filter { true } else { false } }
-        guard routers.count == 1 else { throw .invalid(path: "http_filters", message: "more than one router") }
-        self.entries = entries
-    }
-
-    private static func entry(_ message: HttpFilter, in arena: Arena) throws(ConfigurationError) -> Entry? {
-        let name = message.name.string
-        if name.isEmpty { throw .invalid(path: "name", message: "missing") }
-        switch message.config_type {
-        case .typed_config(let any):
+        for (index, setting) in settings.enumerated() {
+            if setting.name.isEmpty { throw .invalid(path: "http_filters[\(index)].name", message: "missing") }
             do {
-                let filter = try HTTPFilter.read(name, any.pointee, in: arena)
-                return Entry(name: name, filter: filter, isDisabled: message.disabled != 0)
+                let filter = try HTTPFilter.read(setting.name, setting.typeName, setting.bytes)
+                entries.append(Entry(name: setting.name, filter: filter, isDisabled: setting.isDisabled))
             } catch {
-                if message.is_optional != 0, case .unsupported(path: "", _) = error { return nil }
-                throw error.under("typed_config")
+                if setting.isOptional, case .unsupported(path: "", _) = error { continue }
+                throw error.under("http_filters[\(index)].typed_config")
             }
-        case .config_discovery:
-            throw .unsupported(path: "config_discovery", message: "filters are not fetched one by one")
-        case nil:
-            throw .invalid(path: "typed_config", message: "missing")
         }
+        self.entries = entries
     }
 
     /// The filters that a request of a route passes, with what the route says of them. The same for all requests of a
     /// route: worth to be kept.
-    public func applying(_ policies: RoutePolicies) -> [HTTPFilter] {
+    /// - Parameter isForwarded: false for a route that answers itself: pages of other origins are not told of there,
+    ///   as in Envoy.
+    public func applying(_ settings: FilterSettings, isForwarded: Bool = true) -> [HTTPFilter] {
         entries.compactMap { entry in
-            let levels = policies.byName[entry.name] ?? []
+            if case .crossOrigin = entry.filter, !isForwarded { return nil }
+            let levels = settings.byName[entry.name]?.compactMap(\.policy) ?? []
             switch levels.last {
             case .disabled: return nil
             case nil where entry.isDisabled: return nil

@@ -19,14 +19,13 @@ public enum RoutePolicy: Sendable {
     case headerMutation(HeaderMutations)
     case bodyLimit(BodyLimit)
 
-    /// - Returns: nil for a setting that is optional and unknown.
-    public static func read(_ setting: FilterSetting) throws(ConfigurationError) -> RoutePolicy? {
-        if setting.isDisabled { return .disabled }
-        if setting.typeName.isEmpty { return .enabled }
+    /// - Parameter type: the full name of the message.
+    /// - Returns: nil for a setting that is optional and not known.
+    static func read(_ type: String, _ bytes: [UInt8], isOptional: Bool) throws(ConfigurationError) -> RoutePolicy? {
         do {
-            return try read(setting.typeName, setting.bytes)
+            return try read(type, bytes)
         } catch {
-            if setting.isOptional, case .unsupported(path: "", _) = error { return nil }
+            if isOptional, case .unsupported(path: "", _) = error { return nil }
             throw error
         }
     }
@@ -78,30 +77,4 @@ public enum RoutePolicy: Sendable {
             throw .unsupported(path: "", message: "`\(type)` is no setting of a filter that is supported")
         }
     }
-}
-
-/// What all levels of a route say to the filters, by their names, the most general level first.
-public final class RoutePolicies: Sendable {
-    let byName: [String: [RoutePolicy]]
-
-    public static let none = RoutePolicies()
-
-    private init() { byName = [:] }
-
-    /// - Throws: with the filter's name as the path.
-    public init(_ settings: FilterSettings) throws(ConfigurationError) {
-        var byName: [String: [RoutePolicy]] = [:]
-        for (name, levels) in settings.byName.sorted(by: { $0.key < $1.key }) {
-            byName[name] = try at("typed_per_filter_config[\"\(name)\"]") { () throws(ConfigurationError) in
-                var policies: [RoutePolicy] = []
-                for level in levels {
-                    if let policy = try RoutePolicy.read(level) { policies.append(policy) }
-                }
-                return policies
-            }
-        }
-        self.byName = byName
-    }
-
-    public var isEmpty: Bool { byName.isEmpty }
 }

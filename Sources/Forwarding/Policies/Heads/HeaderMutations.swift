@@ -59,28 +59,30 @@ public struct HeaderMutations: Sendable {
     }
 
     public func applyToRequest(_ head: inout HeaderList, _ facts: () -> HeaderFacts) {
-        Self.apply(request, &head, facts)
+        Self.apply(request, &head, isResponse: false, facts)
     }
 
     public func applyToResponse(_ head: inout HeaderList, _ facts: () -> HeaderFacts) {
-        Self.apply(response, &head, facts)
+        Self.apply(response, &head, isResponse: true, facts)
     }
 
     public func applyToRequestTrailers(_ trailers: inout HeaderList, _ facts: () -> HeaderFacts) {
-        Self.apply(requestTrailers, &trailers, facts)
+        Self.apply(requestTrailers, &trailers, isResponse: false, facts)
     }
 
     public func applyToResponseTrailers(_ trailers: inout HeaderList, _ facts: () -> HeaderFacts) {
-        Self.apply(responseTrailers, &trailers, facts)
+        Self.apply(responseTrailers, &trailers, isResponse: true, facts)
     }
 
-    private static func apply(_ steps: [Step], _ head: inout HeaderList, _ facts: () -> HeaderFacts) {
+    private static func apply(
+        _ steps: [Step], _ head: inout HeaderList, isResponse: Bool, _ facts: () -> HeaderFacts
+    ) {
         for step in steps {
             switch step {
             case .remove(let name): name.withUnsafeBytes { _ = head.remove(bytes: $0) }
             case .removeMatching(let text):
                 head.removeAll { name, _ in name.first != UInt8(ascii: ":") && text.matches(name) }
-            case .add(let operations): operations.apply(to: &head, facts)
+            case .add(let operations): operations.apply(to: &head, isResponse: isResponse, facts)
             }
         }
     }

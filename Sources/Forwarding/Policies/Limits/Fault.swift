@@ -72,7 +72,9 @@ public final class Fault: Sendable {
         mostActive = message.max_active_faults.number.map(UInt64.init) ?? .max
     }
 
-    private static func share(_ message: UnsafeMutablePointer<FractionalPercent>?) throws(ConfigurationError) -> Fraction {
+    private static func share(_ message: UnsafeMutablePointer<FractionalPercent>?) throws(ConfigurationError)
+        -> Fraction
+    {
         try message.read("percentage") { (share) throws(ConfigurationError) in try Fraction(share) }
             ?? Fraction(numerator: 0, denominator: 100)
     }
@@ -87,7 +89,8 @@ public final class Fault: Sendable {
     public func injection(
         for head: HeaderList, upstream: String?, active: UInt64 = 0, random: inout some RandomNumberGenerator
     ) -> Injection? {
-        guard !isEmpty, cluster.isEmpty || cluster == upstream, isForNode(head), headers.allSatisfy({ $0.matches(head) })
+        guard !isEmpty, cluster.isEmpty || cluster == upstream, isForNode(head),
+            headers.allSatisfy({ $0.matches(head) })
         else { return nil }
         var injection = Injection()
         if let delay, let duration = duration(delay.kind, head),

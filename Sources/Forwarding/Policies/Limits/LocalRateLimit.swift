@@ -94,32 +94,6 @@ public final class ConnectionRateLimit: Sendable {
         ]) + .tokenBucket + .common
 }
 
-/// How many connections there may be at once. Source: Envoy, `extensions.filters.network.connection_limit.v3`.
-public final class ConnectionLimit: Sendable {
-    public let most: UInt64
-    /// How long a connection that is too many is kept, so that its client does not come back at once.
-    public let delay: Duration
-    public let isEnabled: Bool
-
-    public init(_ message: EnvoyAPI.ConnectionLimit) throws(ConfigurationError) {
-        guard let most = message.max_connections.number, most > 0 else {
-            throw .invalid(path: "max_connections", message: "a number above 0 is needed")
-        }
-        self.most = most
-        delay = try message.delay.duration("delay") ?? .zero
-        isEnabled = message.runtime_enabled?.pointee.default_value.flag ?? true
-    }
-
-    /// - Parameter active: connections that passed the filter and are there.
-    public func admits(active: UInt64) -> Bool { !isEnabled || active < most }
-
-    static let fields =
-        SupportedFields([
-            "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit":
-                "stat_prefix max_connections delay runtime_enabled"
-        ]) + .common
-}
-
 extension Fraction {
     /// Whether nobody has to throw dice.
     var isAll: Bool { numerator >= denominator }

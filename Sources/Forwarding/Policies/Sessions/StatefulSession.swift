@@ -82,7 +82,9 @@ public final class StatefulSession: Sendable {
             guard let text, let bytes = Documents.bytes(base64: text) else { return nil }
             return Self.address(bytes)
         case .cookie(let name, _, _, _):
-            guard let value = head.cookie(name), let bytes = Documents.bytes(base64: String(decoding: value, as: UTF8.self)) else {
+            guard let value = head.unquotedCookie(name),
+                let bytes = Documents.bytes(base64: String(decoding: value, as: UTF8.self))
+            else {
                 return nil
             }
             // Older Envoys wrote the address alone.

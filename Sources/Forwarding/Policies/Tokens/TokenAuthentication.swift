@@ -165,7 +165,8 @@ public final class TokenAuthentication: Sendable {
     }
 
     private func unknown(_ name: String) -> TokenDenial {
-        let reason = "Wrong requirement_name: \(name). It should be one of [\(named.keys.sorted().joined(separator: ","))]"
+        let reason =
+            "Wrong requirement_name: \(name). It should be one of [\(named.keys.sorted().joined(separator: ","))]"
         return TokenDenial(
             status: 403, body: "Failed JWT authentication: \(reason)", challenge: nil, details: Self.details(reason))
     }

@@ -205,15 +205,16 @@ extension HeaderList {
         let bytes: [UInt8]?
         switch place {
         case .header(let name, let prefix):
-            bytes = withJoinedValue(ofBytes: name) { value in
-                if prefix.isEmpty { return Array(value) }
-                guard let start = Array(value).firstRange(of: prefix)?.upperBound else { return nil }
-                let rest = value[start...].drop { !$0.isOfToken }
-                return rest.isEmpty ? Array(value[start...]) : Array(rest.prefix { $0.isOfToken })
-            } ?? nil
+            bytes =
+                withJoinedValue(ofBytes: name) { value in
+                    if prefix.isEmpty { return Array(value) }
+                    guard let start = Array(value).firstRange(of: prefix)?.upperBound else { return nil }
+                    let rest = value[start...].drop { !$0.isOfToken }
+                    return rest.isEmpty ? Array(value[start...]) : Array(rest.prefix { $0.isOfToken })
+                } ?? nil
         case .parameter(let name):
             bytes = withValue(of: ":path") { QueryParameters($0).first(name).map(percentDecoded) } ?? nil
-        case .cookie(let name): bytes = cookie(name)
+        case .cookie(let name): bytes = unquotedCookie(name)
         }
         return bytes.map { FoundToken(bytes: $0, place: place) }
     }
@@ -234,11 +235,9 @@ extension HeaderList {
 private func withoutParameter(_ target: UnsafeRawBufferPointer, _ name: [UInt8]) -> [UInt8] {
     guard let mark = target.firstIndex(of: UInt8(ascii: "?")) else { return Array(target) }
     let kept = target[(mark + 1)...].split(separator: UInt8(ascii: "&"), omittingEmptySubsequences: false)
-        .filter { part in
-            !UnsafeRawBufferPointer(rebasing: target[part.startIndex..<part.endIndex].prefix { $0 != UInt8(ascii: "=") })
-                .equals(name)
-        }
-    return Array(target[..<mark]) + (kept.isEmpty ? [] : [UInt8(ascii: "?")]) + kept.joined(separator: [UInt8(ascii: "&")])
+        .filter { part in !part.prefix { $0 != UInt8(ascii: "=") }.elementsEqual(name) }
+    return Array(target[..<mark]) + (kept.isEmpty ? [] : [UInt8(ascii: "?")])
+        + kept.joined(separator: [UInt8(ascii: "&")])
 }
 
 private func percentDecoded(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {

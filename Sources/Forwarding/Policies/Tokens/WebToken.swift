@@ -27,7 +27,9 @@ struct WebToken: Sendable {
     init(_ bytes: [UInt8]) throws(TokenFault) {
         func refuse(_ refusal: TokenRefusal) -> TokenFault { TokenFault(refusal: refusal) }
         let parts = bytes.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
-        guard bytes.count <= Self.maximumBytes, parts.count == 3 else { throw refuse(.badForm) }
+        guard bytes.count <= Self.maximumBytes, parts.count == 3, !parts.contains(where: \.isEmpty) else {
+            throw refuse(.badForm)
+        }
         guard let headerBytes = Base64.decodeURL(parts[0]) else { throw refuse(.headerNotBase64) }
         guard let header = Self.object(headerBytes) else { throw refuse(.headerNotJSON) }
         guard case .string(let name) = header.value("alg") else { throw refuse(.algorithmMissing) }

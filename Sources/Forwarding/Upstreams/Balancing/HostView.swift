@@ -80,10 +80,8 @@ final class HostView {
         _ settings: BalancingSettings, _ retry: RetryHosts?, _ cluster: UpstreamCluster, now: Instant,
         random: inout SeededRandom
     ) -> UpstreamHost? {
-        if let excluded = retry?.excludedPriorities, !excluded.isEmpty,
-            let others = self.load(excluding: excluded, settings, cluster)
-        {
-            return pickOnce(others, settings, cluster, now: now, random: &random)
+        if let tried = retry?.triedPriorities, !tried.isEmpty {
+            return pickOnce(self.load(after: tried, settings, cluster), settings, cluster, now: now, random: &random)
         }
         if levels.count == 1, load.degraded[0] == 0, !load.isInPanic[0] {
             return levels[0].pick(
@@ -103,14 +101,20 @@ final class HostView {
             isInPanic: isInPanic, isDegraded: choice.isDegraded, settings, cluster, now: now, random: &random)
     }
 
-    /// The load without priorities that were tried; nil: nothing else can serve.
+    /// The load without priorities that were tried. Once no other can serve, all are looked at again.
+    /// Source: Envoy, `retry.priority.previous_priorities`.
     private func load(
-        excluding excluded: Set<Int>, _ settings: BalancingSettings, _ cluster: UpstreamCluster
-    ) -> PriorityLoad? {
-        let can = counts.indices.contains { index in
-            !excluded.contains(index) && counts[index].healthy + counts[index].degraded > 0
+        after tried: [[Int]], _ settings: BalancingSettings, _ cluster: UpstreamCluster
+    ) -> PriorityLoad {
+        var excluded: Set<Int> = []
+        for priorities in tried {
+            excluded.formUnion(priorities)
+            let isLeft = counts.indices.contains { index in
+                !excluded.contains(index) && counts[index].healthy + counts[index].degraded > 0
+            }
+            if !isLeft { excluded = [] }
         }
-        guard can else { return nil }
+        if excluded.isEmpty { return load }
         return PriorityLoad(
             counts, overprovisioning: cluster.overprovisioning, countsWeights: cluster.countsWeights,
             panicThreshold: settings.panicThreshold, excluded: excluded)

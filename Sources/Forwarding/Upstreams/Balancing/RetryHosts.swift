@@ -20,7 +20,8 @@ public struct RetryHosts {
     private let policy: RetryHostPolicy
     private var tried: [UpstreamHost] = []
     private var priorities: [Int] = []
-    private(set) var excludedPriorities: Set<Int> = []
+    /// Those of tries that count already, some at a time.
+    private(set) var triedPriorities: [[Int]] = []
 
     public init(_ policy: RetryHostPolicy) {
         self.policy = policy
@@ -34,7 +35,7 @@ public struct RetryHosts {
         guard let every = policy.prioritiesAfter, every > 0 else { return }
         priorities.append(host.priority)
         if priorities.count.isMultiple(of: every) {
-            excludedPriorities.formUnion(priorities)
+            triedPriorities.append(priorities)
             priorities = []
         }
     }

@@ -93,7 +93,9 @@ final class SubsetIndex {
                     break
                 }
                 var values = [value]
-                if settings.listsAreAny, case .list(let items) = value { values = items }
+                if settings.listsAreAny, case .list(let items) = value {
+                    values = Array(items.prefix(Self.partsPerHost))
+                }
                 combinations = combinations.flatMap { labels in
                     values.map { labels + [SubsetCriteria.Label(name: name, value: $0.canonicalText)] }
                 }

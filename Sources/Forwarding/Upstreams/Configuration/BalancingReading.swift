@@ -158,13 +158,13 @@ extension BalancingSettings.Ring {
 extension BalancingSettings.SlowStart {
     init(_ message: ClusterSlowStartConfig) throws(ConfigurationError) {
         try self.init(
-            message.slow_start_window.duration("slow_start_window"), message.aggression,
+            message.slow_start_window.time("slow_start_window"), message.aggression,
             message.min_weight_percent?.pointee.value)
     }
 
     init(_ message: LbPolicySlowStartConfig) throws(ConfigurationError) {
         try self.init(
-            message.slow_start_window.duration("slow_start_window"), message.aggression,
+            message.slow_start_window.time("slow_start_window"), message.aggression,
             message.min_weight_percent?.pointee.value)
     }
 

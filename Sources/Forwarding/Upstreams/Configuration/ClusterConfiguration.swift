@@ -149,7 +149,7 @@ public final class ClusterConfiguration: Sendable {
         let http = try ProtocolReading.http(message, in: arena)
         self.http = http
         idleTimeout = try ProtocolReading.idleTimeout(message, in: arena)
-        let timeout = try message.connect_timeout.duration("connect_timeout") ?? .seconds(5)
+        let timeout = try message.connect_timeout.time("connect_timeout") ?? .seconds(5)
         guard timeout > .zero else { throw .invalid(path: "connect_timeout", message: "must be more than 0") }
         connectTimeout = timeout
         bufferLimit = Int(message.per_connection_buffer_limit_bytes.number ?? 1 << 20)

@@ -44,11 +44,11 @@ enum ClusterReading {
         _ message: Cluster
     ) throws(ConfigurationError) -> ClusterConfiguration.NameResolution {
         var resolution = ClusterConfiguration.NameResolution()
-        resolution.interval = try message.dns_refresh_rate.duration("dns_refresh_rate") ?? resolution.interval
+        resolution.interval = try message.dns_refresh_rate.time("dns_refresh_rate") ?? resolution.interval
         guard resolution.interval >= .milliseconds(1) else {
             throw .invalid(path: "dns_refresh_rate", message: "must be more than 0")
         }
-        resolution.jitter = try message.dns_jitter.duration("dns_jitter") ?? .zero
+        resolution.jitter = try message.dns_jitter.time("dns_jitter") ?? .zero
         resolution.respectsTimeToLive = message.respect_dns_ttl != 0
         resolution.failureInterval = try message.dns_failure_refresh_rate.read("dns_failure_refresh_rate") {
             (rate) throws(ConfigurationError) in try interval(rate)
@@ -58,10 +58,10 @@ enum ClusterReading {
     }
 
     private static func interval(_ rate: ClusterRefreshRate) throws(ConfigurationError) -> ClosedRange<Duration> {
-        guard let base = try rate.base_interval.duration("base_interval"), base > .zero else {
+        guard let base = try rate.base_interval.time("base_interval"), base > .zero else {
             throw .invalid(path: "base_interval", message: "must be more than 0")
         }
-        let most = try rate.max_interval.duration("max_interval") ?? base * 10
+        let most = try rate.max_interval.time("max_interval") ?? base * 10
         guard most >= base else { throw .invalid(path: "max_interval", message: "less than `base_interval`") }
         return base...most
     }
@@ -86,7 +86,7 @@ enum ClusterReading {
         guard message.load_assignment == nil else {
             throw .invalid(path: "load_assignment", message: "ORIGINAL_DST has no endpoints of its own")
         }
-        result.cleanupInterval = try message.cleanup_interval.duration("cleanup_interval") ?? result.cleanupInterval
+        result.cleanupInterval = try message.cleanup_interval.time("cleanup_interval") ?? result.cleanupInterval
         guard result.cleanupInterval > .zero else {
             throw .invalid(path: "cleanup_interval", message: "must be more than 0")
         }
@@ -170,7 +170,7 @@ extension Optional where Wrapped == Cluster.ClusterDiscoveryTypeChoice {
 extension ClusterConfiguration.ForwardProxy {
     fileprivate init(_ cache: DnsCacheConfig) throws(ConfigurationError) {
         self.init()
-        resolution.interval = try cache.dns_refresh_rate.duration("dns_refresh_rate") ?? .seconds(60)
+        resolution.interval = try cache.dns_refresh_rate.time("dns_refresh_rate") ?? .seconds(60)
         resolution.family =
             switch cache.dns_lookup_family {
             case .V4_ONLY: .onlyIPv4
@@ -179,9 +179,16 @@ extension ClusterConfiguration.ForwardProxy {
             case .ALL: .both
             default: .any
             }
-        hostLifetime = try cache.host_ttl.duration("host_ttl") ?? hostLifetime
+        hostLifetime = try cache.host_ttl.time("host_ttl") ?? hostLifetime
         maximumHosts = Int(cache.max_hosts.number ?? 1024)
-        queryTimeout = try cache.dns_query_timeout.duration("dns_query_timeout") ?? queryTimeout
+        queryTimeout = try cache.dns_query_timeout.time("dns_query_timeout") ?? queryTimeout
         guard maximumHosts > 0 else { throw .invalid(path: "max_hosts", message: "must be more than 0") }
+    }
+}
+
+extension Optional where Wrapped == UnsafeMutablePointer<ProtobufDuration> {
+    /// The duration, at most ten years: what is longer never ends here, and must not overflow a moment in time.
+    func time(_ field: String) throws(ConfigurationError) -> Duration? {
+        try duration(field).map { min($0, .seconds(315_360_000)) }
     }
 }

@@ -93,7 +93,7 @@ extension OutlierSettings {
         func time(
             _ field: String, _ value: UnsafeMutablePointer<ProtobufDuration>?, _ otherwise: Duration
         ) throws(ConfigurationError) -> Duration {
-            let duration = try value.duration(field) ?? otherwise
+            let duration = try value.time(field) ?? otherwise
             guard duration > .zero else { throw .invalid(path: field, message: "must be more than 0") }
             return duration
         }
@@ -104,7 +104,7 @@ extension OutlierSettings {
         guard maximumEjectionTime >= baseEjectionTime else {
             throw .invalid(path: "max_ejection_time", message: "less than `base_ejection_time`")
         }
-        ejectionJitter = try message.max_ejection_time_jitter.duration("max_ejection_time_jitter") ?? .zero
+        ejectionJitter = try message.max_ejection_time_jitter.time("max_ejection_time_jitter") ?? .zero
         maximumEjectedPercent = try percent("max_ejection_percent", message.max_ejection_percent, 10)
         alwaysEjectsOne = message.always_eject_one_host.flag ?? false
         consecutive5xx = message.consecutive_5xx.number.map { Int($0) } ?? 5
@@ -153,15 +153,15 @@ extension CheckSettings {
         func time(
             _ field: String, _ value: UnsafeMutablePointer<ProtobufDuration>?, _ otherwise: Duration?
         ) throws(ConfigurationError) -> Duration {
-            guard let duration = try value.duration(field) ?? otherwise, duration > .zero else {
+            guard let duration = try value.time(field) ?? otherwise, duration > .zero else {
                 throw .invalid(path: field, message: "must be more than 0")
             }
             return duration
         }
         timeout = try time("timeout", message.timeout, nil)
         interval = try time("interval", message.interval, nil)
-        initialJitter = try message.initial_jitter.duration("initial_jitter") ?? .zero
-        jitter = try message.interval_jitter.duration("interval_jitter") ?? .zero
+        initialJitter = try message.initial_jitter.time("initial_jitter") ?? .zero
+        jitter = try message.interval_jitter.time("interval_jitter") ?? .zero
         guard message.interval_jitter_percent <= 1000 else {
             throw .invalid(path: "interval_jitter_percent", message: "more than 1000")
         }

@@ -41,7 +41,7 @@ enum ProtocolReading {
             case UpstreamTcpProtocolOptions.descriptor.fullName:
                 return try at("typed_extension_protocol_options[\"\(key)\"]") { () throws(ConfigurationError) in
                     try FieldAudit.decode(UpstreamTcpProtocolOptions.self, any, in: arena, .clusters)
-                        .pointee.idle_timeout.duration("idle_timeout")
+                        .pointee.idle_timeout.time("idle_timeout")
                 }
             default: continue
             }
@@ -107,12 +107,12 @@ enum ProtocolReading {
     ) throws(ConfigurationError) {
         guard let common = message?.pointee else { return }
         try at(field) { () throws(ConfigurationError) in
-            if let timeout = try common.idle_timeout.duration("idle_timeout") {
+            if let timeout = try common.idle_timeout.time("idle_timeout") {
                 result.idleTimeout = timeout > .zero ? timeout : nil
             }
-            result.maximumAge = try common.max_connection_duration.duration("max_connection_duration")
+            result.maximumAge = try common.max_connection_duration.time("max_connection_duration")
                 .flatMap { $0 > .zero ? $0 : nil }
-            result.maximumStreamDuration = try common.max_stream_duration.duration("max_stream_duration")
+            result.maximumStreamDuration = try common.max_stream_duration.time("max_stream_duration")
                 .flatMap { $0 > .zero ? $0 : nil }
         }
         result.headerCount = common.max_headers_count.number.map { Int($0) }
@@ -158,12 +158,12 @@ extension UpstreamProtocol.HTTP2 {
         allowsConnect = message.allow_connect != 0
         guard let keepalive = message.connection_keepalive?.pointee else { return }
         try at("connection_keepalive") { () throws(ConfigurationError) in
-            keepaliveInterval = try keepalive.interval.duration("interval").flatMap { $0 > .zero ? $0 : nil }
-            guard let timeout = try keepalive.timeout.duration("timeout"), timeout > .zero else {
+            keepaliveInterval = try keepalive.interval.time("interval").flatMap { $0 > .zero ? $0 : nil }
+            guard let timeout = try keepalive.timeout.time("timeout"), timeout > .zero else {
                 throw .invalid(path: "timeout", message: "must be more than 0")
             }
             keepaliveTimeout = timeout
-            keepaliveIdleInterval = try keepalive.connection_idle_interval.duration("connection_idle_interval")
+            keepaliveIdleInterval = try keepalive.connection_idle_interval.time("connection_idle_interval")
         }
         keepaliveJitterPercent = keepalive.interval_jitter?.pointee.value ?? 15
     }

@@ -1,0 +1,140 @@
+import CEnvoyAPI
+import EnvoyAPI
+
+/// How much and how long. Source: Envoy, `HttpProtocolOptions` and the manager's own timeouts.
+public struct ConnectionLimits: Sendable, Equatable {
+    /// All of a head, bytes.
+    public let headBytes: Int
+    public let headFields: Int
+    /// Nil everywhere: no limit.
+    public let idleTimeout: Duration?
+    public let longestConnection: Duration?
+    public let longestStream: Duration?
+    public let requestsPerConnection: UInt32?
+    public let streamIdleTimeout: Duration?
+    public let requestTimeout: Duration?
+    public let headTimeout: Duration?
+    /// Between GOAWAY (or `connection: close`) and the end.
+    public let drainTimeout: Duration
+    /// How long the other side may take to close after us; zero: at once.
+    public let delayedClose: Duration
+    public let underscores: Underscores
+
+    public enum Underscores: Sendable { case allow, reject, drop }
+
+    init(_ message: HttpConnectionManager) throws(ConfigurationError) {
+        func positive(
+            _ duration: UnsafeMutablePointer<ProtobufDuration>?, _ field: String, else standard: Duration? = nil
+        ) throws(ConfigurationError) -> Duration? {
+            guard let stated = try duration.duration(field) else { return standard }
+            return stated > .zero ? stated : nil
+        }
+        let common = message.common_http_protocol_options?.pointee
+        let place = "common_http_protocol_options."
+        headBytes = Int(message.max_request_headers_kb.number ?? 60) * 1_024
+        headFields = Int(common?.max_headers_count.number ?? 100)
+        guard headBytes > 0, headBytes <= 8192 * 1_024, headFields > 0 else {
+            throw .invalid(path: "max_request_headers_kb", message: "from 1 to 8192, and at least 1 header")
+        }
+        idleTimeout = try positive(common?.idle_timeout, place + "idle_timeout", else: .seconds(3_600))
+        longestConnection = try positive(common?.max_connection_duration, place + "max_connection_duration")
+        longestStream = try positive(common?.max_stream_duration, place + "max_stream_duration")
+        requestsPerConnection = (common?.max_requests_per_connection.number).flatMap { $0 > 0 ? $0 : nil }
+        streamIdleTimeout = try positive(message.stream_idle_timeout, "stream_idle_timeout", else: .seconds(300))
+        requestTimeout = try positive(message.request_timeout, "request_timeout")
+        headTimeout = try positive(message.request_headers_timeout, "request_headers_timeout")
+        drainTimeout = try message.drain_timeout.duration("drain_timeout") ?? .seconds(5)
+        delayedClose = try message.delayed_close_timeout.duration("delayed_close_timeout") ?? .seconds(1)
+        switch common?.headers_with_underscores_action {
+        case nil, .ALLOW?: underscores = .allow
+        case .REJECT_REQUEST?: underscores = .reject
+        case .DROP_HEADER?: underscores = .drop
+        default: throw .invalid(path: place + "headers_with_underscores_action", message: "unknown value")
+        }
+    }
+}
+
+/// Source: Envoy, `Http1ProtocolOptions`.
+public struct HTTP1Settings: Sendable, Equatable {
+    public let acceptsHTTP10: Bool
+    /// For HTTP/1.0 requests without a host; empty: such requests are refused.
+    public let hostForHTTP10: String
+    /// `Content-Type`, not `content-type`, goes out.
+    public let writesProperCase: Bool
+    public let passesTrailers: Bool
+    /// Nil: as the manager says.
+    public let endsStreamOnly: Bool?
+
+    public init(_ message: Http1ProtocolOptions?) throws(ConfigurationError) {
+        acceptsHTTP10 = message.map { $0.accept_http_10 != 0 } ?? false
+        hostForHTTP10 = message?.default_host_for_http_10.string ?? ""
+        if case .proper_case_words? = message?.header_key_format?.pointee.header_format {
+            writesProperCase = true
+        } else {
+            writesProperCase = false
+        }
+        passesTrailers = message.map { $0.enable_trailers != 0 } ?? false
+        endsStreamOnly = message?.override_stream_error_on_invalid_http_message.flag
+        if message?.allow_absolute_url.flag == false {
+            throw .unsupported(path: "allow_absolute_url", message: "targets in absolute form are always taken")
+        }
+    }
+}
+
+/// Source: Envoy, `Http2ProtocolOptions`.
+public struct HTTP2Settings: Sendable, Equatable {
+    public struct KeepAlive: Sendable, Equatable {
+        /// Nil: no pings but those after idleness.
+        public let interval: Duration?
+        public let timeout: Duration
+        /// Percent of the interval.
+        public let jitter: Double
+        /// A ping goes before a new stream on a connection that was idle so long.
+        public let idleInterval: Duration?
+    }
+
+    public let tableSize: UInt32
+    public let concurrentStreams: UInt32
+    public let streamWindow: UInt32
+    public let connectionWindow: UInt32
+    /// Extended CONNECT. Source: RFC 8441.
+    public let allowsConnect: Bool
+    public let outboundFrames: UInt32
+    public let outboundControlFrames: UInt32
+    public let emptyFrames: UInt32
+    public let priorityFramesPerStream: UInt32
+    public let windowUpdatesPerDataFrame: UInt32
+    public let endsStreamOnly: Bool?
+    public let keepAlive: KeepAlive?
+
+    public init(_ message: Http2ProtocolOptions?) throws(ConfigurationError) {
+        tableSize = message?.hpack_table_size.number ?? 4_096
+        concurrentStreams = message?.max_concurrent_streams.number ?? 1_024
+        streamWindow = message?.initial_stream_window_size.number ?? 16 << 20
+        connectionWindow = message?.initial_connection_window_size.number ?? 24 << 20
+        guard (65_535...2_147_483_647).contains(streamWindow), (65_535...2_147_483_647).contains(connectionWindow)
+        else {
+            throw .invalid(path: "initial_stream_window_size", message: "windows have from 65535 to 2147483647 bytes")
+        }
+        guard (1...2_147_483_647).contains(concurrentStreams) else {
+            throw .invalid(path: "max_concurrent_streams", message: "from 1 to 2147483647")
+        }
+        allowsConnect = message.map { $0.allow_connect != 0 } ?? false
+        outboundFrames = message?.max_outbound_frames.number ?? 10_000
+        outboundControlFrames = message?.max_outbound_control_frames.number ?? 1_000
+        emptyFrames = message?.max_consecutive_inbound_frames_with_empty_payload.number ?? 1
+        priorityFramesPerStream = message?.max_inbound_priority_frames_per_stream.number ?? 100
+        windowUpdatesPerDataFrame = message?.max_inbound_window_update_frames_per_data_frame_sent.number ?? 10
+        endsStreamOnly =
+            message?.override_stream_error_on_invalid_http_message.flag
+            ?? message.flatMap { $0.stream_error_on_invalid_http_messaging != 0 ? true : nil }
+        keepAlive = try message?.connection_keepalive.read("connection_keepalive") {
+            (keepAlive) throws(ConfigurationError) in
+            KeepAlive(
+                interval: try keepAlive.interval.duration("interval"),
+                timeout: try keepAlive.timeout.duration("timeout") ?? .seconds(10),
+                jitter: keepAlive.interval_jitter?.pointee.value ?? 15,
+                idleInterval: try keepAlive.connection_idle_interval.duration("connection_idle_interval"))
+        }
+    }
+}
