@@ -106,7 +106,9 @@ extension TLSConfiguration {
         switch role {
         case .server:
             if identity == nil { return .serverWithoutIdentity }
-            if clientAuthentication != .none, trustAnchors == nil, acceptedPeers != .anybody { return .clientAuthenticationWithoutTrustAnchors }
+            if clientAuthentication != .none, trustAnchors == nil, acceptedPeers != .anybody {
+                return .clientAuthenticationWithoutTrustAnchors
+            }
             if acceptedPeers == .serverName { return .serverNameMissing }
         case .client:
             if trustAnchors == nil, acceptedPeers != .anybody { return .clientWithoutTrustAnchors }

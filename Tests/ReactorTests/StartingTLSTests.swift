@@ -12,13 +12,20 @@ import Time
         let tls = try Authority().mutual()
         var configuration = LoopConfiguration()
         (configuration.receiveScratch, configuration.readBudget) = (scratch, 10 * scratch)
-        final class Box { var bytes: [UInt8] = [], verdict = ClientHelloInspection.incomplete, started = false }
+        final class Box {
+            var bytes: [UInt8] = []
+            var verdict = ClientHelloInspection.incomplete
+            var started = false
+        }
         let box = Box()
         let pair = try Pair(configuration: configuration, tls: nil, clientTLS: tls.client) { _, server in
             server.isRestarting = true
             server.isKeeping = false
             server.onReceived = { loop, id, bytes in
-                guard !box.started else { return server.received += bytes }
+                if box.started {
+                    server.received += bytes
+                    return
+                }
                 box.bytes += bytes
                 box.verdict = box.bytes.withUnsafeBytes { ClientHelloInspection.inspect($0) }
                 guard case .greeting = box.verdict else { return }

@@ -197,18 +197,41 @@ enum KernelRules {
         guard let path = places.map({ $0 + program }).first(where: FileManager.default.isExecutableFile) else {
             throw CommandProblem("\(program) is not there", hint: "install the package iptables")
         }
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: path)
-        process.arguments = arguments
-        let (standardInput, output, errors) = (Pipe(), Pipe(), Pipe())
-        (process.standardInput, process.standardOutput, process.standardError) = (standardInput, output, errors)
-        try process.run()
-        // The rules are shorter than a pipe holds; the answer may not be.
-        standardInput.fileHandleForWriting.write(Data(input.utf8))
-        try standardInput.fileHandleForWriting.close()
-        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        let problems = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        process.waitUntilExit()
-        return (process.terminationStatus, text, problems)
+        return try ChildCommand.run(path, arguments, input: input)
+    }
+}
+
+/// A program run to its end. Not Foundation's: that one needs a loopback interface, which a new network namespace has
+/// not.
+private enum ChildCommand {
+    static func run(
+        _ path: String, _ arguments: [String], input: String
+    ) throws -> (status: Int32, output: String, errors: String) {
+        let folder = FileManager.default.temporaryDirectory.path + "/martinet-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(
+            atPath: folder, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let files = ["in", "out", "errors"].map { folder + "/" + $0 }
+        try input.write(toFile: files[0], atomically: false, encoding: .utf8)
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, files[0], O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, files[1], O_WRONLY | O_CREAT, 0o600)
+        posix_spawn_file_actions_addopen(&actions, 2, files[2], O_WRONLY | O_CREAT, 0o600)
+        var words = ([path] + arguments).map { strdup($0) } + [nil]
+        var environment = [strdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin"), nil]
+        defer { for word in words + environment { free(word) } }
+        var child = pid_t()
+        let result = posix_spawn(&child, path, &actions, nil, &words, &environment)
+        guard result == 0 else {
+            throw CommandProblem("\(path) cannot be run: \(String(cString: strerror(result)))")
+        }
+        var status: Int32 = 0
+        while waitpid(child, &status, 0) < 0 && errno == EINTR {}
+        // The low bits tell of a signal, the next eight are the exit code.
+        let code = status & 0x7F == 0 ? (status >> 8) & 0xFF : -1
+        func text(_ file: String) -> String { (try? String(contentsOfFile: file, encoding: .utf8)) ?? "" }
+        return (code, text(files[1]), text(files[2]))
     }
 }

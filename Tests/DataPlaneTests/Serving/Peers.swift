@@ -211,8 +211,9 @@ final class TestServer: Sendable {
     static func http(_ answer: @escaping @Sendable (Message) -> String) -> TestServer {
         TestServer { wire, server in
             while let request = wire.message() {
-                wire.send(answer(request))
+                // Counted first: who has the answer may look at the count.
                 server.requests.add(1, ordering: .relaxed)
+                wire.send(answer(request))
             }
         }
     }
