@@ -50,7 +50,11 @@ clean: ## Remove what was built
 demo-xds: release ## A real Envoy takes raw resources from martinet and follows changes (ONCE=1: end after the story)
 	$(VENV)/bin/python Deploy/demo/demo.py
 
-demo-envoy: release ## A book shop of real Envoys, ruled by the objects of Deploy/bookinfo (ONCE=1: end after the story)
+demo: release ## A book shop of martinet proxies, ruled by the objects of Deploy/bookinfo (ONCE=1: end after the story)
+	swift build $(SWIFT_FLAGS) $(RELEASE) --product bookinfo
+	python3 Deploy/demo/bookinfo.py martinet
+
+demo-envoy: release ## The same story on real Envoys (ONCE=1: end after the story)
 	swift build $(SWIFT_FLAGS) $(RELEASE) --product bookinfo
 	$(VENV)/bin/python Deploy/demo/bookinfo.py envoy
 
