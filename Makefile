@@ -8,7 +8,7 @@ VENV         = .build/venv
 SOURCES      = Sources Tests Package.swift
 SECONDS     ?= 60
 
-.PHONY: help setup build release test check protos format clean demo demo-envoy demo-xds bench bench-identity bench-mesh bench-proxy soak fuzz \
+.PHONY: help setup build release test test-planes check protos format clean demo demo-envoy demo-xds bench bench-identity bench-mesh bench-proxy soak fuzz \
         sanitize
 
 help: ## This list
@@ -33,6 +33,10 @@ check: setup ## Format, layout rules, and that the generated code is what the ge
 test: check ## Everything that must hold (under 20 minutes from clean)
 	swift build $(SWIFT_FLAGS) --build-tests
 	swift test $(SWIFT_FLAGS) --skip-build
+
+test-planes: setup ## The book shop's scenarios on a mesh of martinet proxies, and on a mixed one
+	swift build $(SWIFT_FLAGS) --build-tests
+	PLANES=all swift test $(SWIFT_FLAGS) --skip-build --filter PlaneScenarios
 
 protos: setup ## Make the C and Swift code from Protos/
 	$(VENV)/bin/python Protos/generate

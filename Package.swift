@@ -41,7 +41,8 @@ let package = Package(
         .target(
             name: "Mesh",
             dependencies: [
-                "Addresses", "Documents", .product(name: "HashTreeCollections", package: "swift-collections"),
+                "Addresses", "Documents", "Patterns",
+                .product(name: "HashTreeCollections", package: "swift-collections"),
             ]),
 
         // Decisions: no sockets, clocks, threads or async.
@@ -189,9 +190,8 @@ let package = Package(
         .testTarget(
             name: "ControlPlaneTests",
             dependencies: [
-                "Certificates", "ControlPlane", "Discovery", "Documents", "GRPC", "Identity", "XDS", "EnvoyAPI",
-                "Protobuf",
-                "Reactor", "Store", "TLS", "Time",
+                "Certificates", "ControlPlane", "Discovery", "Documents", "GRPC", "Identity", "Mesh", "XDS", "EnvoyAPI",
+                "Protobuf", "Reactor", "Store", "TLS", "Time", "Translation",
                 .product(name: "CoreMetrics", package: "swift-metrics"),
                 .product(name: "Logging", package: "swift-log"),
             ]),

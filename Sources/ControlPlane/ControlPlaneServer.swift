@@ -29,6 +29,8 @@ public final class ControlPlaneServer: Sendable {
         public var authority: AuthorityConfiguration
         /// Dangling references are errors.
         public var isStrict = false
+        /// How long proxies have to answer to a revision that not all have yet.
+        public var rolloutPatience = Rollout.Patience()
         /// Event loops that serve proxies, each on its own thread.
         public var loops = 1
         public var logger: Logger
@@ -97,7 +99,8 @@ public final class ControlPlaneServer: Sendable {
         self.reference = reference
         let health = HealthService(
             names: DiscoveryServer.servedServices + [
-                ControlControl.name, ControlMesh.name, ClientStatusDiscoveryService.name, GrpcHealth.name,
+                ControlControl.name, ControlMesh.name, ClientStatusDiscoveryService.name, AccessLogService.name,
+                LoadReportingService.name, HealthDiscoveryService.name, GrpcHealth.name,
                 ServerReflection.name,
                 ServerReflectionAlpha.name,
             ] + IdentityParts.serviceNames(hasAuthority: configuration.tls?.files == nil))
@@ -106,7 +109,7 @@ public final class ControlPlaneServer: Sendable {
             let secrets = SecretDirectory(trustDomain: configuration.authority.trustDomain, logger: logger)
             let directory = try DataDirectory(configuration.dataDirectory)
             let store = try Store(directory: configuration.dataDirectory)
-            let events = StreamEvents()
+            let (events, answers) = (StreamEvents(), AnswerBell())
             let made = Mutex<LoopParts?>(nil)
             let control = try EventLoopGroup<NoConnections>(count: 1, name: "control") { loop, _ in
                 var sourceConfiguration = ResourceSource.Configuration(directory: configuration.resourcesDirectory)
@@ -120,7 +123,7 @@ public final class ControlPlaneServer: Sendable {
                 let identity = try IdentityParts(configuration, store: store, secrets: secrets, loop: loop)
                 let mesh = try MeshParts(
                     configuration, store: store, secrets: secrets, resources: source, events: events,
-                    server: reference, loop: loop)
+                    answers: answers, server: reference, loop: loop)
                 try loop.onSignals([SIGTERM, SIGINT, SIGHUP]) { signal in
                     guard signal == SIGHUP else { return signalled(.end) }
                     logger.info("reading everything again", metadata: ["signal": "SIGHUP"])
@@ -137,7 +140,8 @@ public final class ControlPlaneServer: Sendable {
             guard let parts = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
             do {
                 let server = try Self.serve(
-                    configuration, secrets, parts, events: events, reference: reference, health: health)
+                    configuration, secrets, parts, events: events, answers: answers, reference: reference,
+                    health: health)
                 return (directory, control, parts.identity, server)
             } catch {
                 control.stop()
@@ -160,7 +164,7 @@ public final class ControlPlaneServer: Sendable {
 
     private static func serve(
         _ configuration: Configuration, _ secrets: SecretDirectory, _ parts: LoopParts, events: StreamEvents,
-        reference: ServerReference, health: HealthService
+        answers: AnswerBell, reference: ServerReference, health: HealthService
     ) throws -> DiscoveryServer {
         let logger = configuration.logger
         var listeners = [
@@ -174,6 +178,7 @@ public final class ControlPlaneServer: Sendable {
         }
         var serving = DiscoveryServer.Configuration()
         serving.loops = configuration.loops
+        serving.answers = answers
         serving.logger = logger
         var rules = MeshAdmission.Configuration(logger: logger)
         // The operator's own authority for client certificates says who belongs here.
@@ -188,8 +193,13 @@ public final class ControlPlaneServer: Sendable {
             mailbox: parts.thread.mailbox, source: OnControlThread(parts.mesh.value.source), operators: operators,
             logger: logger)
         let clientStatus = ClientStatusService(thread: parts.thread, server: reference, operators: operators)
+        let checks = HealthDiscovery(
+            mailbox: parts.thread.mailbox, desk: OnControlThread(parts.mesh.value.health),
+            authenticator: parts.identity.authenticator,
+            refusals: CallRefusals(parts.thread.mailbox, logger: logger))
         let services: [any Service] =
-            [control, mesh, clientStatus, health] + parts.identity.services(operators: operators, logger: logger)
+            [control, mesh, clientStatus, health, checks, AccessLogSink(), LoadReportSink()]
+            + parts.identity.services(operators: operators, logger: logger)
         let reflection = ReflectionService(
             served: DiscoveryServer.servedServices + services.flatMap { $0.methods.map(\.serviceName) })
         return try DiscoveryServer(

@@ -44,13 +44,13 @@ final class Carrier: Sendable {
     /// What was counted.
     /// - Parameter done: called from another thread.
     func statistics(_ done: @escaping @Sendable ([Statistic]) -> Void) {
-        gather({ $0.statistics }) { done(Statistic.summed($0.flatMap { $0 })) }
+        gather({ $0.statistics }, { done(Statistic.summed($0.flatMap { $0 })) })
     }
 
     /// What the workers know of hosts.
     /// - Parameter done: called from another thread.
     func clusters(_ done: @escaping @Sendable ([ClusterStatus]) -> Void) {
-        gather({ $0.clusterStatuses }) { done(ClusterStatus.merged($0.flatMap { $0 })) }
+        gather({ $0.clusterStatuses }, { done(ClusterStatus.merged($0.flatMap { $0 })) })
     }
 
     /// Asks the workers off the control loop's thread, which does not wait for them.

@@ -129,8 +129,8 @@ public final class Proxy {
         discovery.backoff = Backoff(initial: .milliseconds(500), maximum: .seconds(15))
         return try DiscoveryClientRunner(
             discovery, servers: [server], seed: .random(in: .min ... .max),
-            validate: { [compiler] type, resource in compiler.judge(type, resource) }
-        ) { [unowned self] in note($0) }
+            validate: { [compiler] type, resource in compiler.judge(type, resource) },
+            listener: { [unowned self] in note($0) })
     }
 
     private func begin() throws(ProxyError) {

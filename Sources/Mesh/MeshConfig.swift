@@ -1,3 +1,5 @@
+import Documents
+
 /// What holds for the whole mesh unless an object says otherwise: one small object of our own.
 ///
 /// ```yaml
@@ -9,6 +11,9 @@
 ///   mtls: STRICT
 ///   outboundTrafficPolicy: REGISTRY_ONLY
 ///   isolateNamespaces: true
+///   extensionProviders:
+///   - name: opa
+///     envoyExtAuthzGrpc: { service: opa.policy.svc.cluster.local, port: 9191 }
 /// ```
 public struct MeshConfig: Hashable, Sendable {
     public enum Outbound: String, NamedValue {
@@ -47,6 +52,12 @@ public struct MeshConfig: Hashable, Sendable {
     public var tracingSampling: Double
     /// The namespace whose objects hold for all.
     public var rootNamespace: String
+    /// Services outside of the proxies, which policies and Telemetry objects name. Each name once.
+    public var providers: [ExtensionProvider] = []
+    /// Names of ``providers`` that proxies log to where no Telemetry says it.
+    public var loggingProviders: [String] = []
+    /// The name of the one that proxies send spans to where no Telemetry says it; nil: what their bootstrap names.
+    public var tracingProvider: String?
 
     /// What holds where nobody wrote one.
     public static let standard = MeshConfig()
@@ -63,6 +74,8 @@ public struct MeshConfig: Hashable, Sendable {
         self.tracingSampling = tracingSampling
         self.rootNamespace = rootNamespace
     }
+
+    public func provider(_ name: String) -> ExtensionProvider? { providers.first { $0.name == name } }
 }
 
 extension MeshConfig: ObjectPart {
@@ -75,6 +88,32 @@ extension MeshConfig: ObjectPart {
         accessLog = fields.value("accessLog", default: accessLog)
         tracingSampling = fields.number("tracingSampling", 0...100) ?? tracingSampling
         rootNamespace = fields.text("rootNamespace", .label) ?? rootNamespace
+        providers = fields.list("extensionProviders")
+        for (index, provider) in providers.enumerated() {
+            fields.check(
+                !providers.prefix(index).contains { $0.name == provider.name }
+                    && !Istio.AccessLogging.ownProviders.contains(provider.name), "extensionProviders",
+                "the name `\(excerpt(provider.name))` is taken", mend: "give each provider a name of its own")
+        }
+        let standard: DefaultProviders? = fields.optional("defaultProviders")
+        (loggingProviders, tracingProvider) = (standard?.accessLogging ?? [], standard?.tracing.first)
+        for name in loggingProviders + (standard?.tracing ?? []) {
+            fields.check(
+                provider(name) != nil || Istio.AccessLogging.ownProviders.contains(name), "defaultProviders",
+                "there is no provider `\(excerpt(name))`", mend: "add it to `extensionProviders`")
+        }
+    }
+}
+
+/// As Istio has it.
+private struct DefaultProviders: ObjectPart {
+    var accessLogging: [String]
+    var tracing: [String]
+
+    init(_ fields: inout ObjectFields) {
+        accessLogging = fields.texts("accessLogging", .notEmpty)
+        tracing = fields.texts("tracing", .notEmpty)
+        fields.check(tracing.count <= 1, "tracing", "a proxy has one tracer", mend: "name one")
     }
 }
 

@@ -75,6 +75,7 @@ public final class Store: Sendable {
         Self.registerIdentityTables(in: &migrator)
         Self.registerRevisionTables(in: &migrator)
         Self.registerWorkloadTable(in: &migrator)
+        Self.registerRolloutTable(in: &migrator)
         return migrator
     }
 }

@@ -33,8 +33,9 @@ struct Martinet: AsyncParsableCommand {
             """,
         version: martinetVersion,
         subcommands: [
-            Serve.self, ProxyCommand.self, AgentCommand.self, Intercept.self, Check.self, Apply.self, Diff.self, Get.self, Describe.self, Edit.self, Delete.self,
-            History.self, Show.self, Rollback.self, Export.self, Status.self, Watch.self, AuthorityCommand.self,
+            Serve.self, ProxyCommand.self, AgentCommand.self, Intercept.self, Check.self, Apply.self, Diff.self,
+            Get.self, Describe.self, Edit.self, Delete.self, History.self, Show.self, Rollback.self,
+            RolloutCommand.self, Export.self, Status.self, Watch.self, AuthorityCommand.self,
             Token.self, Analyze.self, Explain.self, Version.self,
         ])
 

@@ -43,6 +43,8 @@ final class Envoy {
         var adminAddress = "127.0.0.1"
         var controlAddress = "127.0.0.1"
         var flags: [String] = []
+        /// Whether it checks the health of workloads for its control plane.
+        var checksHealth = false
 
         /// As Istio starts its proxies: what a change of a listener replaces is closed after the answer under way.
         /// Otherwise a kept connection goes by the old rules for up to ten minutes.
@@ -113,6 +115,17 @@ final class Envoy {
             credentials?.token.map {
                 "\n        initial_metadata: [{ key: authorization, value: Bearer \($0) }]"
             } ?? ""
+        let checks =
+            place.checksHealth
+            ? """
+
+            hds_config:
+              api_type: GRPC
+              transport_api_version: V3
+              grpc_services:
+                - envoy_grpc: { cluster_name: martinet }
+                  initial_metadata: [{ key: authorization, value: Bearer \(credentials?.token ?? "") }]
+            """ : ""
         let transport = credentials.map { "      transport_socket: " + socket($0) } ?? ""
         return """
             node: { id: \(nodeID), cluster: \(cluster)\(metadata) }
@@ -127,6 +140,11 @@ final class Envoy {
                       retry_policy: { retry_back_off: { base_interval: 0.1s, max_interval: 1s } }\(proof)
               cds_config: { resource_api_version: V3, ads: {} }
               lds_config: { resource_api_version: V3, ads: {} }
+            cluster_manager:
+              load_stats_config:
+                api_type: GRPC
+                transport_api_version: V3
+                grpc_services: [{ envoy_grpc: { cluster_name: martinet } }]\(checks)
             static_resources:
               clusters:
                 - name: martinet

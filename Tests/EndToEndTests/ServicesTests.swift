@@ -40,7 +40,8 @@ import Testing
         let services = try #require(facts["reflection-services"]).split(separator: " ")
         #expect(services.contains("envoy.service.discovery.v3.AggregatedDiscoveryService"))
         #expect(services.contains("martinet.control.v1.Control") && services.contains("grpc.health.v1.Health"))
-        #expect(!services.contains("envoy.service.accesslog.v3.AccessLogService"))
+        #expect(services.contains("envoy.service.accesslog.v3.AccessLogService"))
+        #expect(!services.contains("envoy.service.ratelimit.v3.RateLimitService"))
         #expect(facts["reflection-listener"] == "3")
         #expect(facts["reflection-control"] == "Apply List Status")
         // 3: ACKED, 2: DOES_NOT_EXIST; 1: SYNCED, 2: NOT_SENT.

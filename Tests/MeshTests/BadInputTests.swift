@@ -44,7 +44,7 @@ struct BadInputTests {
                 .virtualService,
                 "hosts: [a]\nhttp:\n- match: [{uri: {regex: \"a(b\"}}]\n  route: [{destination: {host: a}}]",
                 [
-                    "9: spec.http[0].match[0].uri.regex: a ( without its )"
+                    "9: spec.http[0].match[0].uri.regex: missing ): a(b"
                 ]
             ),
             (

@@ -28,18 +28,23 @@ struct WordTests {
 
     @Test(arguments: [
         "a.*b", "^/(a|b)/[^/]+$", "[]a]", "[[:alpha:]]+", "a{2,5}", "a{,", "\\d+\\.\\w*?", "(?i)abc", "(?P<n>x)", "x{",
-        "",
+        "", "(a{1,30}){1,30}",
     ])
     func expressionsOfRE2Pass(text: String) {
         #expect(regexFault(text) == nil)
     }
 
     @Test(arguments: [
-        "(", ")", "[a", "a\\", "*a", "(?=a)", "(?<!a)", "(a)\\1", "a{2000}", "a++", "(?>a)", "a|*",
+        "(", ")", "[a", "a\\", "*a", "[b-a]", "[[:no:]]", "\\p{No-such}", "a**", "(?=a)", "(?<!a)", "(a)\\1", "a{2000}",
+        "a++", "(?>a)", "a|*",
         String(repeating: "a", count: 1025),
     ])
     func brokenExpressionsAreFound(text: String) {
         #expect(regexFault(text) != nil)
+    }
+
+    @Test func aBrokenExpressionIsToldInTheWordsOfRE2() {
+        #expect(regexFault("[b-a]") == "invalid character class range: b-a")
     }
 
     @Test(arguments: [

@@ -1033,6 +1033,8 @@ enum {
   envoy_api_place_martinet__control__v1__create_token_request,
   envoy_api_place_martinet__control__v1__create_token_response,
   envoy_api_place_martinet__control__v1__delete_objects_request,
+  envoy_api_place_martinet__control__v1__explain_request,
+  envoy_api_place_martinet__control__v1__explain_response,
   envoy_api_place_martinet__control__v1__federated_bundle,
   envoy_api_place_martinet__control__v1__get_objects_request,
   envoy_api_place_martinet__control__v1__get_objects_response,
@@ -1049,7 +1051,9 @@ enum {
   envoy_api_place_martinet__control__v1__list_response,
   envoy_api_place_martinet__control__v1__list_tokens_request,
   envoy_api_place_martinet__control__v1__list_tokens_response,
+  envoy_api_place_martinet__control__v1__named_text,
   envoy_api_place_martinet__control__v1__object_change,
+  envoy_api_place_martinet__control__v1__object_condition,
   envoy_api_place_martinet__control__v1__object_document,
   envoy_api_place_martinet__control__v1__object_finding,
   envoy_api_place_martinet__control__v1__object_name,
@@ -1062,6 +1066,9 @@ enum {
   envoy_api_place_martinet__control__v1__revoke_token_request,
   envoy_api_place_martinet__control__v1__revoke_token_response,
   envoy_api_place_martinet__control__v1__rollback_request,
+  envoy_api_place_martinet__control__v1__rollout_request,
+  envoy_api_place_martinet__control__v1__rollout_response,
+  envoy_api_place_martinet__control__v1__rollout_steps,
   envoy_api_place_martinet__control__v1__rotate_request,
   envoy_api_place_martinet__control__v1__rotate_response,
   envoy_api_place_martinet__control__v1__rotation_status,
@@ -1191,7 +1198,7 @@ typedef struct {
   int file;
 } EnvoyAPISymbol;
 
-enum { envoy_api_file_count = 239, envoy_api_symbol_count = 1001 };
+enum { envoy_api_file_count = 239, envoy_api_symbol_count = 1010 };
 extern const EnvoyAPIFile envoy_api_files[];
 extern const EnvoyAPISymbol envoy_api_symbols[];
 

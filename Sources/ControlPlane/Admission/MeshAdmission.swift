@@ -7,6 +7,7 @@ import Metrics
 import Reactor
 import Synchronization
 import Time
+import Translation
 import XDS
 
 /// Redeems join tokens: durably, on another thread than the caller's.
@@ -126,6 +127,7 @@ public final class MeshAdmission: Admission {
     }
 
     /// Secrets of others that were asked for, and secrets that were asked for by who has proved nothing.
+    private let claimsRefused = Counter(label: "martinet_node_claims_refused_total")
     private let secretsRefused = [true, false].map {
         Counter(label: "martinet_secrets_refused_total", dimensions: [("reason", $0 ? "foreign" : "no_identity")])
     }
@@ -163,6 +165,7 @@ public final class MeshAdmission: Admission {
             guard applicant.service != .single(.secret) else {
                 return decide(.refused(.secretsOver(origin.transport)))
             }
+            noteClaims(of: applicant.node, origin)
             configuration.began(applicant.stream, applicant.node)
             decide(.admitted(principal: nil))
         case (.namedCertificate(let name, let end), _) where configuration.admitsNamedCertificates:
@@ -194,11 +197,33 @@ public final class MeshAdmission: Admission {
         var node = applicant.node
         node.principal = principal
         directory.enter(applicant.stream, node)
+        noteClaims(of: node, applicant.origin)
         configuration.began(applicant.stream, node)
         let deadline = end.map { end in
             configuration.clock().advanced(by: end + MeshAuthenticator.grace - authenticator.clock())
         }
         decide(.admitted(principal: principal, until: deadline))
+    }
+
+    /// Who would be part of the mesh and cannot be understood is served raw resources alone: that is told.
+    private func noteClaims(of node: Node, _ origin: CallOrigin) {
+        let isOfMesh =
+            node.id.split(separator: "~", omittingEmptySubsequences: false).count == 4
+            || node.metadata.keys.contains(where: Translation.NodeClaims.metadataNames.contains)
+        guard isOfMesh else { return }
+        do throws(NodeClaimError) {
+            _ = try Translation.NodeClaims(node)
+        } catch {
+            claimsRefused.increment()
+            let now = configuration.clock()
+            guard let withheld = state.withLock({ $0.logLimit.line(of: origin.host, now: now) }) else { return }
+            configuration.logger.warning(
+                "no part of the mesh: \(error)",
+                metadata: [
+                    "node": "\(node.id.prefix(200))", "peer": "\(origin.peer)",
+                    "proved": "\(node.principal ?? "nothing")", "lines withheld": "\(withheld)",
+                ])
+        }
     }
 
     public func prepare(

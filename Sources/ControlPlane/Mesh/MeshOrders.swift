@@ -10,7 +10,7 @@ let meshMessageLimits = DecodingLimits(depth: 100, elements: 8_000_000, memory: 
 
 extension MeshRequest {
     /// Of an ApplyObjectsRequest.
-    init(decodingApply bytes: [UInt8]) throws(ProtobufError) {
+    init(decodingApply bytes: [UInt8]) throws {
         let arena = Arena()
         let message = try arena.decode(ControlApplyObjectsRequest.self, from: bytes, limits: meshMessageLimits).pointee
         self.init()
@@ -21,7 +21,7 @@ extension MeshRequest {
         let namespace = message.namespace_.string
         if !namespace.isEmpty { self.namespace = namespace }
         prunes = message.prune != 0
-        read(message.order)
+        try read(message.order)
     }
 
     public func encodedAsApply() -> [UInt8] {
@@ -52,7 +52,7 @@ extension MeshRequest {
             removing.append(key)
         }
         ignoresMissing = message.ignore_missing != 0
-        read(message.order)
+        try read(message.order)
     }
 
     public func encodedAsDelete() -> [UInt8] {
@@ -66,11 +66,11 @@ extension MeshRequest {
     }
 
     /// Of a RollbackRequest: who, why and on which base.
-    static func rollback(decoding bytes: [UInt8]) throws(ProtobufError) -> (revision: Int64, request: MeshRequest) {
+    static func rollback(decoding bytes: [UInt8]) throws -> (revision: Int64, request: MeshRequest) {
         let arena = Arena()
         let message = try arena.decode(ControlRollbackRequest.self, from: bytes).pointee
         var request = MeshRequest()
-        request.read(message.order)
+        try request.read(message.order)
         return (Int64(clamping: message.revision), request)
     }
 
@@ -83,11 +83,14 @@ extension MeshRequest {
             })
     }
 
-    private mutating func read(_ order: UnsafeMutablePointer<ControlChangeOrder>?) {
+    private mutating func read(_ order: UnsafeMutablePointer<ControlChangeOrder>?) throws(MeshOrderError) {
         guard let order = order?.pointee else { return }
         base = order.optional_base.map { Int64(clamping: $0) }
         (author, message) = (order.author.string, order.message.string)
         (isDryRun, isStrict) = (order.dry_run != 0, order.strict != 0)
+        guard let steps = order.rollout?.pointee else { return }
+        guard let order = RolloutOrder(steps) else { throw MeshOrderError.badSteps }
+        rollout = order
     }
 
     private func order(in arena: Arena) -> UnsafeMutablePointer<ControlChangeOrder> {
@@ -97,6 +100,7 @@ extension MeshRequest {
             $0.message = arena(message.withoutNUL)
             $0.set(dry_run: isDryRun)
             $0.set(strict: isStrict)
+            $0.rollout = rollout?.message(in: arena)
         }
     }
 }
@@ -105,6 +109,7 @@ extension MeshRequest {
 enum MeshOrderError: Error {
     case unknownKind(String)
     case badSelector(String)
+    case badSteps
 }
 
 /// An object by its kind and name, as it travels. Source: martinet.control.v1.ObjectName.

@@ -141,6 +141,10 @@ public struct StandingObject: Sendable {
     /// Where its text came from; empty: not known.
     public var file: String
     public var findings: [MeshFinding]
+    /// What this controller says of an object of the Gateway API.
+    public var conditions: [ObjectCondition]
+    /// The same as YAML, what belongs below `status:`; empty where there is none.
+    public var status: String
 
     fileprivate init(_ message: ControlStandingObject) {
         name = message.name.map { ObjectName($0.pointee) } ?? ObjectName(kind: "", namespace: "", name: "")
@@ -149,16 +153,21 @@ public struct StandingObject: Sendable {
         changedAt = message.changed_at == 0 ? nil : Timestamp(nanoseconds: message.changed_at)
         (author, file) = (message.author.string, message.file.string)
         findings = message.findings_list.map { MeshFinding($0.pointee) }
+        conditions = message.conditions_list.map { ObjectCondition($0.pointee) }
+        status = message.status.string
     }
 
     init(
-        _ object: MeshObject, revision: Int64?, changedAt: Timestamp?, author: String, findings: [MeshFinding]
+        _ object: MeshObject, revision: Int64?, changedAt: Timestamp?, author: String, findings: [MeshFinding],
+        status: ObjectStatus? = nil
     ) {
         name = ObjectName(object.key)
         yaml = object.source.shown(as: object.key)
         (self.revision, self.changedAt, self.author) = (revision, changedAt, author)
         file = object.source.file ?? ""
         self.findings = findings
+        conditions = status?.conditions ?? []
+        self.status = status?.document.yaml() ?? ""
     }
 
     fileprivate func message(in arena: Arena) -> UnsafeMutablePointer<ControlStandingObject> {
@@ -170,6 +179,8 @@ public struct StandingObject: Sendable {
             $0.author = arena(author.withoutNUL)
             $0.file = arena(file.withoutNUL)
             ($0.n_findings, $0.findings) = arena.list(findings.map { $0.message(in: arena) })
+            ($0.n_conditions, $0.conditions) = arena.list(conditions.map { $0.message(in: arena) })
+            $0.status = arena(status.withoutNUL)
         }
     }
 }

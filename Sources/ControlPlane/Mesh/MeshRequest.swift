@@ -35,6 +35,10 @@ public struct MeshRequest: Sendable {
     public var isStrict = false
     /// Whether to tell what would change, and change nothing.
     public var isDryRun = false
+    /// How it comes to the proxies; nil: to all, after one of each class has tried it.
+    public var rollout: RolloutOrder?
+    /// Whether this is the end of the roll-out under way, which keeps all other requests out.
+    var isUndoing = false
 
     public init() {}
 
@@ -63,6 +67,8 @@ public enum MeshRequestError: Error, Sendable {
     case noSuchRevision(Int64, kept: ClosedRange<Int64>?)
     /// The objects come from a directory.
     case ownedByDirectory(String)
+    /// A revision comes to the proxies share by share, and another one would come between.
+    case rolloutUnderWay(Int64)
     case store(StoreError)
 }
 
@@ -84,6 +90,8 @@ extension MeshRequestError: CustomStringConvertible {
             "there is no revision \(revision): \(kept.lowerBound) to \(kept.upperBound) are kept"
         case .ownedByDirectory(let directory):
             "the objects of this mesh are the files in \(directory), and cannot be changed otherwise"
+        case .rolloutUnderWay(let revision):
+            "revision \(revision) is being rolled out, and nothing else is changed meanwhile"
         case .store(let error): "\(error)"
         }
     }
@@ -100,6 +108,9 @@ extension MeshRequestError: CustomStringConvertible {
         case .wordsTooLong: "write less; nothing was changed"
         case .noSuchRevision: "`martinet history` lists what there is"
         case .ownedByDirectory: "change the files there; `martinet serve` without --config takes objects by apply"
+        case .rolloutUnderWay:
+            "`martinet rollout` shows how far it is; wait for it, or end it with `martinet rollout promote` or "
+                + "`martinet rollout abort`; nothing was changed"
         case .store(let error): error.hint
         }
     }

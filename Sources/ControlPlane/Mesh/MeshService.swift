@@ -19,7 +19,7 @@ struct MeshService: Service {
     var methods: [GRPCMethod] {
         [
             ControlMesh.apply, ControlMesh.diff, ControlMesh.delete, ControlMesh.rollback, ControlMesh.get,
-            ControlMesh.history, ControlMesh.show, ControlMesh.progress,
+            ControlMesh.history, ControlMesh.show, ControlMesh.progress, ControlMesh.rollout, ControlMesh.explain,
         ].map { GRPCMethod($0) }
     }
 
@@ -76,6 +76,12 @@ struct MeshService: Service {
             guard let progress = source.progress else { return RevisionReport.encode(nil) }
             progress.progress(of: query.revision) { call.reply(RevisionReport.encode($0)) }
             return nil
+        case ControlMesh.rollout:
+            let request = try RolloutRequest(decoding: bytes).by(call.origin, operators)
+            guard let pacing = source.pacing else { return RolloutReport.encode(nil) }
+            if let refusal = pacing.perform(request) { throw refusal }
+            return RolloutReport.encode(pacing.report)
+        case ControlMesh.explain: return try source.explain(ExplainQuery(decoding: bytes)).encoded()
         default: throw GRPCStatus(.unimplemented, "no method \(call.request.method.path)")
         }
     }
@@ -84,6 +90,15 @@ struct MeshService: Service {
 extension MeshRequest {
     /// The request with its author: who calls, and the name that they gave.
     fileprivate func by(_ origin: CallOrigin, _ operators: Set<String>) -> MeshRequest {
+        var request = self
+        let caller = origin.callerName(operators)
+        request.author = author.isEmpty || author == caller ? caller : "\(author) (\(caller))"
+        return request
+    }
+}
+
+extension RolloutRequest {
+    fileprivate func by(_ origin: CallOrigin, _ operators: Set<String>) -> RolloutRequest {
         var request = self
         let caller = origin.callerName(operators)
         request.author = author.isEmpty || author == caller ? caller : "\(author) (\(caller))"
@@ -125,6 +140,18 @@ extension GRPCStatus {
                 .invalidArgument,
                 "`\(selector.prefix(100))` selects nothing that can be understood\n"
                     + "write labels as in app=reviews,version!=v1")
+        case RolloutProblem.noneUnderWay:
+            self.init(.failedPrecondition, "no roll-out is under way\n`martinet rollout` shows how the last one ended")
+        case RolloutProblem.another(let revision):
+            self.init(
+                .failedPrecondition,
+                "revision \(revision) is being rolled out, and not the one that was named\n"
+                    + "look at `martinet rollout`, and name it or none")
+        case MeshOrderError.badSteps:
+            self.init(
+                .invalidArgument,
+                "these steps lead nowhere\nwrite shares in percent that grow to 100, as in 5%,25%,100%, at most "
+                    + "\(RolloutOrder.stepLimit) of them, and a hold of at most 7 days")
         default: self.init(.internalError, "\(error)")
         }
     }
@@ -132,7 +159,7 @@ extension GRPCStatus {
     init(_ error: MeshRequestError) {
         let code: GRPCStatusCode =
             switch error {
-            case .stale, .rollbackRefused, .ownedByDirectory, .tooManyObjects: .failedPrecondition
+            case .stale, .rollbackRefused, .ownedByDirectory, .tooManyObjects, .rolloutUnderWay: .failedPrecondition
             case .refused, .noObjects, .wordsTooLong: .invalidArgument
             case .missing, .noSuchRevision: .notFound
             case .store: .resourceExhausted

@@ -1,6 +1,7 @@
 import Mesh
 import Store
 import Time
+import Translation
 
 extension MeshSource {
     /// The most objects of one answer's history.
@@ -25,13 +26,16 @@ extension MeshSource {
         } catch {
             throw .store(error)
         }
+        let translator = configuration.translation.map { Translator(MeshReader(index), settings: $0) }
+        let told = isCurrent ? Dictionary(grouping: translationFindings?() ?? []) { $0.object } : [:]
         let objects = keys.compactMap { key -> StandingObject? in
             guard let object = index[key], labels?.matches(object.metadata.labels) ?? false else { return nil }
             let revision = isCurrent ? state.revision(of: key) : nil
             let entry = revision.flatMap { authors[$0] }
             return StandingObject(
                 object, revision: revision, changedAt: entry?.time, author: entry?.author ?? "",
-                findings: index.allFindings(about: key))
+                findings: index.allFindings(about: key) + (told[key] ?? []),
+                status: translator.flatMap { ObjectStatus(of: object, $0) })
         }
         return ObjectsReport(
             objects: objects, revision: isCurrent ? state.revision : query.revision,
@@ -39,7 +43,7 @@ extension MeshSource {
     }
 
     /// The objects as they were in an older revision; what this program does not understand any more is left out.
-    private func index(at revision: Int64) throws(MeshRequestError) -> MeshIndex {
+    func index(at revision: Int64) throws(MeshRequestError) -> MeshIndex {
         var index = state.index
         for way in try ways(backTo: revision) {
             guard let key = ObjectKey(way.key) else { continue }

@@ -3,6 +3,7 @@ import Mesh
 import Reactor
 import Store
 import Time
+import Translation
 
 /// Where the objects of a mesh come from: users who apply them, or a directory of files; kept in the store, one
 /// revision for each change.
@@ -20,6 +21,8 @@ public final class MeshSource {
         /// Of this machine, UTC: the time of revisions.
         public var clock: @Sendable () -> Timestamp = { Timestamp.systemClock() }
         public var logger = Logger(label: "mesh")
+        /// By which objects become configuration; nil: they do not, and nothing can be told of it.
+        public var translation: TranslationSettings?
 
         public init(directory: String? = nil) {
             self.directory = directory
@@ -35,6 +38,14 @@ public final class MeshSource {
     public var pushPlan: ((MeshPlan, _ old: MeshIndex) -> [String])?
     /// Follows revisions to proxies; nil: nobody does.
     public var progress: (any RevisionProgress)?
+    /// Brings revisions to a part of the proxies first; nil: nobody does.
+    weak var pacing: (any RevisionPacing)?
+    /// While ``changed`` is called for a revision: how its author wants it to come to the proxies; nil: nothing was said.
+    private(set) var rolloutOrder: RolloutOrder?
+    /// The class of a workload's proxy, if that is connected.
+    var proxyClass: ((Workload.ID) -> ProxyClass?)?
+    /// What the translation of the objects in force has to tell of them.
+    var translationFindings: (() -> [MeshFinding])?
 
     let store: Store
     let configuration: Configuration
@@ -152,6 +163,9 @@ public final class MeshSource {
 
     func perform(_ request: MeshRequest) throws(MeshRequestError) -> (plan: MeshPlan, revision: Int64) {
         precondition(isStarted, "a source is started before it is used")
+        if !request.isDryRun, !request.isUndoing, let revision = pacing?.revisionUnderWay {
+            throw .rolloutUnderWay(revision)
+        }
         let plan: MeshPlan
         do throws(MeshRequestError) {
             plan = try state.planning(request, now: configuration.clock())
@@ -163,10 +177,16 @@ public final class MeshSource {
         if request.isDryRun { return (plan, state.revision) }
         do throws(StoreError) {
             try store.respell(plan.respelled.map { ($0.key.stored, ObjectSpelling($0.source)) })
-            if !plan.isEmpty { try commit(plan) }
+            if !plan.isEmpty {
+                // On disk before the revision is: whoever is killed between them gives it to no proxy too early.
+                if let order = request.rollout { try pacing?.expect(plan.base + 1, over: plan.base, order) }
+                try commit(plan)
+            }
         } catch {
             throw .store(error)
         }
+        rolloutOrder = request.rollout
+        defer { rolloutOrder = nil }
         adopt(plan)
         return (plan, state.revision)
     }
@@ -199,7 +219,7 @@ public final class MeshSource {
     public func note(workloads changes: [MeshIndex.Change]) {
         for change in changes {
             switch change {
-            case .connect, .disconnect: break
+            case .connect, .disconnect, .judge: break
             case .put, .remove: preconditionFailure("objects change by apply(_:)")
             }
         }

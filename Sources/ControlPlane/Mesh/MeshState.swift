@@ -186,7 +186,7 @@ public struct MeshState: Sendable {
             case .remove(let key):
                 next.revisions[key] = nil
                 next.unreadable.removeAll { $0.key == key.stored }
-            case .connect, .disconnect: preconditionFailure("a plan is about objects")
+            case .connect, .disconnect, .judge: preconditionFailure("a plan is about objects")
             }
         }
         return next

@@ -244,8 +244,10 @@ struct IdentityViews: Sendable {
         return (holder, true, takeDemands(of: holder))
     }
 
-    mutating func assignAgain(parent: (Node) -> ViewName) {
-        for (stream, place) in streams.sorted(by: { $0.key < $1.key }) {
+    /// - Parameter nodes: by ID; nil: all of them.
+    mutating func assignAgain(of nodes: Set<String>? = nil, parent: (Node) -> ViewName) {
+        let asked = streams.filter { nodes?.contains($0.value.node.id) ?? true }
+        for (stream, place) in asked.sorted(by: { $0.key < $1.key }) {
             let parent = parent(place.node)
             guard Self.name(of: place.node, in: parent) != place.view else { continue }
             let view = enterView(of: place.node, in: parent)

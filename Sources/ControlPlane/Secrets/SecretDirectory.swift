@@ -112,8 +112,9 @@ public final class SecretDirectory: Sendable {
     }
 
     /// Finds out again which class each stream belongs to: before the streams are told to.
-    func assignAgain() {
-        change { [classes] in $0.assignAgain(parent: { classes.view(of: $0) }) }
+    /// - Parameter nodes: by ID; nil: all of them.
+    func assignAgain(of nodes: Set<String>? = nil) {
+        change { [classes] in $0.assignAgain(of: nodes, parent: { classes.view(of: $0) }) }
     }
 
     // MARK: Streams

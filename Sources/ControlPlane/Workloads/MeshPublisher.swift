@@ -25,9 +25,11 @@ final class MeshPublisher {
         var logger: Logger
     }
 
-    private struct Place {
+    struct Place {
         var node: Node
         var view: MeshView?
+        /// Of ``view``, whether or not it is a candidate.
+        var commonName: ViewName?
     }
 
     let source: MeshSource
@@ -36,26 +38,34 @@ final class MeshPublisher {
     let raw: (ViewName) -> Snapshot?
     /// Called after nodes have come to belong to other views.
     var viewsChanged: (() -> Void)?
-    private(set) var translation: MeshTranslation
+    /// Brings revisions to a part of the proxies first; nil: all get them at once.
+    weak var pacing: RolloutRunner?
+    /// Of the newest mesh.
+    var translation: MeshTranslation
+    /// What proxies see that a roll-out has not reached; nil: all see the newest mesh.
+    var kept: KeptMesh?
+    /// Called some time after objects or workloads have changed, once for many changes.
+    var meshChanged: (() -> Void)?
     private(set) var registry = WorkloadRegistry()
-    private let configuration: Configuration
+    let configuration: Configuration
     private let store: Store
-    private var places: [StreamToken: Place] = [:]
-    private var shown: [ViewName: (view: MeshView, snapshot: Snapshot)] = [:]
-    private var viewsOfClass: [ProxyClass: Set<ViewName>] = [:]
-    private var viewsOfRaw: [ViewName: Set<ViewName>] = [:]
+    var places: [StreamToken: Place] = [:]
+    var shown: [ViewName: (view: MeshView, snapshot: Snapshot)] = [:]
+    var viewsOfClass: [ProxyClass: Set<ViewName>] = [:]
+    var viewsOfRaw: [ViewName: Set<ViewName>] = [:]
     /// Classes without a proxy, until when they are kept.
     private var idle: [ProxyClass: Instant] = [:]
     private var waiting: [MeshIndex.Change] = []
-    private(set) var affected = AffectedViews()
+    var affected = AffectedViews()
     /// What users were told of their objects, and still holds.
-    private var told: [MeshFinding] = []
+    private(set) var told: [MeshFinding] = []
     private var clock: Clock?
 
     private struct Clock {
         var now: () -> Instant
         var schedule: (Duration, @escaping () -> Void) -> Void
         var isGathering = false
+        var isTelling = false
         var isTicking = false
     }
 
@@ -78,7 +88,7 @@ final class MeshPublisher {
         clock = Clock(
             now: { loop.now },
             schedule: { delay, work in _ = loop.schedule(after: delay) { _ in work() } })
-        source.changed = { [unowned self] _, new, changes in follow(new, changes) }
+        source.changed = { [unowned self] old, new, changes in follow(old, new, changes) }
     }
 
     /// Takes the workloads that were known when the control plane ended. Called after the source has started.
@@ -111,6 +121,7 @@ final class MeshPublisher {
         places[stream] = Place(node: node)
         take(changes)
         place(stream)
+        pacing?.proxyCame(node.id, stream)
     }
 
     /// A proxy has acknowledged its listeners: its workload takes connections as soon as they are warm.
@@ -126,6 +137,7 @@ final class MeshPublisher {
         guard let clock, places.removeValue(forKey: stream) != nil else { return }
         take(registry.leave(stream, now: clock.now()))
         scheduleTick()
+        pacing?.proxyWent()
     }
 
     /// Finds the view of each stream again: raw views have come or gone, or the mesh has.
@@ -133,11 +145,21 @@ final class MeshPublisher {
         for stream in places.keys.sorted() { place(stream) }
     }
 
-    private func place(_ stream: StreamToken) {
+    func place(_ stream: StreamToken) {
         guard let node = places[stream]?.node else { return }
-        let view = secrets.classes.meshView(of: node)
-        places[stream]?.view = view
-        if let view { show(view) }
+        var view = secrets.classes.meshView(of: node)
+        let name = view?.commonName
+        if let proxy = view?.proxy, let name, let pacing {
+            let mustKnow = pacing.mustKnow(name)
+            if mustKnow || kept?.translation != nil, isDiverged(proxy), mustKnow {
+                pacing.affect([name])
+                view = secrets.classes.meshView(of: node)
+            }
+        }
+        places[stream] = Place(node: node, view: view, commonName: name)
+        guard let view, let name else { return }
+        // What was shown before a change stays, until there is a need to translate it.
+        if kept == nil || kept?.translation != nil || view.isCandidate || shown[name] == nil { show(view) }
     }
 
     /// The service accounts of the workloads that objects tell of and that stand behind the Services of this one.
@@ -158,6 +180,7 @@ final class MeshPublisher {
         for proxy in changes.begun {
             idle[proxy] = nil
             translation.add(proxy)
+            kept?.add(proxy)
         }
         if let clock {
             for proxy in changes.ended { idle[proxy] = clock.now().advanced(by: registry.grace) }
@@ -187,7 +210,7 @@ final class MeshPublisher {
                 if let entry = registry[workload.id] { known.append(KnownWorkload(entry)) }
             case .disconnect(let id):
                 if registry[id] == nil { gone.append((id.namespace, id.name)) }
-            case .put, .remove: preconditionFailure("a registry changes workloads alone")
+            case .put, .remove, .judge: preconditionFailure("a registry changes workloads alone")
             }
         }
         do throws(StoreError) {
@@ -223,24 +246,35 @@ final class MeshPublisher {
             secrets.remove(name)
         }
         translation.remove(proxy)
+        kept?.remove(proxy)
     }
 
     // MARK: What they see
 
-    private func follow(_ index: MeshIndex, _ changes: [MeshIndex.Change]) {
-        let changed = translation.follow(index, changes: changes)
+    private func follow(_ old: MeshIndex, _ index: MeshIndex, _ changes: [MeshIndex.Change]) {
+        if changes.contains(where: \.isOfMesh) { tellOfChange() }
+        let proxies = translation.follow(index, changes: changes).views.map(\.proxy)
         tell(translation.warnings)
-        var names: [ViewName] = []
-        for proxy in changed.views.map(\.proxy) {
-            for name in viewsOfClass[proxy]?.sorted() ?? [] {
-                if let view = shown[name]?.view, show(view) { names.append(name) }
-            }
+        if kept == nil, !begins(old, index, proxies, changes) {
+            affected.note(show(proxies), by: source.state.revision)
+        } else if changes.areOfWorkloads {
+            followWorkloads(proxies, changes)
+        } else {
+            followRevision(proxies, changes)
         }
-        affected.note(names, by: source.state.revision)
         if secrets.classes.setMesh(isThere: index.count > 0) {
             secrets.assignAgain()
             assignAgain()
             viewsChanged?()
+        }
+    }
+
+    private func tellOfChange() {
+        guard let clock, !clock.isTelling else { return }
+        self.clock?.isTelling = true
+        clock.schedule(configuration.gathering) { [weak self] in
+            self?.clock?.isTelling = false
+            self?.meshChanged?()
         }
     }
 
@@ -263,18 +297,33 @@ final class MeshPublisher {
 
     /// Raw resources have changed in some views.
     func rawChanged(_ names: [ViewName]) {
+        kept?.translate(beside: translation)
         for name in Set(names.flatMap { viewsOfRaw[$0] ?? [] }).sorted() {
             if let view = shown[name]?.view { show(view) }
         }
     }
 
+    /// - Returns: the views that show something else than before.
+    @discardableResult
+    func show(_ proxies: [ProxyClass]) -> [ViewName] {
+        var names: [ViewName] = []
+        for proxy in proxies {
+            for name in viewsOfClass[proxy]?.sorted() ?? [] {
+                if let view = shown[name]?.view, show(view) { names.append(name) }
+            }
+        }
+        return names
+    }
+
     /// - Returns: whether it shows something else than before.
     @discardableResult
-    private func show(_ view: MeshView) -> Bool {
+    func show(_ view: MeshView) -> Bool {
         let name = view.name
         let snapshot: Snapshot
+        if !view.isCandidate { kept?.translate(beside: translation) }
         do throws(PublishError) {
-            guard let made = translation.snapshot(of: view.proxy) else { return false }
+            let shows = view.isCandidate ? translation : kept?.translation ?? translation
+            guard let made = shows.snapshot(of: view.proxy) else { return false }
             snapshot = try made.overlaid(with: raw(view.raw) ?? .empty)
         } catch {
             logger.error("the view \(name) keeps what it shows: \(error)")
@@ -286,6 +335,16 @@ final class MeshPublisher {
         viewsOfRaw[view.raw, default: []].insert(name)
         secrets.show(snapshot, as: name)
         return true
+    }
+}
+
+extension MeshIndex.Change {
+    /// Whether it is of an object or a workload, and not of what was found about one.
+    fileprivate var isOfMesh: Bool {
+        switch self {
+        case .put, .remove, .connect, .disconnect: true
+        case .judge: false
+        }
     }
 }
 

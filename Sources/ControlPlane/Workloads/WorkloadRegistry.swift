@@ -68,6 +68,9 @@ struct WorkloadRegistry: Sendable {
     /// nil: it is not there.
     subscript(id: Workload.ID) -> Known? { entries[id]?.known }
 
+    /// Of the proxy that tells of a workload now; nil: none does.
+    func proxyClass(of id: Workload.ID) -> ProxyClass? { places.values.first { $0.workload == id }?.proxy }
+
     /// Takes workloads that were there before the control plane ended: their proxies come back, and nobody should miss
     /// them until then.
     mutating func expect(_ known: [Known], until deadline: Instant) -> Changes {

@@ -62,7 +62,7 @@ extension XDS.Node {
         throw ProtobufError(type: type, path: "node", offset: 0, problem: .tooMuchMemory(limit: longestNode))
     }
 
-    /// What a `Node` says; the principal is not in it.
+    /// A node as it travels; its size is for the caller to have checked.
     public init(_ node: EnvoyAPI.Node) {
         self.init(
             id: node.id.string, cluster: node.cluster.string,

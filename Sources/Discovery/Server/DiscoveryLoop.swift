@@ -78,8 +78,11 @@ final class DiscoveryLoop {
     }
 
     /// Asks again which view each node belongs to, and shows those that moved what they see now.
-    func assignAgain(loop: EventLoop<ServerConnection>) {
-        let calls = streams.values.joined().filter { $0.place?.view != cache.view(of: $0.node) }
+    /// - Parameter nodes: by ID; nil: all of them.
+    func assignAgain(_ nodes: Set<String>?, loop: EventLoop<ServerConnection>) {
+        let calls = streams.values.joined().filter { call in
+            nodes?.contains(call.node.id) ?? true && call.place?.view != cache.view(of: call.node)
+        }
         for call in calls {
             // Showing one stream its snapshot may bring to light that another has ended.
             guard call.place != nil else { continue }
@@ -97,8 +100,8 @@ final class DiscoveryLoop {
         loop.schedule(after: .seconds(1)) { [self] loop in countRegularly(loop, since: new) }
     }
 
-    /// Every stream as it stands, in no order.
-    func report(now: Instant) -> [DiscoveryServer.StreamReport] {
-        streams.values.joined().map { $0.report(now: now) }
+    /// Every stream of some views as it stands, in no order.
+    func report(now: Instant, where isWanted: (ViewName) -> Bool) -> [DiscoveryServer.StreamReport] {
+        streams.filter { isWanted($0.key) }.values.joined().map { $0.report(now: now) }
     }
 }

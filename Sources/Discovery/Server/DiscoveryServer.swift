@@ -27,6 +27,8 @@ public final class DiscoveryServer: Sendable {
         /// Streams of one loop whose refusal is held back at the same time; those beyond are told at once.
         public var delayedRefusalsPerLoop = 1024
         public var logger = Logger(label: "martinet.xds")
+        /// Rings upon answers of xDS clients; nil: nobody waits for them.
+        public var answers: AnswerBell?
         /// Whether xDS is served, or the given services alone.
         public var servesDiscovery = true
 
@@ -146,14 +148,24 @@ public final class DiscoveryServer: Sendable {
         for loop in loops { loop.assignAgain() }
     }
 
+    /// Asks again which view some nodes belong to, by their IDs.
+    public func assignViewsAgain(of nodes: Set<String>) {
+        for loop in loops { loop.assignAgain(nodes) }
+    }
+
     /// Collects how every xDS stream stands.
-    /// - Parameter completion: called once, on a loop's thread: what takes long belongs on another.
-    public func report(_ completion: @escaping @Sendable (Report) -> Void) {
+    /// - Parameters:
+    ///   - isWanted: which views the streams are of that are told of; called on each loop's thread.
+    ///   - completion: called once, on a loop's thread: what takes long belongs on another.
+    public func report(
+        where isWanted: @escaping @Sendable (ViewName) -> Bool = { _ in true },
+        _ completion: @escaping @Sendable (Report) -> Void
+    ) {
         let collector = ReportCollector(loops: loops.count)
         for loop in loops {
             let home = loop.home
             let isTaken = loop.mailbox.submit { loop in
-                collector.add(home.value.report(now: loop.now), completion)
+                collector.add(home.value.report(now: loop.now, where: isWanted), completion)
             }
             if !isTaken { collector.add(nil, completion) }
         }
@@ -186,6 +198,8 @@ private final class LoopHandle: Sendable {
 
     private final class Changes: Sendable {
         let views = Mutex<[ViewName: Instant]>([:])
+        /// Nodes whose view may be another now; nil: all nodes.
+        let nodes = Mutex<Set<String>?>([])
     }
 
     init(_ mailbox: Mailbox<ServerConnection>, _ cache: SnapshotCache, _ home: OnLoop<DiscoveryLoop>) {
@@ -193,7 +207,13 @@ private final class LoopHandle: Sendable {
         self.mailbox = mailbox
         self.home = home
         self.changed = changed
-        assignment = mailbox.doorbell { home.value.assignAgain(loop: $0) }
+        assignment = mailbox.doorbell { loop in
+            let nodes = changed.nodes.withLock { nodes in
+                defer { nodes = [] }
+                return nodes
+            }
+            home.value.assignAgain(nodes, loop: loop)
+        }
         doorbell = mailbox.doorbell { loop in
             let views = changed.views.withLock { views in
                 defer { views = [:] }
@@ -204,7 +224,17 @@ private final class LoopHandle: Sendable {
     }
 
     /// Never refused however much waits for the loop: a stream would stay in the wrong view.
-    func assignAgain() { assignment.ring() }
+    /// - Parameter nodes: nil: all of them.
+    func assignAgain(_ nodes: Set<String>? = nil) {
+        changed.nodes.withLock { known in
+            guard let nodes else {
+                known = nil
+                return
+            }
+            known?.formUnion(nodes)
+        }
+        assignment.ring()
+    }
 
     func viewChanged(_ view: ViewName, at now: Instant) {
         changed.views.withLock { if $0[view] == nil { $0[view] = now } }

@@ -60,6 +60,7 @@ extension ServerConnection {
 
     /// Admission follows secrets, which rotations wait for, and whether a proxy serves already.
     private func tellAnswer(of call: DiscoveryCall, _ type: ResourceType, isAccepted: Bool = false) {
+        home.configuration.answers?.note()
         guard call.isKnownToAdmission else { return }
         if type == .listener, isAccepted, !call.isListening {
             call.isListening = true

@@ -225,6 +225,8 @@ public enum ControlMesh {
     public static let history = "/martinet.control.v1.Mesh/History"
     public static let show = "/martinet.control.v1.Mesh/Show"
     public static let progress = "/martinet.control.v1.Mesh/Progress"
+    public static let rollout = "/martinet.control.v1.Mesh/Rollout"
+    public static let explain = "/martinet.control.v1.Mesh/Explain"
 }
 
 /// What workloads ask beside Istio's certificate service. The caller proves its identity as for xDS over TLS.

@@ -126,6 +126,21 @@ extension ControlDeleteObjectsRequest: ProtobufMessage {
     public mutating func set(ignore_missing value: Bool) { self.ignore_missing = value ? 1 : 0 }
 }
 
+/// A request that a workload would make.
+public typealias ControlExplainRequest = Martinet__Control__V1__ExplainRequest
+extension ControlExplainRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__explain_request) }
+    public mutating func set(without_sidecar value: Bool) { self.without_sidecar = value ? 1 : 0 }
+    public var headers_list: Repeated<ControlNamedText> { Repeated<ControlNamedText>(self.n_headers, self.headers) }
+    public var claims_list: Repeated<ControlNamedText> { Repeated<ControlNamedText>(self.n_claims, self.claims) }
+}
+
+/// What becomes of it.
+public typealias ControlExplainResponse = Martinet__Control__V1__ExplainResponse
+extension ControlExplainResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__explain_response) }
+}
+
 /// What is known of another trust domain.
 public typealias ControlFederatedBundle = Martinet__Control__V1__FederatedBundle
 extension ControlFederatedBundle: ProtobufMessage {
@@ -233,6 +248,12 @@ extension ControlListTokensResponse: ProtobufMessage {
     public var tokens_list: Repeated<ControlJoinToken> { Repeated<ControlJoinToken>(self.n_tokens, self.tokens) }
 }
 
+/// A text by its name.
+public typealias ControlNamedText = Martinet__Control__V1__NamedText
+extension ControlNamedText: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__named_text) }
+}
+
 /// What happens to one object.
 public typealias ControlObjectChange = Martinet__Control__V1__ObjectChange
 extension ControlObjectChange: ProtobufMessage {
@@ -246,6 +267,13 @@ extension ControlObjectChangeKind {
     public static var CREATED: Self { Self(1) }
     public static var CONFIGURED: Self { Self(2) }
     public static var REMOVED: Self { Self(3) }
+}
+
+/// What a controller says of an object. Source: Kubernetes, meta/v1 Condition; Gateway API.
+public typealias ControlObjectCondition = Martinet__Control__V1__ObjectCondition
+extension ControlObjectCondition: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__object_condition) }
+    public mutating func set(holds value: Bool) { self.holds = value ? 1 : 0 }
 }
 
 /// A text of one or more objects: YAML documents, or JSON.
@@ -328,6 +356,47 @@ extension ControlRollbackRequest: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rollback_request) }
 }
 
+/// What is wanted of the roll-out under way.
+public typealias ControlRolloutRequest = Martinet__Control__V1__RolloutRequest
+extension ControlRolloutRequest: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rollout_request) }
+}
+
+/// What to do.
+public typealias ControlRolloutRequestOrder = Martinet__Control__V1__RolloutRequest__Order
+extension ControlRolloutRequestOrder {
+    public static var SHOW: Self { Self(0) }
+    public static var PROMOTE: Self { Self(1) }
+    public static var ABORT: Self { Self(2) }
+}
+
+/// How the newest roll-out stands.
+public typealias ControlRolloutResponse = Martinet__Control__V1__RolloutResponse
+extension ControlRolloutResponse: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rollout_response) }
+    public mutating func set(guard value: Bool) { self.guard = value ? 1 : 0 }
+}
+
+/// Where it is.
+public typealias ControlRolloutResponsePhase = Martinet__Control__V1__RolloutResponse__Phase
+extension ControlRolloutResponsePhase {
+    public static var NONE: Self { Self(0) }
+    public static var PROBING: Self { Self(1) }
+    public static var SPREADING: Self { Self(2) }
+    public static var HOLDING: Self { Self(3) }
+    public static var HELD: Self { Self(4) }
+    public static var UNDOING: Self { Self(5) }
+    public static var COMPLETE: Self { Self(6) }
+    public static var UNDONE: Self { Self(7) }
+}
+
+/// How a revision comes to the proxies.
+public typealias ControlRolloutSteps = Martinet__Control__V1__RolloutSteps
+extension ControlRolloutSteps: ProtobufMessage {
+    public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__rollout_steps) }
+    public var percents_list: UnsafeBufferPointer<UInt32> { UnsafeBufferPointer<UInt32>(start: self.percents, count: self.n_percents) }
+}
+
 /// What to rotate, and how patiently.
 public typealias ControlRotateRequest = Martinet__Control__V1__RotateRequest
 extension ControlRotateRequest: ProtobufMessage {
@@ -379,6 +448,7 @@ public typealias ControlStandingObject = Martinet__Control__V1__StandingObject
 extension ControlStandingObject: ProtobufMessage {
     public static var descriptor: MessageDescriptor { messageDescriptor(envoy_api_place_martinet__control__v1__standing_object) }
     public var findings_list: Repeated<ControlObjectFinding> { Repeated<ControlObjectFinding>(self.n_findings, self.findings) }
+    public var conditions_list: Repeated<ControlObjectCondition> { Repeated<ControlObjectCondition>(self.n_conditions, self.conditions) }
 }
 
 /// Whose status.

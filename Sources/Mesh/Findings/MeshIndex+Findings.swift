@@ -9,6 +9,10 @@ extension MeshIndex {
     public func findings(about key: ObjectKey) -> [MeshFinding] {
         guard let object = self[key] else { return [] }
         var findings = object.warnings
+        for value in FieldSupport.unsupportedValues(of: object.body) {
+            findings.append(
+                object.finding(.warning, .unsupportedField, at: value.path, value.words, mend: value.mend))
+        }
         switch object.body {
         case .virtualService(let service): findings += self.findings(object, service)
         case .destinationRule(let rule): findings += self.findings(object, rule)
@@ -28,7 +32,8 @@ extension MeshIndex {
         case .grpcRoute(let route): findings += self.findings(object, route)
         case .tlsRoute(let route), .tcpRoute(let route): findings += self.findings(object, route)
         case .backendTLSPolicy(let policy): findings += self.findings(object, policy)
-        case .meshConfig:
+        case .meshConfig(let config):
+            findings += self.findings(object, config)
             if key != MeshConfig.key {
                 findings.append(
                     object.finding(

@@ -192,11 +192,14 @@ extension MeshIndex {
                     "it denies everything: \(everybody) refuse every call", mend: "add `from`, `to` or `when`")
             ]
         case .custom:
+            let name = policy.provider ?? ""
+            if case .authorization? = config.provider(name)?.work { return [] }
             return [
                 object.finding(
                     .warning, .unknownObject, at: "spec.provider.name",
-                    "there is no provider `\(excerpt(policy.provider ?? ""))`: \(everybody) refuse what the rules match",
-                    mend: "write DENY or ALLOW policies: authorization services are not asked here")
+                    "no provider `\(excerpt(name))` decides: \(everybody) refuse what the rules match",
+                    mend: "add it to `extensionProviders` of the MeshConfig with `envoyExtAuthzGrpc` or "
+                        + "`envoyExtAuthzHttp`")
             ]
         case .allow, .audit: return []
         }

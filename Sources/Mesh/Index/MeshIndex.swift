@@ -9,6 +9,8 @@ public struct MeshIndex: Sendable {
         /// A proxy is there, and with it a workload; the same name replaces.
         case connect(Workload)
         case disconnect(Workload.ID)
+        /// Who checks a workload has found it healthy or not; nil: nobody checks it.
+        case judge(Workload.ID, isHealthy: Bool?)
     }
 
     struct Place: Hashable, Sendable {
@@ -30,6 +32,8 @@ public struct MeshIndex: Sendable {
     /// Objects by what they name: a delegate, a Gateway, a parent, a Secret.
     var references = TreeDictionary<ObjectKey, TreeSet<ObjectKey>>()
     var connected = TreeDictionary<Workload.ID, Workload>()
+    /// Workloads that are checked, and whether they are healthy.
+    var judgements = TreeDictionary<Workload.ID, Bool>()
     /// Workloads by namespace, and by each of their labels.
     var workloads = TreeDictionary<String, TreeSet<WorkloadSource>>()
     var labelled = TreeDictionary<Label, TreeSet<WorkloadSource>>()
@@ -64,6 +68,7 @@ public struct MeshIndex: Sendable {
         case .disconnect(let id):
             if let old = connected[id] { forget(old, .proxy(id)) }
             connected[id] = nil
+        case .judge(let id, let isHealthy): judgements[id] = isHealthy
         }
     }
 

@@ -31,6 +31,8 @@ public struct Workload: Hashable, Sendable, Codable {
     /// Whether a proxy of the mesh takes its calls: certain of one that its proxy tells of, and of an object as far as
     /// its labels say so.
     public var hasSidecar: Bool
+    /// Whether it speaks xDS itself: it has one kind of transport, and takes mutual TLS where nothing else is taken.
+    public var isProxyless: Bool
 
     /// The label that says of a workload whether it takes mutual TLS: `istio` or `disabled`.
     public static let modeLabel = "security.istio.io/tlsMode"
@@ -40,7 +42,7 @@ public struct Workload: Hashable, Sendable, Codable {
     public init(
         id: ID, labels: [String: String], serviceAccount: String, ports: [Kubernetes.ContainerPort] = [],
         addresses: [String] = [], source: ObjectKey? = nil, locality: String? = nil, weight: Int = 1,
-        hasSidecar: Bool = true
+        hasSidecar: Bool = true, isProxyless: Bool = false
     ) {
         self.id = id
         self.labels = labels
@@ -51,12 +53,14 @@ public struct Workload: Hashable, Sendable, Codable {
         self.locality = locality
         self.weight = weight
         self.hasSidecar = hasSidecar
+        self.isProxyless = isProxyless
     }
 
     /// What a Pod, a Deployment or a WorkloadEntry tells of.
     public init?(_ object: MeshObject) {
         id = ID(namespace: object.key.namespace, name: object.key.name)
         source = object.key
+        isProxyless = false
         weight = 1
         var place: String?
         switch object.body {
@@ -125,6 +129,17 @@ extension MeshIndex {
     /// What is expected and what is connected in a namespace, sorted: objects first.
     public func workloads(in namespace: String) -> [Workload] {
         (workloads[namespace] ?? []).sorted().compactMap { workload($0) }
+    }
+
+    /// What was found where the workload is checked; nil: nobody checks it.
+    public func isHealthy(_ id: Workload.ID) -> Bool? { judgements[id] }
+
+    /// The workloads that go by a name: of a connected proxy, and of objects.
+    public func workloads(named id: Workload.ID) -> [Workload] {
+        let written = [ObjectKind.pod, .deployment, .workloadEntry].compactMap { kind in
+            objects[ObjectKey(kind, id.namespace, id.name)].flatMap { Workload($0) }
+        }
+        return (connected[id].map { [$0] } ?? []) + written
     }
 
     /// The workload that a connected proxy told of.

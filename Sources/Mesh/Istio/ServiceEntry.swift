@@ -57,6 +57,7 @@ extension Istio {
         public var labels: [String: String]
         public var annotations: [String: String]
         public var template: WorkloadEntry
+        public var probe: Kubernetes.Probe?
     }
 }
 
@@ -177,24 +178,6 @@ extension Istio.WorkloadGroup: ObjectPart {
         labels = metadata?.labels ?? [:]
         annotations = metadata?.annotations ?? [:]
         template = fields.required("template", Istio.WorkloadEntry(address: "", ports: [:], labels: [:], weight: 1))
-        let _: Probe? = fields.optional("probe")
-    }
-}
-
-/// Read so that a misspelt field is found; health comes from the proxies.
-private struct Probe: ObjectPart {
-    private struct Check: ObjectPart {
-        init(_ fields: inout ObjectFields) {
-            _ = fields.port("port")
-            fields.ignore(["path", "host", "scheme", "httpHeaders", "command", "service"])
-        }
-    }
-
-    init(_ fields: inout ObjectFields) {
-        for name in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
-            _ = fields.int(name, 0...Int(Int32.max))
-        }
-        for name in ["httpGet", "tcpSocket", "exec", "grpc"] { let _: Check? = fields.optional(name) }
-        fields.atMostOne("httpGet", "tcpSocket", "exec", "grpc")
+        probe = fields.optional("probe")
     }
 }

@@ -25,7 +25,7 @@ enum KubernetesFields {
 
     static let container = [
         "args", "command", "env", "envFrom", "image", "imagePullPolicy", "lifecycle", "livenessProbe",
-        "readinessProbe", "startupProbe", "resizePolicy", "resources", "restartPolicy", "restartPolicyRules",
+        "startupProbe", "resizePolicy", "resources", "restartPolicy", "restartPolicyRules",
         "securityContext", "stdin", "stdinOnce", "terminationMessagePath", "terminationMessagePolicy", "tty",
         "volumeDevices", "volumeMounts", "workingDir",
     ]

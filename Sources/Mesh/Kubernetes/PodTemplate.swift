@@ -8,6 +8,8 @@ extension Kubernetes {
         public var ports: [ContainerPort]
         public var hostname: String?
         public var subdomain: String?
+        /// Of the first container that has one.
+        public var readiness: Probe?
 
         /// The number that a Service's target port means here; nil if no container has a port of that name.
         public func port(_ target: IntOrString) -> Int? {
@@ -44,6 +46,8 @@ extension Kubernetes {
         public var ports: [ContainerPort]
         public var hostname: String?
         public var subdomain: String?
+        /// Of the first container that has one.
+        public var readiness: Probe?
     }
 
     /// Labels that must be equal, and rules. Source: Kubernetes, meta/v1 LabelSelector.
@@ -115,10 +119,12 @@ extension Kubernetes.ContainerPort: ObjectPart {
 
 private struct Container: ObjectPart {
     var ports: [Kubernetes.ContainerPort]
+    var readiness: Kubernetes.Probe?
 
     init(_ fields: inout ObjectFields) {
         _ = fields.requiredText("name", .label)
         ports = fields.list("ports")
+        readiness = fields.optional("readinessProbe")
         fields.ignore(KubernetesFields.container)
     }
 }
@@ -128,6 +134,7 @@ extension Kubernetes.Pod: ObjectPart {
         let containers: [Container] = fields.list("containers", atLeastOne: true)
         let initContainers: [Container] = fields.list("initContainers")
         ports = (containers + initContainers).flatMap(\.ports)
+        readiness = containers.lazy.compactMap(\.readiness).first
         let name = fields.text("serviceAccountName", .subdomain)
         let deprecatedName = fields.text("serviceAccount", .subdomain)
         if let name, let deprecatedName, name != deprecatedName {
@@ -153,6 +160,7 @@ extension Kubernetes.PodTemplate: ObjectPart {
         ports = pod?.ports ?? []
         hostname = pod?.hostname
         subdomain = pod?.subdomain
+        readiness = pod?.readiness
     }
 
     fileprivate init() {

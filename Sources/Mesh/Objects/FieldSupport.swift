@@ -9,6 +9,21 @@ public enum FieldSupport {
     private static let zoneAwareness =
         "proxies share by zone only if their bootstrap names the cluster that they are in; write `localityLbSetting`"
 
+    /// Values that are understood and not acted on, by kind.
+    static func unsupportedValues(of body: ObjectBody) -> [(path: String, words: String, mend: String)] {
+        switch body {
+        case .service(let service) where service.isLocalOnly:
+            [
+                (
+                    "spec.internalTrafficPolicy",
+                    "proxies do not keep calls on their own node: `Local` is as `Cluster`",
+                    "write `trafficDistribution: PreferSameZone`, or remove it"
+                )
+            ]
+        default: []
+        }
+    }
+
     /// A path is dotted, with `[]` for each element of a list and `*` for each key of a mapping.
     static let table: [ObjectKind: [String: String]] = [
         .gateway: [
@@ -39,12 +54,11 @@ public enum FieldSupport {
         ],
         .telemetry: [
             "spec.metrics": "the proxies' own statistics are what they are; see the access log",
-            "spec.tracing.[].providers": "the proxy's bootstrap names the tracer",
             "spec.tracing.[].disableContextPropagation": "proxies pass on the trace that a request is part of",
         ],
         .workloadGroup: [
             "spec.template.network": "all workloads are in one network",
-            "spec.probe": "the health of a workload comes from its proxy",
+            "spec.probe.exec": "proxies run no commands",
         ],
         .proxyConfig: [
             "spec.image": "nobody injects proxies here",

@@ -173,7 +173,9 @@ struct ObjectFields {
             mend: "keep one of `\(names.joined(separator: "`, `"))`")
     }
 
-    func exactlyOne(_ names: String...) {
+    func exactlyOne(_ names: String...) { exactlyOne(names) }
+
+    func exactlyOne(_ names: [String]) {
         let given = names.filter(has)
         if given.isEmpty {
             let list = names.map { "`\($0)`" }.joined(separator: ", ")

@@ -62,6 +62,12 @@ struct TextRule: Sendable {
         return (["*", ".", "~"].contains(parts[0]) || isLabel(parts[0])) && isHostPattern(parts[1])
     }
 
+    /// A service of the mesh: a host, perhaps with `NAMESPACE/` before it.
+    static let providerService = TextRule("service", mend: "write HOST or NAMESPACE/HOST") { text in
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        return (1...2).contains(parts.count) && (parts.count == 1 || isLabel(parts[0])) && isHostName(parts.last!)
+    }
+
     /// A namespace to export to: `.`, `*`, `~` or a name.
     static let exportTarget = TextRule("namespace", mend: "write . (the same), * (all), ~ (none) or a name") {
         ["*", ".", "~"].contains($0) || isLabel($0[...])

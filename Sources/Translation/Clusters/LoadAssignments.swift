@@ -68,6 +68,7 @@ extension Translator {
                     }
                 })
             made.load_balancing_weight = arena.u32(UInt32(weight))
+            if endpoint.isHealthy == false { made.health_status = .UNHEALTHY }
             if endpoint.isDraining { made.health_status = .DRAINING }
             if endpoint.isMeshed {
                 made.metadata = arena.make {

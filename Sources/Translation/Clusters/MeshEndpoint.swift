@@ -19,6 +19,8 @@ struct MeshEndpoint: Hashable, Sendable {
     var weight = 1
     /// It ends, and serves what it has.
     var isDraining = false
+    /// What was found where it is checked; nil: nobody checks it.
+    var isHealthy: Bool?
     /// Whether its sidecar takes mutual TLS.
     var isMeshed = false
 
@@ -168,7 +170,7 @@ extension Translator {
         _ workload: Workload, address: String, port: Int, _ backends: ServiceBackends
     ) -> MeshEndpoint {
         let family = IPAddress(address)?.isIPv4
-        return MeshEndpoint(
+        var made = MeshEndpoint(
             address: address, port: port,
             otherAddress: workload.addresses.first { other in
                 family != nil && IPAddress(other).map { $0.isIPv4 != family } ?? false
@@ -178,7 +180,10 @@ extension Translator {
             weight: max(1, workload.weight),
             isMeshed: takesMutualTLS(
                 workload.labels, in: workload.id.namespace, port: port, backends,
-                hasSidecar: workload.hasSidecar || backends.tenants[address]?.hasSidecar == true))
+                hasSidecar: workload.hasSidecar || backends.tenants[address]?.hasSidecar == true,
+                isProxyless: workload.isProxyless || backends.tenants[address]?.isProxyless == true))
+        made.isHealthy = mesh.isHealthy(workload.id)
+        return made
     }
 
     private func endpoint(
@@ -195,14 +200,16 @@ extension Translator {
     }
 
     private func takesMutualTLS(
-        _ labels: [String: String], in namespace: String, port: Int, _ backends: ServiceBackends, hasSidecar: Bool
+        _ labels: [String: String], in namespace: String, port: Int, _ backends: ServiceBackends, hasSidecar: Bool,
+        isProxyless: Bool = false
     ) -> Bool {
         guard hasSidecar, labels[Workload.modeLabel] != "disabled" else { return false }
         let asked = ServiceBackends.Worked.Asked(labels: labels, port: port)
-        if let mode = backends.worked.modes[asked] { return mode != .disable }
+        func takes(_ mode: Istio.PeerAuthentication.Mode) -> Bool { isProxyless ? mode == .strict : mode != .disable }
+        if let mode = backends.worked.modes[asked] { return takes(mode) }
         let mode = mutualTLS(of: labels, in: namespace, port: port).mode
         backends.worked.modes[asked] = mode
-        return mode != .disable
+        return takes(mode)
     }
 
     /// The workload's number for a service's port; nil if it has no port of that name.
@@ -241,6 +248,7 @@ extension Translator {
             if result[index].locality == Locality() { result[index].locality = endpoint.locality }
             if result[index].serviceAccount == nil { result[index].serviceAccount = endpoint.serviceAccount }
             if result[index].workload.isEmpty { result[index].workload = endpoint.workload }
+            result[index].isHealthy = result[index].isHealthy ?? endpoint.isHealthy
             result[index].weight = max(result[index].weight, endpoint.weight)
         }
         return result.sorted { ($0.address, $0.port) < ($1.address, $1.port) }

@@ -25,6 +25,8 @@ extension Translator {
             secure(outbound, &cluster)
             cluster.metadata = metadata(outbound)
             if outbound.scope.kind != .proxyless {
+                // Proxies whose bootstrap has a load reporting service report to it; others take no notice.
+                cluster.lrs_server = arena.make { $0.set(self: arena.make()) }
                 let names = clientNames(outbound)
                 setProtocol(
                     &cluster, outbound.port.statedProtocol, outbound.policy.connectionPool,

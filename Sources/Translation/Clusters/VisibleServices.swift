@@ -6,7 +6,9 @@ extension Translator {
     /// narrows it to these and to where VirtualServices for these lead.
     public func visibleServices(for scope: OutboundScope) -> [MeshService] {
         var winners: [String: MeshService] = [:]
-        for service in mesh.services(matching: "*", from: scope.namespace) { offer(service, to: &winners, scope) }
+        for service in mesh.services(matching: "*", from: scope.namespace) where isOpen(service, to: scope) {
+            offer(service, to: &winners, scope)
+        }
         if let hosts = egressHosts(of: scope) {
             let all = winners
             winners = winners.filter { service in hosts.contains { allows($0, service.value, scope) } }
@@ -24,7 +26,9 @@ extension Translator {
     public func service(_ host: String, in namespace: String, for scope: OutboundScope) -> MeshService? {
         var winners: [String: MeshService] = [:]
         let full = mesh.fullHost(host, in: namespace)
-        for service in mesh.services(matching: full, from: scope.namespace) { offer(service, to: &winners, scope) }
+        for service in mesh.services(matching: full, from: scope.namespace) where isOpen(service, to: scope) {
+            offer(service, to: &winners, scope)
+        }
         return winners.values.min { $0.host < $1.host }
     }
 
@@ -43,6 +47,11 @@ extension Translator {
         }
         guard let first = mesh.object(one.key), let second = mesh.object(other.key) else { return one.key < other.key }
         return first.isOlder(than: second)
+    }
+
+    /// Whether a Sidecar with egress hosts, if the scope has one, takes a service in by its own name.
+    func isSeen(_ service: MeshService, by scope: OutboundScope) -> Bool {
+        egressHosts(of: scope).map { $0.contains { allows($0, service, scope) } } ?? true
     }
 
     /// nil: all hosts.

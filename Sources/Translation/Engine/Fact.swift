@@ -49,6 +49,9 @@ extension Fact {
             case .disconnect(let id):
                 guard seenWorkloads.insert(id).inserted else { continue }
                 add(old.connectedWorkload(id), new.connectedWorkload(id), &facts)
+            case .judge(let id, _):
+                if old.isHealthy(id) == new.isHealthy(id) { continue }
+                for workload in new.workloads(named: id) { add(workload, &facts) }
             }
         }
         return facts

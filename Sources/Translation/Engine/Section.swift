@@ -25,6 +25,8 @@ enum Section: Hashable, Sendable {
     case endpoints(ScopeNumber, host: String)
     case virtualHost(ScopeNumber, port: Int, host: String)
     case extraHosts(ScopeNumber, port: Int)
+    /// Of clients that nothing is about.
+    case frame(ScopeNumber, port: Int)
     case routes(ScopeNumber, port: Int)
     case outboundListeners(ProxyClass, ScopeNumber)
     case inbound(ProxyClass)
@@ -52,7 +54,8 @@ extension Section {
 
     var kind: SectionKind {
         switch self {
-        case .partialObjects, .routedHosts, .listenerSelectors, .interests, .scope, .services, .ports, .differences:
+        case .partialObjects, .routedHosts, .listenerSelectors, .interests, .scope, .services, .ports, .differences,
+            .frame:
             .lookup
         case .commonClusters, .clusters: .clusters
         case .endpoints: .endpoints
@@ -102,6 +105,7 @@ struct SectionValue: Equatable, Sendable {
         case ports([Int: [Int]])
         case differences(Differences)
         case packed([[UInt8]])
+        case frame(RouteFrame)
         case resources([Resource])
 
         /// Resources are told apart by identity: equal ones are one object.
@@ -115,6 +119,7 @@ struct SectionValue: Equatable, Sendable {
             case (.ports(let one), .ports(let other)): one == other
             case (.differences(let one), .differences(let other)): one == other
             case (.packed(let one), .packed(let other)): one == other
+            case (.frame(let one), .frame(let other)): one == other
             case (.resources(let one), .resources(let other)):
                 one.count == other.count && zip(one, other).allSatisfy { $0 === $1 }
             default: false
@@ -150,6 +155,9 @@ extension SectionValue {
     }
     var packed: [[UInt8]] {
         if case .packed(let value) = content { value } else { preconditionFailure("\(content)") }
+    }
+    var frame: RouteFrame {
+        if case .frame(let value) = content { value } else { preconditionFailure("\(content)") }
     }
     var resources: [Resource] {
         if case .resources(let value) = content { value } else { preconditionFailure("\(content)") }

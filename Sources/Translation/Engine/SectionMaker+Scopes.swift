@@ -49,14 +49,18 @@ extension SectionMaker {
                 }
             }
         }
+        // Whether the services of providers are seen depends on the namespace.
+        let hasProviders = mesh.config.providers.contains { ($0.takesLogs || $0.takesSpans) && $0.place != nil }
         return Interests(
             services: services.sorted(), routes: routes.sorted(),
-            shapesListeners: MeshReader.listenerKinds.contains { !mesh.objects(of: $0, in: namespace).isEmpty })
+            shapesListeners: hasProviders
+                || MeshReader.listenerKinds.contains { !mesh.objects(of: $0, in: namespace).isEmpty })
     }
 
     mutating func differences(
-        of number: ScopeNumber, _ mesh: MeshReader, _ sections: inout Sections
+        of number: ScopeNumber, _ translator: Translator, _ sections: inout Sections
     ) -> Differences {
+        let mesh = translator.mesh
         let plain = scopes.plain(of: number)
         if number == plain { return Differences() }
         let scope = scopes[number]
@@ -66,10 +70,11 @@ extension SectionMaker {
         let list = HostList(services)
         let plainList = HostList(others)
         var found = Differences()
-        found.isApart = scope.sidecar != nil
+        let isIsolated = translator.isIsolated(scope)
+        found.isApart = scope.sidecar != nil || isIsolated
 
         // Services that others do not have, or have otherwise.
-        if scope.sidecar != nil || !interests.services.isEmpty {
+        if found.isApart || !interests.services.isEmpty {
             for service in services where plainList[service.host] != service { found.clusters.insert(service.host) }
         }
         // DestinationRules that others do not have, or in another order.
@@ -98,7 +103,7 @@ extension SectionMaker {
         found.routes.formUnion(found.clusters)
         found.routes.formUnion(list.hosts(matching: routePatterns))
         // Routes lead to other hosts, whose clusters may be of this scope.
-        let isPlain = interests.services.isEmpty && scope.choosers.isEmpty && scope.sidecar == nil
+        let isPlain = interests.services.isEmpty && scope.choosers.isEmpty && !found.isApart
         let routedHosts = sections.value(of: .routedHosts, &self).hosts
         if !isPlain || !found.clusters.isEmpty {
             found.routes.formUnion(list.hosts(matching: routedHosts))
@@ -192,6 +197,11 @@ extension MeshReader {
         for kind in Self.listenerKinds {
             for object in objects(of: kind) { keys.formUnion(object.policyScope?.selector?.labels.keys ?? [:].keys) }
         }
+        // Spans carry the name of the workload.
+        let namesWorkloads = config.providers.contains {
+            if case .openTelemetry = $0.work { true } else { false }
+        }
+        if namesWorkloads { keys.formUnion(ProxyClass.nameLabels) }
         return keys.sorted()
     }
 }

@@ -44,7 +44,7 @@ struct SectionMaker: Derivation, Sendable {
                 }
             }
             return .ports(ports)
-        case .differences(let number): return .differences(differences(of: number, translator.mesh, &sections))
+        case .differences(let number): return .differences(differences(of: number, translator, &sections))
         case .commonClusters: return .resources(interned(translator.commonClusters()))
         case .clusters(let number, let host):
             let scope = scopes[number]
@@ -61,6 +61,7 @@ struct SectionMaker: Derivation, Sendable {
                 service.flatMap { translator.virtualHost(for: $0, port: port, for: scope) }.map { [$0] } ?? [])
         case .extraHosts(let number, let port):
             return .packed(translator.extraVirtualHosts(port: port, for: scopes[number]))
+        case .frame(let number, let port): return .frame(frame(of: number, port: port, &sections))
         case .routes(let number, let port):
             return .resources(interned(routes(of: number, port: port, translator, &sections)))
         case .outboundListeners(let proxy, let number):
@@ -90,7 +91,8 @@ struct SectionMaker: Derivation, Sendable {
 
     static func gateway(_ translator: Translator, _ proxy: ProxyClass) -> [Resource] {
         translator.patched(
-            translator.keySetClusters(of: proxy) + translator.gatewaySecrets(of: proxy)
+            translator.keySetClusters(of: proxy) + translator.serverNameClusters(of: proxy)
+                + translator.gatewaySecrets(of: proxy)
                 + translator.gatewayListeners(of: proxy)
                 + translator.gatewayRouteConfigurations(of: proxy), for: proxy, .gateway)
     }
@@ -108,7 +110,7 @@ struct SectionMaker: Derivation, Sendable {
     ) -> [MeshService] {
         let scope = scopes[number]
         let plain = scopes.plain(of: number)
-        if number != plain, scope.sidecar == nil,
+        if number != plain, scope.sidecar == nil, !translator.isIsolated(scope),
             sections.value(of: .interests(namespace: scope.namespace), &self).interests.services.isEmpty
         {
             return sections.value(of: .services(plain), &self).services
@@ -122,17 +124,38 @@ struct SectionMaker: Derivation, Sendable {
         let plain = scopes.plain(of: number)
         let services = sections.value(of: .services(number), &self).services
         let differences = sections.value(of: .differences(number), &self).differences
-        var hosts: [[UInt8]] = []
+        let positions = sections.value(of: .ports(number), &self).ports[port] ?? []
+        let further = sections.value(of: .extraHosts(number, port: port), &self).packed
+        let name = ResourceNames.routes(port)
+        func packed(_ host: String) -> [[UInt8]] {
+            let owner = differences.routes.contains(host) ? number : plain
+            return sections.value(of: .virtualHost(owner, port: port, host: host), &self).packed
+        }
+        // Clients of a Sidecar see so little that nothing is gained by what others see.
+        if !differences.isApart {
+            var framed = FramedHosts(sections.value(of: .frame(plain, port: port), &self).frame)
+            for position in positions {
+                let host = services[position].host
+                if differences.routes.contains(host) || !framed.take(host) { framed.replace(host, by: packed(host)) }
+            }
+            let scope = scopes[number]
+            framed.finish(further + translator.packedCatchAll(for: scope))
+            if framed.isDistinct {
+                return [translator.routeConfiguration(named: name, packedHosts: framed.bytes, for: scope)]
+            }
+        }
+        let hosts = positions.flatMap { packed(services[$0].host) } + further
+        return [translator.routeConfiguration(named: name, port: port, virtualHosts: hosts, for: scopes[number])]
+    }
+
+    private mutating func frame(of number: ScopeNumber, port: Int, _ sections: inout Sections) -> RouteFrame {
+        var frame = RouteFrame()
+        let services = sections.value(of: .services(number), &self).services
         for position in sections.value(of: .ports(number), &self).ports[port] ?? [] {
             let host = services[position].host
-            let owner = differences.routes.contains(host) ? number : plain
-            hosts += sections.value(of: .virtualHost(owner, port: port, host: host), &self).packed
+            frame.append(host, sections.value(of: .virtualHost(number, port: port, host: host), &self).packed)
         }
-        hosts += sections.value(of: .extraHosts(number, port: port), &self).packed
-        return [
-            translator.routeConfiguration(
-                named: ResourceNames.routes(port), port: port, virtualHosts: hosts, for: scopes[number])
-        ]
+        return frame
     }
 }
 
@@ -143,7 +166,7 @@ extension Translator {
             // A wildcard above it is another service.
             return service(host, in: scope.namespace, for: scope).flatMap { $0.host == host ? $0 : nil }
         }
-        return mesh.services(matching: host, from: scope.namespace).filter { $0.host == host }
+        return mesh.services(matching: host, from: scope.namespace).filter { $0.host == host && isOpen($0, to: scope) }
             .min { precedes($0, $1, scope) }
     }
 }

@@ -5,14 +5,16 @@ import XDS
 extension Translator {
     /// What becomes of a request. Everything is asked of the same rules that proxies are configured with, so that what
     /// is said here is what they do.
-    public func explain(_ question: TrafficQuestion) -> Explanation {
-        question.caller.hasSidecar ? explainFromSidecar(question) : explainWithoutSidecar(question)
+    /// - Parameter proxy: the caller's own, where it is connected; nil: one that intercepts.
+    public func explain(_ question: TrafficQuestion, from proxy: ProxyClass? = nil) -> Explanation {
+        question.caller.hasSidecar ? explainFromSidecar(question, proxy) : explainWithoutSidecar(question)
     }
 
-    private func explainFromSidecar(_ question: TrafficQuestion) -> Explanation {
+    private func explainFromSidecar(_ question: TrafficQuestion, _ connected: ProxyClass?) -> Explanation {
         let caller = question.caller
-        let proxy = ProxyClass(
-            namespace: caller.namespace, labels: caller.labels, serviceAccount: caller.serviceAccount)
+        let proxy =
+            connected
+            ?? ProxyClass(namespace: caller.namespace, labels: caller.labels, serviceAccount: caller.serviceAccount)
         let scope = wholeScope(of: proxy)
         let services = visibleServices(for: scope)
         let found = called(question, among: services, scope)
@@ -38,7 +40,8 @@ extension Translator {
 
     /// A request that nothing routes goes to any endpoint of the service, in plaintext and without an identity.
     private func explainWithoutSidecar(_ question: TrafficQuestion) -> Explanation {
-        let scope = OutboundScope(namespace: question.caller.namespace)
+        // Nobody limits what it sees, as nobody limits what gateways see.
+        let scope = OutboundScope(namespace: question.caller.namespace, kind: .gateway)
         let found = called(question, among: visibleServices(for: scope), scope)
         var result = explanation(question, found?.service, host: found?.host)
         result.notes.append("the caller has no sidecar: nothing routes what it calls, and it has no identity")
@@ -103,7 +106,10 @@ extension Translator {
             MeshService.services(of: object).contains { $0.host == host }
         }
         guard let owner = owners.first else { return ["no Service and no ServiceEntry has the host \(host)"] }
-        let reason = scope.sidecar.map { "\($0) does not name it" } ?? "it is not exported to \(scope.namespace)"
+        let isolation =
+            "it is not exported to \(scope.namespace)"
+            + (isIsolated(scope) ? ", or no ALLOW policy lets a workload of that namespace in" : "")
+        let reason = scope.sidecar.map { "\($0) does not name it" } ?? isolation
         return ["\(owner.key) has the host \(host), and is not visible here: \(reason)"]
     }
 
@@ -150,6 +156,17 @@ extension Translator {
         }
         result.rule = Explanation.Rule(name: rule.name, place: rule.origin.map { place($0.object, $0.path) })
         result.effects = rule.effects
+        result.fault = rule.fault.map { fault in
+            var told = Explanation.Fault()
+            switch fault.abort?.error {
+            case .http(let status): told.abortStatus = "\(status)"
+            case .grpc(let status): told.abortStatus = status
+            case nil: break
+            }
+            told.abortPercent = fault.abort?.percentage ?? 0
+            (told.delay, told.delayPercent) = (fault.delay?.fixed, fault.delay?.percentage ?? 0)
+            return told
+        }
         switch rule.action {
         case .redirect(let redirection):
             result.outcome = .redirected(status: redirection.code, to: redirection.target(of: request, rule.match))
@@ -290,6 +307,8 @@ extension Translator {
         var server = Explanation.Server(
             address: address, port: endpoint.port, workload: endpoint.workload, hasSidecar: hasSidecar,
             security: security, verdict: .unasked)
+        if let isHealthy = endpoint.isHealthy { server.health = isHealthy ? .healthy : .unhealthy }
+        if endpoint.isDraining { server.health = .draining }
         guard hasSidecar else {
             if security == .mutualTLS { server.verdict = .noConnection("it has no sidecar that takes mutual TLS") }
             return server
@@ -316,6 +335,7 @@ extension Translator {
         switch authorizationRules(for: proxy).decision(on: access, trustDomain: settings.trustDomain.name) {
         case .allowed(let named): server.verdict = .allowed(named.map { rule($0) })
         case .denied(let named): server.verdict = .denied(named.map { rule($0) })
+        case .asked(let named, let provider): server.verdict = .asked(rule(named), provider: provider)
         }
         return server
     }

@@ -62,6 +62,26 @@ public struct Explanation: Hashable, Sendable {
         public var mode: Istio.PeerAuthentication.Mode?
         public var modePlace: Place?
         public var verdict: Verdict
+        public var health = Health.unknown
+    }
+
+    public enum Health: String, Hashable, Sendable {
+        /// Nobody checks it.
+        case unknown
+        case healthy
+        /// Callers avoid it as long as others are healthy.
+        case unhealthy
+        /// It ends, and gets no new requests while others are there.
+        case draining
+    }
+
+    /// What the rule breaks on purpose, in percent of the requests.
+    public struct Fault: Hashable, Sendable {
+        /// Of HTTP, or of gRPC by name; nil aborts nothing.
+        public var abortStatus: String?
+        public var abortPercent = 0.0
+        public var delay: Duration?
+        public var delayPercent = 0.0
     }
 
     public enum Verdict: Hashable, Sendable {
@@ -71,6 +91,8 @@ public struct Explanation: Hashable, Sendable {
         case denied(Rule?)
         /// No connection comes about, for this reason.
         case noConnection(String)
+        /// By a service that this rule has asked, under the name of its provider; policies before and after it agree.
+        case asked(Rule?, provider: String)
         /// No sidecar asks.
         case unasked
     }
@@ -91,16 +113,17 @@ public struct Explanation: Hashable, Sendable {
     public var rule: Rule?
     /// What else the rule does: timeout, retries, faults, rewrites, mirrors.
     public var effects: [String] = []
+    public var fault: Fault?
     public var outcome: Outcome
     public var shares: [Share] = []
     /// What could not be known, or surprises.
     public var notes: [String] = []
 
-    /// Whether every server would take it.
+    /// Whether every server would take it, as far as the mesh decides.
     public var isAllowed: Bool {
         shares.flatMap(\.servers).allSatisfy {
             switch $0.verdict {
-            case .allowed, .unasked: true
+            case .allowed, .asked, .unasked: true
             case .denied, .noConnection: false
             }
         }

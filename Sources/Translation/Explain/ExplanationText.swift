@@ -55,7 +55,8 @@ extension Explanation.Server {
     fileprivate var lines: [String] {
         let name = [address.map { "\($0):\(port)" } ?? "expected, port \(port)", workload]
             .filter { !$0.isEmpty }.joined(separator: " ")
-        var lines = ["  server     \(name): \(security.rawValue)"]
+        let state = health == .unknown ? "" : ", \(health.rawValue)"
+        var lines = ["  server     \(name): \(security.rawValue)\(state)"]
         func add(_ words: String) { lines.append("             " + words) }
         if let mode { add("\(mode.rawValue)\(modePlace.map { ", \($0)" } ?? "")") }
         switch verdict {
@@ -64,6 +65,8 @@ extension Explanation.Server {
         case .denied(nil): add("denied: no ALLOW policy allows it")
         case .denied(let rule?): add("denied by \(rule)")
         case .noConnection(let reason): add("no connection: \(reason)")
+        case .asked(let rule, let provider):
+            add("asks `\(provider)`" + (rule.map { ", by \($0)" } ?? ""))
         case .unasked: add("no sidecar asks")
         }
         return lines

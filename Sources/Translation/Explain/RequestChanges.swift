@@ -1,4 +1,5 @@
 import Mesh
+import Patterns
 
 extension RoutedRequest {
     /// The request as a rule sends it on: with another path, host and headers.
@@ -36,7 +37,8 @@ extension Redirection {
     func target(of request: RoutedRequest, _ match: RequestMatch) -> String {
         let path: String =
             switch self.path {
-            case .full(let path): path
+            // The query goes along, unless the rule has one of its own.
+            case .full(let path): path.contains("?") ? path : path + request.path.dropFirst(request.bare.count)
             case .prefix(let prefix): request.replacingMatched(by: prefix, match)
             case .regex(let pattern, let substitution):
                 request.bare.replacingMatches(of: pattern, by: substitution)
@@ -51,26 +53,13 @@ extension Redirection {
 
 extension Substring {
     /// - Parameters:
-    ///   - pattern: RE2; one that our own engine does not know leaves the text as it is.
+    ///   - pattern: RE2; one that it refuses leaves the text as it is.
     ///   - substitution: with `\1` for groups.
     fileprivate func replacingMatches(of pattern: String, by substitution: String) -> String {
-        guard let regex = try? Regex(pattern) else { return String(self) }
-        return replacing(regex) { match in
-            var text = ""
-            var rest = substitution[...]
-            while let letter = rest.popFirst() {
-                guard letter == "\\", let next = rest.popFirst() else {
-                    text.append(letter)
-                    continue
-                }
-                if let group = next.wholeNumberValue {
-                    if group < match.output.count { text += match.output[group].substring ?? "" }
-                } else {
-                    text.append(next)
-                }
-            }
-            return text
-        }.description
+        guard let pattern = try? Pattern(pattern) else { return String(self) }
+        var text = String(self)
+        let made = text.withUTF8 { pattern.replacingMatches(in: UnsafeRawBufferPointer($0), with: substitution) }
+        return made.map { String(decoding: $0, as: UTF8.self) } ?? String(self)
     }
 }
 

@@ -32,6 +32,8 @@ struct AccessLogPlan: Hashable {
     /// Envoy's format; nil is Envoy's own.
     var format: String?
     var isSentToControlPlane: Bool
+    /// Providers of the MeshConfig, each once.
+    var providers: [String] = []
     /// Only what fits is logged, in the Common Expression Language.
     var filter: String?
 }
@@ -57,27 +59,41 @@ extension Translator {
     /// A narrower object takes the place of a wider one in what it says. Naming other providers leaves the control
     /// plane's log as it is, unless an entry turns off all, or this one by its name.
     func accessLogPlan(for proxy: ProxyClass, _ side: TrafficSide) -> AccessLogPlan {
-        let config = mesh.config.accessLog
+        let config = mesh.config
+        let file = config.accessLog.file ?? "/dev/stdout"
         var plan = AccessLogPlan(
-            file: config.file, format: config.format, isSentToControlPlane: config.isSentToControlPlane)
-        let file = config.file ?? "/dev/stdout"
-        for entry in telemetry(for: proxy).flatMap(\.accessLogging) where side.isCovered(by: entry.side) {
-            let isOn = entry.isDisabled != true
-            if entry.providers.isEmpty {
-                if !isOn {
-                    (plan.file, plan.isSentToControlPlane) = (nil, false)
-                } else if entry.isDisabled == false {
-                    (plan.file, plan.isSentToControlPlane) = (config.file, config.isSentToControlPlane)
-                }
-            } else {
-                if entry.providers.contains(AccessLogPlan.fileProvider) {
-                    plan.file = isOn ? file : nil
-                } else if isOn {
-                    plan.file = nil
-                }
-                if entry.providers.contains(AccessLogPlan.controlPlaneProvider) { plan.isSentToControlPlane = isOn }
+            file: config.accessLog.file, format: config.accessLog.format,
+            isSentToControlPlane: config.accessLog.isSentToControlPlane)
+        func turn(_ name: String, _ isOn: Bool) {
+            switch name {
+            case AccessLogPlan.fileProvider: plan.file = isOn ? file : nil
+            case AccessLogPlan.controlPlaneProvider: plan.isSentToControlPlane = isOn
+            default:
+                plan.providers.removeAll { $0 == name }
+                if isOn { plan.providers.append(name) }
             }
-            plan.filter = entry.filter ?? plan.filter
+        }
+        for name in config.loggingProviders { turn(name, true) }
+        let standard = plan
+        for telemetry in telemetry(for: proxy) {
+            let entries = telemetry.accessLogging.filter { side.isCovered(by: $0.side) }
+            // What this object names takes the place of what wider ones have named.
+            if entries.contains(where: { !$0.providers.isEmpty && $0.isDisabled != true }) {
+                (plan.file, plan.providers) = (nil, [])
+            }
+            for entry in entries {
+                let isOn = entry.isDisabled != true
+                for name in entry.providers { turn(name, isOn) }
+                if entry.providers.isEmpty {
+                    if !isOn {
+                        (plan.file, plan.providers, plan.isSentToControlPlane) = (nil, [], false)
+                    } else if entry.isDisabled == false {
+                        (plan.file, plan.providers) = (standard.file, standard.providers)
+                        plan.isSentToControlPlane = standard.isSentToControlPlane
+                    }
+                }
+                plan.filter = entry.filter ?? plan.filter
+            }
         }
         return plan
     }
@@ -86,7 +102,11 @@ extension Translator {
         "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 
     func accessLogs(for proxy: ProxyClass, _ side: TrafficSide, isHTTP: Bool) -> [UnsafeMutablePointer<AccessLog>] {
-        accessLogs(accessLogPlan(for: proxy, side), side, isHTTP: isHTTP)
+        let plan = accessLogPlan(for: proxy, side)
+        return accessLogs(plan, side, isHTTP: isHTTP)
+            + plan.providers.compactMap { mesh.config.provider($0) }.compactMap {
+                accessLog($0, plan.filter, for: proxy, isHTTP: isHTTP)
+            }
     }
 
     /// For connections that fit no filter chain: what plaintext under STRICT looks like.
@@ -106,18 +126,8 @@ extension Translator {
     ) -> [UnsafeMutablePointer<AccessLog>] {
         var logs: [UnsafeMutablePointer<AccessLog>] = []
         if let file = plan.file {
-            let log = arena.make(FileAccessLog.self) { log in
-                log.path = arena(file)
-                guard let format = plan.format else { return }
-                log.set(
-                    log_format: arena.make {
-                        $0.set(
-                            text_format_source: arena.make {
-                                $0.set(inline_string: arena(format.hasSuffix("\n") ? format : format + "\n"))
-                            })
-                    })
-            }
-            logs.append(accessLog("envoy.access_loggers.file", log, plan.filter))
+            logs.append(
+                accessLog("envoy.access_loggers.file", fileLog(file, plan.format.map { .text($0) }), plan.filter))
         }
         if plan.isSentToControlPlane {
             let common = arena.make(CommonGrpcAccessLogConfig.self) { common in
@@ -138,6 +148,72 @@ extension Translator {
             }
         }
         return logs
+    }
+
+    private func fileLog(
+        _ path: String, _ format: ExtensionProvider.FileLog.Format?
+    ) -> UnsafeMutablePointer<FileAccessLog> {
+        arena.make { log in
+            log.path = arena(path)
+            guard let format else { return }
+            log.set(
+                log_format: arena.make { made in
+                    switch format {
+                    case .text(let text):
+                        made.set(
+                            text_format_source: arena.make {
+                                $0.set(inline_string: arena(text.hasSuffix("\n") ? text : text + "\n"))
+                            })
+                    case .labels(let labels):
+                        made.set(
+                            json_format: arena.structure(
+                                labels.sorted { $0.key < $1.key }.map { .init($0.key, .string($0.value)) }))
+                    }
+                })
+        }
+    }
+
+    /// - Returns: nil for a provider that takes other logs, or whose service the proxy does not see.
+    private func accessLog(
+        _ provider: ExtensionProvider, _ filter: String?, for proxy: ProxyClass, isHTTP: Bool
+    ) -> UnsafeMutablePointer<AccessLog>? {
+        func common(_ log: ExtensionProvider.LogService, _ name: String) -> UnsafeMutablePointer<
+            CommonGrpcAccessLogConfig
+        >? {
+            guard let found = cluster(of: log.place, for: proxy) else { return nil }
+            return arena.make { common in
+                common.log_name = arena(log.logName ?? name)
+                common.grpc_service = arena.make {
+                    $0.set(
+                        envoy_grpc: arena.make {
+                            $0.cluster_name = arena(found.cluster)
+                            $0.authority = arena(found.host)
+                        })
+                }
+                common.transport_api_version = .V3
+            }
+        }
+        switch provider.work {
+        case .fileLog(let log): return accessLog("envoy.access_loggers.file", fileLog(log.path, log.format), filter)
+        case .httpLog(let log):
+            guard isHTTP, let common = common(log, "http_envoy_accesslog") else { return nil }
+            let made = arena.make(HttpGrpcAccessLogConfig.self) { made in
+                made.common_config = common
+                (made.n_additional_request_headers_to_log, made.additional_request_headers_to_log) =
+                    arena.strings(log.requestHeaders)
+                (made.n_additional_response_headers_to_log, made.additional_response_headers_to_log) =
+                    arena.strings(log.responseHeaders)
+                (made.n_additional_response_trailers_to_log, made.additional_response_trailers_to_log) =
+                    arena.strings(log.responseTrailers)
+            }
+            return accessLog("envoy.access_loggers.http_grpc", made, filter)
+        case .streamLog(let log):
+            guard !isHTTP, let common = common(log, "tcp_envoy_accesslog") else { return nil }
+            return accessLog(
+                "envoy.access_loggers.tcp_grpc", arena.make(TcpGrpcAccessLogConfig.self) { $0.common_config = common },
+                filter)
+        case .authorization, .zipkin, .openTelemetry, .prometheus: return nil
+        }
     }
 
     private func accessLog<M: ProtobufMessage>(

@@ -67,6 +67,7 @@ extension Translator {
             !sidecar.egress.isEmpty
         else {
             for service in agedFirst(services) { add(service, to: &plan, nil, scope) }
+            warn(of: plan.crowdedOut, services)
             return plan.finished(fallback: fallback(for: scope))
         }
         for egress in sidecar.egress {
@@ -79,7 +80,22 @@ extension Translator {
                 add(service, to: &plan, egress, scope)
             }
         }
+        warn(of: plan.crowdedOut, services)
         return plan.finished(fallback: fallback(for: scope))
+    }
+
+    /// Tells the users of services that get nothing of a port which others have.
+    private func warn(of crowded: [OutboundPlan.Crowded], _ services: [MeshService]) {
+        for place in crowded {
+            guard let service = services.first(where: { $0.host == place.host }), let object = mesh.object(service.key)
+            else { continue }
+            mesh.warn(
+                object.finding(
+                    .warning, .contradiction, at: "spec.ports",
+                    "connections to port \(place.port) of `\(place.host)` cannot be told from those to "
+                        + "`\(place.winner)`, which came first: they go there",
+                    mend: "give it an address, another port, or a port of TLS or HTTP, where names tell them apart"))
+        }
     }
 
     /// Who came first has what several claim.
@@ -200,6 +216,26 @@ struct OutboundPlan {
 
     var proxy: ProxyClass
     var listeners: [Place: OutboundListener] = [:]
+
+    /// A service that gets nothing of a port, and who has it.
+    struct Crowded: Hashable {
+        var host: String
+        var port: Int
+        var winner: String
+    }
+
+    /// Sorted.
+    var crowdedOut: [Crowded] {
+        var found: Set<Crowded> = []
+        for listener in listeners.values {
+            let kept = Set(Self.distinct(listener.streams).map(\.host))
+            guard let winner = listener.streams.first?.host else { continue }
+            for stream in listener.streams where !kept.contains(stream.host) {
+                found.insert(Crowded(host: stream.host, port: stream.port, winner: winner))
+            }
+        }
+        return found.sorted { ($0.port, $0.host) < ($1.port, $1.host) }
+    }
 
     init(proxy: ProxyClass) {
         self.proxy = proxy

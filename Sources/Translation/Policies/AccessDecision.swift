@@ -20,6 +20,8 @@ enum AccessDecision {
     case allowed(AuthorizationRules.Named?)
     /// By this rule; nil: none of those that allow matches.
     case denied(AuthorizationRules.Named?)
+    /// Policies allow it, and a service that this rule asks decides.
+    case asked(AuthorizationRules.Named, provider: String)
 }
 
 extension AuthorizationRules {
@@ -33,12 +35,17 @@ extension AuthorizationRules {
             }
         }
         let isHTTP = question.request != nil
-        for part in [custom, deny] {
+        for part in [isHTTP ? custom : refusedStreams, deny] {
             if let named = first(part, isHTTP ? .http : .streamThatDenies) { return .denied(named) }
         }
-        guard allow.isThere else { return .allowed(nil) }
         let named = first(allow, isHTTP ? .http : .streamThatAllows)
-        return named.map { .allowed($0) } ?? .denied(nil)
+        if allow.isThere, named == nil { return .denied(nil) }
+        for check in checks where isHTTP || check.authorization.http == nil {
+            if let asking = first(check.part, isHTTP ? .http : .streamThatDenies) {
+                return .asked(asking, provider: check.provider)
+            }
+        }
+        return .allowed(named)
     }
 }
 

@@ -27,8 +27,11 @@ struct AuthorizationRules {
     /// Policies with the annotation `istio.io/dry-run`: asked, counted and logged, and not obeyed.
     var triedDeny = Part()
     var triedAllow = Part()
-    /// CUSTOM policies: nobody can be asked here, so what their rules match is refused.
+    /// CUSTOM policies whose provider cannot be asked: what their rules match is refused.
     var custom = Part()
+    /// CUSTOM policies by their provider, and once it is known who is asked, ``checks`` instead.
+    fileprivate var asking: [(provider: String, part: Part)] = []
+    var checks: [ExternalCheck] = []
 
     /// The annotation of policies that are only tried. Source: Istio.
     static let dryRunAnnotation = "istio.io/dry-run"
@@ -54,7 +57,8 @@ struct AuthorizationRules {
             case (.allow, false): add(&allow)
             case (.allow, true): add(&triedAllow)
             case (.audit, _): add(&audit)
-            case (.custom, false): add(&custom)
+            case (.custom, false):
+                asking.append((policy.provider ?? "", Part(rules: named, isThere: true)))
             case (.custom, true): break
             }
         }
@@ -71,11 +75,25 @@ struct AuthorizationRules {
     }
 }
 
+extension AuthorizationRules {
+    /// Connections that are no HTTP cannot be put before a service that is asked over HTTP.
+    var refusedStreams: Part {
+        var part = custom
+        for check in checks where check.authorization.http != nil {
+            part.isThere = true
+            part.rules += check.part.rules
+        }
+        return part
+    }
+}
+
 extension Translator {
     func authorizationRules(for proxy: ProxyClass) -> AuthorizationRules {
         let isolated = mesh.config.isolatesNamespaces && proxy.kind != .gateway ? proxy.namespace : nil
-        return AuthorizationRules(
+        var rules = AuthorizationRules(
             mesh.policies(.authorizationPolicy, selecting: proxy.labels, in: proxy.namespace), isolating: isolated)
+        (rules.checks, rules.custom) = externalChecks(rules.asking, of: proxy)
+        return rules
     }
 
     /// Token checks, then who may call: what stands before the router of a workload's inbound connections.
@@ -97,6 +115,7 @@ extension Translator {
                 })
         }
         add("custom", enforced(.DENY, rules.custom, .http), nil)
+        for (index, check) in rules.checks.enumerated() { filters += httpFilters(of: check, index: index) }
         add("audit", enforced(.LOG, rules.audit, .http), nil)
         add("deny", enforced(.DENY, rules.deny, .http), enforced(.DENY, rules.triedDeny, .http))
         add("allow", enforced(.ALLOW, rules.allow, .http), enforced(.ALLOW, rules.triedAllow, .http))
@@ -121,7 +140,9 @@ extension Translator {
                     $0.set(typed_config: arena.any(message))
                 })
         }
-        add("custom", enforced(.DENY, rules.custom, .streamThatDenies), nil)
+        let streamChecks = rules.checks.filter { $0.authorization.http == nil }
+        add("custom", enforced(.DENY, rules.refusedStreams, .streamThatDenies), nil)
+        for (index, check) in streamChecks.enumerated() { filters += networkFilters(of: check, index: index) }
         add("audit", enforced(.LOG, rules.audit, .streamThatAllows), nil)
         add(
             "deny", enforced(.DENY, rules.deny, .streamThatDenies), enforced(.DENY, rules.triedDeny, .streamThatDenies))
@@ -137,7 +158,7 @@ extension Translator {
         part.isThere ? rbac(action, part, layer) : nil
     }
 
-    private func rbac(
+    func rbac(
         _ action: RBACAction, _ part: AuthorizationRules.Part, _ layer: RuleLayer
     ) -> UnsafeMutablePointer<RBAC> {
         var policies: [(String, UnsafeMutablePointer<Policy>)] = []

@@ -169,7 +169,8 @@ extension Workload {
     public init(_ claims: NodeClaims) {
         self.init(
             id: ID(namespace: claims.namespace, name: claims.name), labels: claims.labels,
-            serviceAccount: claims.serviceAccount, ports: claims.ports, addresses: claims.addresses)
+            serviceAccount: claims.serviceAccount, ports: claims.ports, addresses: claims.addresses,
+            isProxyless: claims.kind == .proxyless)
     }
 
     /// The workload that a proxy stands beside; nil where it says something that cannot be.

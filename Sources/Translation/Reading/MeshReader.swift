@@ -143,6 +143,9 @@ public final class MeshReader {
         return index.workloads(with: labels, in: namespace)
     }
 
+    /// As ``MeshIndex/isHealthy(_:)``, of a workload that was asked for: what was noted then holds for this too.
+    public func isHealthy(_ id: Workload.ID) -> Bool? { index.isHealthy(id) }
+
     /// As ``MeshIndex/services(selecting:in:)``.
     public func services(selecting labels: [String: String], in namespace: String) -> [MeshObject] {
         for (key, value) in labels { note(.selecting(namespace: namespace, key: key, value: value)) }

@@ -1,3 +1,5 @@
+import Patterns
+
 /// A request as far as routes ask about it.
 public struct RoutedRequest: Hashable, Sendable {
     /// `reviews:9080`, as the client wrote it.
@@ -149,8 +151,7 @@ public struct RequestMatch: Hashable, Sendable {
     }
 }
 
-/// A pattern that our own engine does not know matches nothing here; Envoy's RE2 is the judge.
+/// A pattern that RE2 refuses is no valid object's, and matches nothing.
 private func matchesWholly(_ text: Substring, _ pattern: String) -> Bool {
-    guard let regex = try? Regex(pattern) else { return false }
-    return (try? regex.wholeMatch(in: text)) != nil
+    (try? Pattern(pattern))?.matchesWhole(String(text)) ?? false
 }

@@ -15,16 +15,26 @@ extension Translator {
     public func routeConfiguration(
         named name: String, port: Int, virtualHosts: [[UInt8]], for scope: OutboundScope
     ) -> XDS.Resource {
-        var hosts = virtualHosts
-        if scope.kind != .proxyless { hosts.append(pack(catchAll(for: scope), for: scope.kind)) }
+        let hosts = virtualHosts + packedCatchAll(for: scope)
         let made = routeConfiguration(named: name, virtualHosts: hosts, for: scope.kind)
         return patched([made], for: scope).first ?? made
     }
 
-    func routeConfiguration(
-        named name: String, virtualHosts: [[UInt8]], for kind: ProxyClass.Kind
-    ) -> XDS.Resource {
-        var body = encode(
+    /// The same of virtual hosts that are put together already, ``packedCatchAll(for:)`` among them, and that share no
+    /// domain.
+    func routeConfiguration(named name: String, packedHosts: [UInt8], for scope: OutboundScope) -> XDS.Resource {
+        let made = Resource(.route, name: name, body: head(named: name, for: scope.kind) + packedHosts)
+        return patched([made], for: scope).first ?? made
+    }
+
+    /// What becomes of requests for hosts that nobody has; programs without a proxy ask for none.
+    func packedCatchAll(for scope: OutboundScope) -> [[UInt8]] {
+        scope.kind == .proxyless ? [] : [pack(catchAll(for: scope), for: scope.kind)]
+    }
+
+    /// Everything but the virtual hosts.
+    private func head(named name: String, for kind: ProxyClass.Kind) -> [UInt8] {
+        encode(
             arena.make(RouteConfiguration.self) { configuration in
                 configuration.name = arena(name)
                 configuration.validate_clusters = arena.bool(false)
@@ -33,12 +43,13 @@ extension Translator {
                     configuration.set(ignore_port_in_host_matching: true)
                 }
             })
-        for host in PackedVirtualHost.withoutSharedDomains(virtualHosts) {
-            // Field 2 of RouteConfiguration.
-            body.append(0x12)
-            PackedVirtualHost.append(varint: host.count, to: &body)
-            body += host
-        }
+    }
+
+    func routeConfiguration(
+        named name: String, virtualHosts: [[UInt8]], for kind: ProxyClass.Kind
+    ) -> XDS.Resource {
+        var body = head(named: name, for: kind)
+        for host in PackedVirtualHost.withoutSharedDomains(virtualHosts) { PackedVirtualHost.append(host, to: &body) }
         return Resource(.route, name: name, body: body)
     }
 
@@ -123,6 +134,13 @@ enum PackedVirtualHost {
             if kept.count == domains[index].count { return hosts[index] }
             return kept.isEmpty ? nil : replacingDomains(hosts[index], by: kept)
         }
+    }
+
+    /// As field 2 of RouteConfiguration.
+    static func append(_ host: [UInt8], to body: inout [UInt8]) {
+        body.append(0x12)
+        append(varint: host.count, to: &body)
+        body += host
     }
 
     static func domains(_ host: [UInt8]) -> [String] {

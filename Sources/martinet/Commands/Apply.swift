@@ -16,6 +16,8 @@ struct Apply: ParsableCommand {
             lists them, `martinet show` tells what one changed, `martinet rollback` goes back to one. An object that \
             says the same as before is unchanged, whatever its comments and its order.
               With --base nothing is changed if somebody else has made a revision since the one that is named.
+              With --canary a part of the proxies gets it first; `martinet rollout --help` tells more. Without, one \
+            proxy of each class that has several tries it before the others get it.
               With --prune every object goes that is not in the files: they are the whole mesh then.
 
             RAW RESOURCES
@@ -27,6 +29,7 @@ struct Apply: ParsableCommand {
               martinet apply -f virtual-service-reviews-80-20.yaml
               martinet apply -f mesh/ -m "reviews v2 for everybody" --wait
               kubectl get vs,dr -A -o yaml | martinet apply -f - --dry-run
+              martinet apply -f mesh/ --canary 5%,25%,100% --hold 5m --wait
               martinet apply -f mesh/ --prune --base 41
               martinet apply -f cluster.yaml --scope node-cluster=edge
               martinet apply -f shop/ --replace-all --version 2026-11-23
@@ -54,6 +57,7 @@ struct Apply: ParsableCommand {
     @OptionGroup(title: "Objects") var objects: ObjectOptions
     @OptionGroup(title: "Objects") var change: ChangeOptions
     @OptionGroup(title: "Objects") var waiting: WaitOptions
+    @OptionGroup(title: "Objects") var canary: CanaryOptions
     @OptionGroup(title: "Raw resources") var raw: RawOptions
     @OptionGroup var target: ControlTarget
 
@@ -107,15 +111,21 @@ struct Apply: ParsableCommand {
                 hint: option == "--replace-all" ? "write --prune" : "leave it out")
         }
         var request = change.request(isDryRun: dryRun, isStrict: strict)
+        request.rollout = canary.order
         request.namespace = objects.namespace ?? "default"
         let read = try documents.checked(namespace: request.namespace)
         (request.documents, request.prunes) = (documents, objects.prune)
         Terminal.errors.progress("applying \(read.count) objects…")
         let answer = try target.call(ControlMesh.apply, request.encodedAsApply(), timeout: .seconds(300))
         Terminal.errors.progress("")
-        let plan = try PlanText(answer, isDryRun: dryRun, removal: "pruned")
+        let plan = try PlanText(answer, isDryRun: dryRun, removal: "pruned", rollout: canary.order)
         plan.tell(isQuiet: quiet)
-        if !dryRun { try waiting.follow(plan.report.revision, target, isQuiet: quiet) }
+        if dryRun { return }
+        if canary.order == nil || plan.report.revision == plan.report.base {
+            try waiting.follow(plan.report.revision, target, isQuiet: quiet)
+        } else if waiting.wait {
+            try RolloutText.follow(plan.report.revision, target, isQuiet: quiet)
+        }
     }
 
     // MARK: Raw resources
@@ -123,7 +133,7 @@ struct Apply: ParsableCommand {
     private func applyResources() throws {
         let foreign = [
             objects.namespace.map { _ in "--namespace" }, objects.prune ? "--prune" : nil, change.given,
-            waiting.wait ? "--wait" : nil,
+            waiting.wait ? "--wait" : nil, canary.given,
         ]
         if let option = foreign.compactMap({ $0 }).first {
             throw CommandProblem(

@@ -116,7 +116,7 @@ struct Get: ParsableCommand {
                     Terminal.output.paint("\(finding.severity.rawValue):", .yellow) + " "
                         + "\(finding)".printable)
             }
-        case .yaml: Terminal.output.write(ObjectPrinter.yaml(objects))
+        case .yaml: Terminal.output.write(ObjectPrinter.yamlWithStatus(objects))
         case .json: Terminal.output.write(try ObjectPrinter.json(objects))
         case .name:
             for object in objects { Terminal.output.line("\(object.name.kind)/\(object.name.name)".printable) }

@@ -49,7 +49,13 @@ struct Status: ParsableCommand {
             throw CommandProblem(
                 "the control plane's answer cannot be read: \(error)", hint: "use the same version here and there")
         }
-        if !quiet { Terminal.output.write(try text(status, answer)) }
+        if !quiet {
+            Terminal.output.write(try text(status, answer))
+            if output == .table, let rollout = try RolloutText.ask(RolloutRequest(), target), rollout.isUnderWay {
+                let color: Terminal.Color = rollout.phase == .held ? .red : .yellow
+                Terminal.output.line(Terminal.output.paint("roll-out:", color) + " " + RolloutText.line(rollout))
+            }
+        }
         if status.proxies.contains(where: \.isRejected) { throw ExitCode(1) }
     }
 

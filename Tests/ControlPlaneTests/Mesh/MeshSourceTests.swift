@@ -36,6 +36,7 @@ private final class World {
         case .remove(let key): "-\(key.name)"
         case .connect(let workload): "connect \(workload.id)"
         case .disconnect(let id): "disconnect \(id)"
+        case .judge(let id, _): "judge \(id)"
         }
     }
 

@@ -47,7 +47,7 @@ final class BookinfoMesh {
     /// - Parameter further: files applied together with the application.
     init(
         _ files: BookinfoFiles = .best, reviews: [String] = ["v1", "v2", "v3"],
-        gateways: [MeshOfEnvoys.Workload] = [], further: [String] = []
+        gateways: [MeshOfEnvoys.Workload] = [], further: [String] = [], checksHealth: Bool = false
     ) throws {
         self.files = files
         func workload(_ service: String, _ version: String, isCalling: Bool = false, _ more: String...)
@@ -61,7 +61,7 @@ final class BookinfoMesh {
         let workloads =
             [workload("productpage", "v1", isCalling: true), workload("details", "v1"), workload("ratings", "v1")]
             + reviews.map { workload("reviews", $0, isCalling: true, "--timeout", "10s") }
-        mesh = try MeshOfEnvoys(workloads + gateways)
+        mesh = try MeshOfEnvoys(workloads + gateways, checksHealth: checksHealth)
         try mesh.apply(files.paths("bookinfo/kube/bookinfo.yaml") + further.map(files.path))
         let (mesh, call) = (mesh, try mesh["productpage-v1"].call("reviews:9080", "/reviews/0"))
         let expected = Set(reviews)

@@ -84,8 +84,11 @@ final class MeshOfEnvoys {
     private let block: AddressBlock
     private var tokens: [String: String] = [:]
     private var started = 0
+    private let checksHealth: Bool
 
-    init(_ workloads: [Workload], serving extra: [String] = []) throws {
+    /// - Parameter checksHealth: whether its Envoys check workloads for the control plane.
+    init(_ workloads: [Workload], serving extra: [String] = [], checksHealth: Bool = false) throws {
+        self.checksHealth = checksHealth
         block = try AddressBlock()
         control = try ControlPlaneProcess(extra)
         for workload in workloads { try add(workload) }
@@ -120,12 +123,14 @@ final class MeshOfEnvoys {
             ?? control.token(
                 namespace: workload.namespace, serviceAccount: workload.serviceAccount, "--uses", "0")
         tokens[account] = token
+        var place = Envoy.Place(flags: Envoy.Place.drainingAtOnce)
+        place.checksHealth = checksHealth
         member.envoy = try Envoy(
             nodeID: member.nodeID, cluster: "\(workload.name).\(workload.namespace)", xdsPort: control.tlsPort,
             credentials: Envoy.Credentials(trusted: control.rootCertificate, token: token),
             workload: Envoy.Workload(
                 namespace: workload.namespace, serviceAccount: workload.serviceAccount, more: member.metadata),
-            at: Envoy.Place(flags: Envoy.Place.drainingAtOnce),
+            at: place,
             program: DataPlaneChoice.current.isMartinet(started) ? .martinet(try flags(of: member, token)) : .envoy,
             in: control.directory)
         members.append(member)

@@ -166,5 +166,58 @@ struct TrustScenarios {
                 """)
         try eventually("the outsider to be locked out") { call.tally(10)["v1"] == nil ? true : nil }
         #expect(try shop.tally(20) == ["v1": 20])
+
+        // Nobody of its namespace learns of the others either: neither from what a proxy is given, nor by asking for them
+        // by name, nor under the name of another namespace. (What a proxy had before drains for a while.)
+        let spy = try shop.mesh.add(
+            .init(
+                name: "spy", namespace: "elsewhere", serviceAccount: "sleep", labels: ["app": "spy"],
+                application: ["helloworld"], ports: [9080], isCalling: true))
+        try #require(spy.envoy).waitUntilReady()
+        let secret = try shop.mesh["reviews-v1"].address
+        func given() throws -> String { try #require(spy.envoy).admin("/config_dump?include_eds") }
+        try eventually("the spy to be configured") { try given().contains("BlackHoleCluster") ? true : nil }
+        #expect(try !given().contains("reviews.default") && !given().contains(secret + "\""))
+        func ask(_ namespace: String, _ type: String, _ names: [String]) throws -> String {
+            let token = try shop.mesh.control.token(namespace: "elsewhere", serviceAccount: "sleep")
+            let asked: [String: Any] = [
+                "id": "sidecar~127.0.0.1~thief.\(namespace)~\(namespace).svc.cluster.local", "namespace": namespace,
+                "service_account": "sleep", "token": token, "type": "type.googleapis.com/envoy.config.\(type)",
+                "names": names,
+            ]
+            let json = String(decoding: try JSONSerialization.data(withJSONObject: asked), as: UTF8.self)
+            return try ChildProcess.run(
+                Installation.python,
+                [
+                    Installation.root + "/Tests/EndToEndTests/Peers/ads_caller.py", "\(shop.mesh.control.tlsPort)",
+                    shop.mesh.control.rootCertificate, json,
+                ]
+            ).output
+        }
+        let cluster = "outbound|9080||reviews.default.svc.cluster.local"
+        let stolen = try ask("elsewhere", "endpoint.v3.ClusterLoadAssignment", [cluster])
+        #expect(
+            stolen.hasPrefix("DEADLINE_EXCEEDED") || stolen.hasPrefix("response ClusterLoadAssignment 0"), "\(stolen)")
+        let looked = try ask("elsewhere", "cluster.v3.Cluster", [cluster])
+        #expect(looked.hasPrefix("DEADLINE_EXCEEDED") || looked.hasPrefix("response Cluster 0"), "\(looked)")
+        let posed = try ask("default", "endpoint.v3.ClusterLoadAssignment", [cluster])
+        #expect(posed.hasPrefix("PERMISSION_DENIED"), "\(posed)")
+
+        // A policy opens one door, and shows that one alone.
+        try shop.mesh.apply(
+            yaml: """
+                apiVersion: security.istio.io/v1
+                kind: AuthorizationPolicy
+                metadata: { name: reviews }
+                spec:
+                  selector: { matchLabels: { app: reviews } }
+                  rules: [{ from: [{ source: { namespaces: [default, elsewhere] } }] }]
+                """)
+        try eventually("the door to open; \(shop.mesh.state)") { call.tally(5) == ["v1": 5] ? true : nil }
+        try eventually("the spy to see that one") {
+            try given().contains("reviews.default") && given().contains(secret + "\"") ? true : nil
+        }
+        #expect(try !given().contains("ratings.default"))
+        #expect(try shop.tally(20) == ["v1": 20])
     }
 }

@@ -10,7 +10,7 @@ import Time
 
 /// Routes must lead where Envoy leads, with the same changes: random tables, random requests, one answer.
 struct RouterAgreementTests {
-    @Test(arguments: [1, 2, 3, 4, 5, 6])
+    @Test(arguments: [1, 2])
     func requestsGoWhereEnvoySendsThemAndLookTheSameThere(seed: UInt64) throws {
         var random = RandomRoutes(seed: seed)
         let configuration = try random.configuration()

@@ -75,6 +75,35 @@ import XDS
     }
 }
 
+/// What random objects come to is what Envoy takes; what EnvoyFilters do to it is their users' affair.
+@Suite struct RandomMeshValidation {
+    @Test(arguments: [UInt64(1), 2, 3, 4, 5, 6])
+    func envoyTakesWhatRandomObjectsComeTo(seed: UInt64) throws {
+        var random = RandomMesh(seed: seed)
+        let settings = TranslationSettings(trustDomain: try TrustDomain("cluster.local"))
+        var index = MeshIndex()
+        while index.count < 40 {
+            let object = try random.object()
+            if object.key.kind != .envoyFilter { index.apply(.put(object)) }
+        }
+        var translation = MeshTranslation(settings: settings, index: index)
+        let proxies = IncrementalTranslationSimulation.proxies.filter { $0.kind != .proxyless }
+        translation.add(proxies)
+        // A few of each kind: each takes Envoy a second.
+        for proxy in [proxies[Int(seed) % 6], proxies[6], proxies[7]] {
+            let snapshot = try #require(translation.snapshot(of: proxy))
+            let resources = [ResourceType.cluster, .listener, .route].flatMap { snapshot[$0].sortedResources() }
+            let words = try EnvoyValidation.refusal(of: resources)
+            #expect(
+                words == nil,
+                """
+                seed \(seed): \(proxy.kind) in \(proxy.namespace) \(proxy.labels): \(words ?? "")
+                \(index.keys.compactMap { index[$0]?.source.yaml }.joined(separator: "---\n"))
+                """)
+        }
+    }
+}
+
 extension MeshIndex.Change {
     /// What changed, as users write it.
     fileprivate var words: String {
@@ -83,6 +112,7 @@ extension MeshIndex.Change {
         case .remove(let key): "removal of \(key)"
         case .connect(let workload): "\(workload) came"
         case .disconnect(let id): "\(id) went"
+        case .judge(let id, let isHealthy): "\(id) is \(isHealthy.map { $0 ? "healthy" : "unhealthy" } ?? "unchecked")"
         }
     }
 }

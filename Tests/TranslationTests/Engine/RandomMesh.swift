@@ -54,6 +54,7 @@ struct RandomMesh {
         case 2:
             let id = Workload.ID(namespace: namespace(), name: numbers.pick(["w1", "w2", "w3"]))
             if numbers.chance(40) { return .disconnect(id) }
+            if numbers.chance(30) { return .judge(id, isHealthy: numbers.pick([true, false, nil])) }
             return .connect(
                 Workload(
                     id: id, labels: ["app": name(), "version": numbers.pick(["v1", "v2"])],
@@ -72,9 +73,99 @@ struct RandomMesh {
 
     struct UnreadableObject: Error { var text: String }
 
+    private mutating func policy(_ meta: String) -> String {
+        let selector = numbers.chance(50) ? "selector: { matchLabels: { app: \(name()) } }" : ""
+        let action = numbers.pick([
+            "action: ALLOW", "action: DENY", "action: AUDIT", "action: CUSTOM\n  provider: { name: one }",
+            "action: CUSTOM\n  provider: { name: \(numbers.pick(["two", "nobody"])) }",
+        ])
+        let rule = numbers.pick([
+            "from: [{ source: { namespaces: [a] } }]", "to: [{ operation: { paths: [/x] } }]",
+            "from: [{ source: { principals: [\"*/sa/other\"] } }], to: [{ operation: { methods: [GET] } }]",
+        ])
+        return """
+            apiVersion: security.istio.io/v1
+            kind: AuthorizationPolicy
+            \(meta)
+            spec:
+              \(selector)
+              \(action)
+              rules: [{ \(rule) }]
+            """
+    }
+
     private mutating func text() -> String {
         let meta = "metadata: { name: \(name()), namespace: \(namespace()) }"
-        switch Int.random(in: 0..<14, using: &numbers) {
+        switch Int.random(in: 0..<21, using: &numbers) {
+        case 14: return policy(meta)
+        case 15:
+            let hosts = numbers.pick(["[\"*.example.com\"]", "[one.example.com, \"a/two.example.com\"]", "[\"*\"]"])
+            let server = numbers.pick([
+                "port: { number: 80, name: http, protocol: HTTP }",
+                "port: { number: 443, name: tls, protocol: TLS }, tls: { mode: PASSTHROUGH }",
+                "port: { number: 443, name: https, protocol: HTTPS }, tls: { mode: SIMPLE, credentialName: one }",
+                "port: { number: 9000, name: tcp, protocol: TCP }",
+            ])
+            return """
+                apiVersion: networking.istio.io/v1
+                kind: Gateway
+                \(meta)
+                spec:
+                  selector: { istio: ingressgateway }
+                  servers: [{ hosts: \(hosts), \(server) }]
+                """
+        case 16:
+            return """
+                apiVersion: v1
+                kind: Secret
+                \(meta)
+                type: kubernetes.io/tls
+                stringData: { tls.crt: "\(numbers.pick(["x", "y"]))", tls.key: z }
+                """
+        case 17:
+            let provider = numbers.pick(["envoy", "martinet", "logs", "nobody"])
+            return """
+                apiVersion: telemetry.istio.io/v1
+                kind: Telemetry
+                \(meta)
+                spec:
+                  accessLogging: [{ providers: [{ name: \(provider) }], disabled: \(numbers.chance(30)) }]
+                  tracing: [{ providers: [{ name: \(numbers.pick(["spans", "zipkin", "nobody"])) }] }]
+                """
+        case 18:
+            return """
+                apiVersion: security.istio.io/v1
+                kind: RequestAuthentication
+                \(meta)
+                spec:
+                  selector: { matchLabels: { app: \(name()) } }
+                  jwtRules: [{ issuer: "https://issuer", jwksUri: "https://\(numbers.pick(["one", "two"])).example.com/keys" }]
+                """
+        case 19:
+            let place = "service: \(numbers.pick(["one.a.svc.cluster.local", "nobody.example.com"])), port: 80"
+            return """
+                apiVersion: martinet.dev/v1
+                kind: MeshConfig
+                metadata: { name: default }
+                spec:
+                  isolateNamespaces: \(numbers.chance(20))
+                  extensionProviders:
+                  - { name: one, envoyExtAuthzGrpc: { \(place) } }
+                  - { name: two, envoyExtAuthzHttp: { \(place) } }
+                  - { name: logs, envoyHttpAls: { \(place) } }
+                  - { name: spans, opentelemetry: { \(place) } }
+                  - { name: zipkin, zipkin: { \(place) } }
+                """
+        case 20:
+            return """
+                apiVersion: networking.istio.io/v1
+                kind: VirtualService
+                \(meta)
+                spec:
+                  hosts: [\"\(host())\"]
+                  gateways: [\(namespace())/\(name())]
+                  http: [{ route: [{ destination: { host: \(destination()) } }] }]
+                """
         case 0, 1:
             let export = numbers.pick(["", "", "annotations: { networking.istio.io/exportTo: \".\" }, "])
             let extra = numbers.pick(["", "", "clusterIP: None"])

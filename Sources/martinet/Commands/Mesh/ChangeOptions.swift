@@ -66,7 +66,8 @@ struct WaitOptions: ParsableArguments {
                         "\(report.rejected) of \(report.affected) proxies reject revision \(revision), "
                             + "\(report.acknowledged) have acknowledged it"
                     ] + report.rejections.map(\.printable),
-                    hint: "`martinet rollback` goes back to an older revision; `martinet status` shows every proxy")
+                    hint: "`martinet rollout` shows whether others get it; apply what mends it, or go back with "
+                        + "`martinet rollback`")
             }
             guard report.pending > 0 else {
                 Terminal.errors.progress("")
@@ -95,12 +96,16 @@ struct PlanText {
     var isDryRun = false
     /// What is said of an object that goes.
     var removal = "deleted"
+    /// nil: it goes to all proxies, once one of each class has tried it.
+    var rollout: RolloutOrder?
     /// How many warnings are told one by one.
     private static let warningLimit = 50
 
-    init(_ answer: [UInt8], isDryRun: Bool, removal: String = "deleted") throws {
+    init(
+        _ answer: [UInt8], isDryRun: Bool, removal: String = "deleted", rollout: RolloutOrder? = nil
+    ) throws {
         report = try readAnswer { try PlanReport(decoding: answer) }
-        (self.isDryRun, self.removal) = (isDryRun, removal)
+        (self.isDryRun, self.removal, self.rollout) = (isDryRun, removal, rollout)
     }
 
     func tell(isQuiet: Bool) {
@@ -119,9 +124,13 @@ struct PlanText {
             Terminal.output.line("\(name) \(painted)" + (isDryRun ? " (dry run)" : ""))
         }
         guard !isDryRun else { return }
-        Terminal.output.line(
-            report.revision == report.base
-                ? "revision \(report.revision) stays in force" : "revision \(report.revision) is in force")
+        let state =
+            switch rollout {
+            case _ where report.revision == report.base: "stays in force"
+            case nil: "is in force"
+            case let rollout?: "is being rolled out: " + rollout.percents.map { "\($0) %" }.joined(separator: ", ")
+            }
+        Terminal.output.line("revision \(report.revision) \(state)")
     }
 
     func tellWarnings() {

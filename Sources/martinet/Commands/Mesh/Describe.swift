@@ -8,7 +8,7 @@ struct Describe: ParsableCommand {
         abstract: "Show all that is known of objects of the mesh.",
         discussion: """
             Prints an object's labels and annotations, who changed it last and when, its latest revisions, the \
-            warnings about it with their lines, and its text.
+            conditions of an object of the Gateway API, the warnings about it with their lines, and its text.
 
             EXAMPLES
               martinet describe virtualservice reviews
@@ -72,6 +72,9 @@ struct Describe: ParsableCommand {
             field(
                 index == 0 ? "Revisions" : "",
                 "\(revision.number)  \(revision.time.rfc3339)  \(revision.author)\(words)")
+        }
+        for (index, condition) in object.conditions.enumerated() {
+            field(index == 0 ? "Conditions" : "", "\(condition)")
         }
         for (index, finding) in object.findings.enumerated() {
             field(index == 0 ? "Findings" : "", "\(finding.severity.rawValue): \(finding)")

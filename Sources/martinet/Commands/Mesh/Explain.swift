@@ -1,5 +1,7 @@
 import Addresses
 import ArgumentParser
+import ControlPlane
+import EnvoyAPI
 import Identity
 import Mesh
 import Translation
@@ -10,10 +12,11 @@ struct Explain: ParsableCommand {
         discussion: """
             Follows a request from the workload that makes it: its listener, the rule that takes it, the shares and \
             subsets, every server with mutual TLS on both sides, and the authorization policy and rule that decides. \
-            Reads the objects of a mesh from files, without a control plane. Workloads are Pods, Deployments and \
-            WorkloadEntries; those without an address are told as expected.
+            Asks the control plane, which knows the workloads that are connected; with -f, reads the objects of a mesh \
+            from files, without a control plane. Workloads without an address (a Deployment's) are told as expected.
 
             EXAMPLES
+              martinet explain --from productpage-v1 --to reviews:9080 --path /reviews/0
               martinet explain -f mesh/ --from productpage-v1 --to reviews:9080 --path /reviews/0
               martinet explain -f mesh/ --from shop/web --to db --header end-user=jason --method POST
               martinet explain -f mesh/ --from shop/web --to reviews --without-sidecar
@@ -24,8 +27,15 @@ struct Explain: ParsableCommand {
               64  The command line is wrong.
             """)
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("What to read; may be repeated.", valueName: "file|dir|-"))
-    var file: [String]
+    enum Form: String, ExpressibleByArgument, CaseIterable {
+        case text, json
+    }
+
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "What to read instead of asking the control plane; may be repeated.", valueName: "file|dir|-"))
+    var file: [String] = []
 
     @Option(help: ArgumentHelp("Who calls.", valueName: "[namespace/]workload"))
     var from: String
@@ -55,28 +65,57 @@ struct Explain: ParsableCommand {
     @Option(help: ArgumentHelp("Of objects that name none, and of the caller.", valueName: "namespace"))
     var namespace = "default"
 
-    @Option(help: ArgumentHelp("Of the mesh.", valueName: "name"))
-    var trustDomain = "cluster.local"
+    @Option(help: ArgumentHelp("With -f: of the mesh. (default: cluster.local)", valueName: "name"))
+    var trustDomain: String?
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("How to print: text or json.", valueName: "form"))
+    var output: Form = .text
+
+    @OptionGroup var target: ControlTarget
 
     func validate() throws {
+        if file.isEmpty, trustDomain != nil {
+            throw ValidationError("--trust-domain is for files: the control plane knows its own")
+        }
         for pair in headers + claims where !pair.contains("=") {
             throw ValidationError("`\(pair)` is no name=value")
         }
     }
 
     func run() throws {
-        guard let domain = try? TrustDomain(trustDomain) else {
-            throw CommandProblem("`\(trustDomain)` is no trust domain", hint: "write a name like cluster.local")
+        let (host, port) = called()
+        let parts = from.split(separator: "/", maxSplits: 1).map(String.init)
+        var query = ExplainQuery(
+            namespace: parts.count == 2 ? parts[0] : namespace, workload: parts.count == 2 ? parts[1] : from,
+            host: host)
+        (query.port, query.method, query.path) = (port, method, path)
+        (query.isWithoutSidecar, query.headers, query.claims) = (
+            withoutSidecar, headers.map(Self.pair), claims.map(Self.pair)
+        )
+        let report = try file.isEmpty ? asked(query) : read(query)
+        let text =
+            switch output {
+            case .text: report.text
+            case .json: report.json
+            }
+        for line in text.split(separator: "\n") { Terminal.output.line(String(line).printable) }
+    }
+
+    private func asked(_ query: ExplainQuery) throws -> ExplainReport {
+        let answer = try target.call(ControlMesh.explain, query.encoded())
+        return try readAnswer { try ExplainReport(decoding: answer) }
+    }
+
+    private func read(_ query: ExplainQuery) throws -> ExplainReport {
+        guard let domain = try? TrustDomain(trustDomain ?? "cluster.local") else {
+            throw CommandProblem("`\(trustDomain ?? "")` is no trust domain", hint: "write a name like cluster.local")
         }
         let index = MeshIndex(try Analyze.objects(of: file, namespace: namespace))
-        let (host, port) = called()
-        var question = TrafficQuestion(
-            from: try caller(in: index), to: host, port: port, method: method, path: path,
-            headers: Dictionary(headers.map(Self.pair), uniquingKeysWith: { $0 + "," + $1 }))
-        for (name, value) in claims.map(Self.pair) { question.claims[name, default: []].append(value) }
-        let translator = Translator(MeshReader(index), settings: TranslationSettings(trustDomain: domain))
-        let text = translator.explain(question).text
-        for line in text.split(separator: "\n") { Terminal.output.line(String(line)) }
+        do throws(ExplainError) {
+            return try ExplainReport(query, of: index, settings: TranslationSettings(trustDomain: domain))
+        } catch {
+            throw CommandProblem("\(error)", hint: error.hint)
+        }
     }
 
     private static func pair(_ text: String) -> (String, String) {
@@ -89,18 +128,5 @@ struct Explain: ParsableCommand {
         guard IPAddress(to) == nil, let colon = to.lastIndex(of: ":"), let port = Int(to[to.index(after: colon)...])
         else { return (to, nil) }
         return (String(to[..<colon].filter { $0 != "[" && $0 != "]" }), port)
-    }
-
-    private func caller(in index: MeshIndex) throws(CommandProblem) -> TrafficQuestion.Caller {
-        let parts = from.split(separator: "/", maxSplits: 1).map(String.init)
-        let (namespace, name) = parts.count == 2 ? (parts[0], parts[1]) : (self.namespace, from)
-        let workloads = index.workloads(in: namespace)
-        guard let workload = workloads.first(where: { $0.id.name == name }) else {
-            let names = workloads.prefix(10).map(\.id.name).joined(separator: ", ")
-            throw CommandProblem(
-                "there is no workload \(name) in \(namespace)",
-                hint: names.isEmpty ? "name the files with its Pod or Deployment too" : "there are \(names)")
-        }
-        return TrafficQuestion.Caller(workload, hasSidecar: withoutSidecar ? false : nil)
     }
 }

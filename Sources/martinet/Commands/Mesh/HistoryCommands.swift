@@ -142,18 +142,20 @@ struct History: ParsableCommand {
         let answer = try target.call(ControlMesh.history, query.encoded())
         let revisions = try readAnswer { try RevisionEntry.list(decoding: answer) }
         switch output {
-        case .table: Terminal.output.write(Self.table(revisions))
+        case .table:
+            let rollout = try RolloutText.ask(RolloutRequest(), target)
+            Terminal.output.write(Self.table(revisions, rollout))
         case .json: try Self.print(revisions)
         }
     }
 
-    static func table(_ revisions: [RevisionEntry]) -> String {
+    static func table(_ revisions: [RevisionEntry], _ rollout: RolloutReport?) -> String {
         guard !revisions.isEmpty else { return "there are none\n" }
         var table = TextTable(["REVISION", "TIME", "AUTHOR", "CHANGES", "MESSAGE"])
         for revision in revisions {
             table.add([
                 .init("\(revision.number)"), .init(revision.time.rfc3339), .init(revision.author),
-                .init(revision.counts), .init(revision.message),
+                .init(revision.counts), .init(revision.message + (rollout?.mark(of: revision.number) ?? "")),
             ])
         }
         return table.render(on: Terminal.output)
@@ -179,6 +181,20 @@ struct History: ParsableCommand {
                 created: $0.created, configured: $0.configured, removed: $0.removed)
         }
         Terminal.output.line(String(decoding: try encoder.encode(printed), as: UTF8.self))
+    }
+}
+
+extension RolloutReport {
+    /// What is said of a revision that not all proxies have.
+    func mark(of number: Int64) -> String {
+        guard number > base, number <= revision else { return "" }
+        return switch phase {
+        case .probing, .spreading, .holding: " (rolled out to \(percent) %)"
+        case .held: " (held: no proxy has it)"
+        case .undoing: " (being undone)"
+        case .complete: ""
+        case .undone: undoneBy.map { " (undone by revision \($0))" } ?? ""
+        }
     }
 }
 

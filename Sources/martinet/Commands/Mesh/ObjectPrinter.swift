@@ -20,6 +20,20 @@ enum ObjectPrinter {
         objects.map { $0.yaml.hasSuffix("\n") ? $0.yaml : $0.yaml + "\n" }.joined(separator: "---\n")
     }
 
+    /// As ``yaml(_:)``, with the `status` that this controller gives an object in place of one that was written.
+    static func yamlWithStatus(_ objects: [StandingObject]) -> String {
+        yaml(
+            objects.map { object in
+                guard !object.status.isEmpty, (try? DocumentNode.parseYAML(object.yaml).first?["status"]) == .some(nil)
+                else { return object }
+                var shown = object
+                let lines = object.status.split(separator: "\n").map { "  " + $0 }
+                shown.yaml +=
+                    (shown.yaml.hasSuffix("\n") ? "" : "\n") + "status:\n" + lines.joined(separator: "\n") + "\n"
+                return shown
+            })
+    }
+
     /// One object, or a List of them, as kubectl prints them.
     static func json(_ objects: [StandingObject]) throws -> String {
         let nodes = try objects.map { object -> DocumentNode in

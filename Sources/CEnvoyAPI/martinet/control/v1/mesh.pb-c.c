@@ -18,6 +18,24 @@ static void martinet__control__v1__change_order__init
   static const Martinet__Control__V1__ChangeOrder init_value = MARTINET__CONTROL__V1__CHANGE_ORDER__INIT;
   *message = init_value;
 }
+static void martinet__control__v1__rollout_steps__init
+                     (Martinet__Control__V1__RolloutSteps         *message)
+{
+  static const Martinet__Control__V1__RolloutSteps init_value = MARTINET__CONTROL__V1__ROLLOUT_STEPS__INIT;
+  *message = init_value;
+}
+static void martinet__control__v1__rollout_request__init
+                     (Martinet__Control__V1__RolloutRequest         *message)
+{
+  static const Martinet__Control__V1__RolloutRequest init_value = MARTINET__CONTROL__V1__ROLLOUT_REQUEST__INIT;
+  *message = init_value;
+}
+static void martinet__control__v1__rollout_response__init
+                     (Martinet__Control__V1__RolloutResponse         *message)
+{
+  static const Martinet__Control__V1__RolloutResponse init_value = MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__INIT;
+  *message = init_value;
+}
 static void martinet__control__v1__apply_objects_request__init
                      (Martinet__Control__V1__ApplyObjectsRequest         *message)
 {
@@ -78,6 +96,12 @@ static void martinet__control__v1__standing_object__init
   static const Martinet__Control__V1__StandingObject init_value = MARTINET__CONTROL__V1__STANDING_OBJECT__INIT;
   *message = init_value;
 }
+static void martinet__control__v1__object_condition__init
+                     (Martinet__Control__V1__ObjectCondition         *message)
+{
+  static const Martinet__Control__V1__ObjectCondition init_value = MARTINET__CONTROL__V1__OBJECT_CONDITION__INIT;
+  *message = init_value;
+}
 static void martinet__control__v1__history_request__init
                      (Martinet__Control__V1__HistoryRequest         *message)
 {
@@ -118,6 +142,24 @@ static void martinet__control__v1__revision_progress_response__init
                      (Martinet__Control__V1__RevisionProgressResponse         *message)
 {
   static const Martinet__Control__V1__RevisionProgressResponse init_value = MARTINET__CONTROL__V1__REVISION_PROGRESS_RESPONSE__INIT;
+  *message = init_value;
+}
+static void martinet__control__v1__explain_request__init
+                     (Martinet__Control__V1__ExplainRequest         *message)
+{
+  static const Martinet__Control__V1__ExplainRequest init_value = MARTINET__CONTROL__V1__EXPLAIN_REQUEST__INIT;
+  *message = init_value;
+}
+static void martinet__control__v1__named_text__init
+                     (Martinet__Control__V1__NamedText         *message)
+{
+  static const Martinet__Control__V1__NamedText init_value = MARTINET__CONTROL__V1__NAMED_TEXT__INIT;
+  *message = init_value;
+}
+static void martinet__control__v1__explain_response__init
+                     (Martinet__Control__V1__ExplainResponse         *message)
+{
+  static const Martinet__Control__V1__ExplainResponse init_value = MARTINET__CONTROL__V1__EXPLAIN_RESPONSE__INIT;
   *message = init_value;
 }
 static const ProtobufCFieldDescriptor martinet__control__v1__object_document__field_descriptors[2] =
@@ -171,7 +213,7 @@ const ProtobufCMessageDescriptor martinet__control__v1__object_document__descrip
   (ProtobufCMessageInit) martinet__control__v1__object_document__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor martinet__control__v1__change_order__field_descriptors[5] =
+static const ProtobufCFieldDescriptor martinet__control__v1__change_order__field_descriptors[6] =
 {
   {
     "base",
@@ -233,18 +275,31 @@ static const ProtobufCFieldDescriptor martinet__control__v1__change_order__field
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "rollout",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ChangeOrder, rollout),
+    &martinet__control__v1__rollout_steps__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned martinet__control__v1__change_order__field_indices_by_name[] = {
   1,   /* field[1] = author */
   0,   /* field[0] = base */
   3,   /* field[3] = dry_run */
   2,   /* field[2] = message */
+  5,   /* field[5] = rollout */
   4,   /* field[4] = strict */
 };
 static const ProtobufCIntRange martinet__control__v1__change_order__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor martinet__control__v1__change_order__descriptor =
 {
@@ -254,11 +309,390 @@ const ProtobufCMessageDescriptor martinet__control__v1__change_order__descriptor
   "Martinet__Control__V1__ChangeOrder",
   "martinet.control.v1",
   sizeof(Martinet__Control__V1__ChangeOrder),
-  5,
+  6,
   martinet__control__v1__change_order__field_descriptors,
   martinet__control__v1__change_order__field_indices_by_name,
   1,  martinet__control__v1__change_order__number_ranges,
   (ProtobufCMessageInit) martinet__control__v1__change_order__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__rollout_steps__field_descriptors[2] =
+{
+  {
+    "percents",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Martinet__Control__V1__RolloutSteps, n_percents),
+    offsetof(Martinet__Control__V1__RolloutSteps, percents),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "hold",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutSteps, hold),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__rollout_steps__field_indices_by_name[] = {
+  1,   /* field[1] = hold */
+  0,   /* field[0] = percents */
+};
+static const ProtobufCIntRange martinet__control__v1__rollout_steps__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__rollout_steps__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.RolloutSteps",
+  "RolloutSteps",
+  "Martinet__Control__V1__RolloutSteps",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__RolloutSteps),
+  2,
+  martinet__control__v1__rollout_steps__field_descriptors,
+  martinet__control__v1__rollout_steps__field_indices_by_name,
+  1,  martinet__control__v1__rollout_steps__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__rollout_steps__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue martinet__control__v1__rollout_request__order__enum_values_by_number[3] =
+{
+  { "SHOW", "MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__SHOW", 0 },
+  { "PROMOTE", "MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__PROMOTE", 1 },
+  { "ABORT", "MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__ABORT", 2 },
+};
+static const ProtobufCIntRange martinet__control__v1__rollout_request__order__value_ranges[] = {
+{0, 0},{0, 3}
+};
+static const ProtobufCEnumValueIndex martinet__control__v1__rollout_request__order__enum_values_by_name[3] =
+{
+  { "ABORT", 2 },
+  { "PROMOTE", 1 },
+  { "SHOW", 0 },
+};
+const ProtobufCEnumDescriptor martinet__control__v1__rollout_request__order__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.RolloutRequest.Order",
+  "Order",
+  "Martinet__Control__V1__RolloutRequest__Order",
+  "martinet.control.v1",
+  3,
+  martinet__control__v1__rollout_request__order__enum_values_by_number,
+  3,
+  martinet__control__v1__rollout_request__order__enum_values_by_name,
+  1,
+  martinet__control__v1__rollout_request__order__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__rollout_request__field_descriptors[3] =
+{
+  {
+    "order",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutRequest, order),
+    &martinet__control__v1__rollout_request__order__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revision",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutRequest, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "author",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutRequest, author),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__rollout_request__field_indices_by_name[] = {
+  2,   /* field[2] = author */
+  0,   /* field[0] = order */
+  1,   /* field[1] = revision */
+};
+static const ProtobufCIntRange martinet__control__v1__rollout_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__rollout_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.RolloutRequest",
+  "RolloutRequest",
+  "Martinet__Control__V1__RolloutRequest",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__RolloutRequest),
+  3,
+  martinet__control__v1__rollout_request__field_descriptors,
+  martinet__control__v1__rollout_request__field_indices_by_name,
+  1,  martinet__control__v1__rollout_request__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__rollout_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue martinet__control__v1__rollout_response__phase__enum_values_by_number[8] =
+{
+  { "NONE", "MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__NONE", 0 },
+  { "PROBING", "MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__PROBING", 1 },
+  { "SPREADING", "MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__SPREADING", 2 },
+  { "HOLDING", "MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__HOLDING", 3 },
+  { "HELD", "MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__HELD", 4 },
+  { "UNDOING", "MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__UNDOING", 5 },
+  { "COMPLETE", "MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__COMPLETE", 6 },
+  { "UNDONE", "MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__UNDONE", 7 },
+};
+static const ProtobufCIntRange martinet__control__v1__rollout_response__phase__value_ranges[] = {
+{0, 0},{0, 8}
+};
+static const ProtobufCEnumValueIndex martinet__control__v1__rollout_response__phase__enum_values_by_name[8] =
+{
+  { "COMPLETE", 6 },
+  { "HELD", 4 },
+  { "HOLDING", 3 },
+  { "NONE", 0 },
+  { "PROBING", 1 },
+  { "SPREADING", 2 },
+  { "UNDOING", 5 },
+  { "UNDONE", 7 },
+};
+const ProtobufCEnumDescriptor martinet__control__v1__rollout_response__phase__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.RolloutResponse.Phase",
+  "Phase",
+  "Martinet__Control__V1__RolloutResponse__Phase",
+  "martinet.control.v1",
+  8,
+  martinet__control__v1__rollout_response__phase__enum_values_by_number,
+  8,
+  martinet__control__v1__rollout_response__phase__enum_values_by_name,
+  1,
+  martinet__control__v1__rollout_response__phase__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__rollout_response__field_descriptors[13] =
+{
+  {
+    "phase",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, phase),
+    &martinet__control__v1__rollout_response__phase__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revision",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "base",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, base),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "steps",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, steps),
+    &martinet__control__v1__rollout_steps__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "guard",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, guard),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "step",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, step),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "undone_by",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, undone_by),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "affected",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, affected),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "share",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, share),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "acknowledged",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, acknowledged),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rejected",
+    12,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, rejected),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "left",
+    13,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__RolloutResponse, left),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__rollout_response__field_indices_by_name[] = {
+  10,   /* field[10] = acknowledged */
+  8,   /* field[8] = affected */
+  2,   /* field[2] = base */
+  4,   /* field[4] = guard */
+  12,   /* field[12] = left */
+  0,   /* field[0] = phase */
+  6,   /* field[6] = reason */
+  11,   /* field[11] = rejected */
+  1,   /* field[1] = revision */
+  9,   /* field[9] = share */
+  5,   /* field[5] = step */
+  3,   /* field[3] = steps */
+  7,   /* field[7] = undone_by */
+};
+static const ProtobufCIntRange martinet__control__v1__rollout_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 13 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__rollout_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.RolloutResponse",
+  "RolloutResponse",
+  "Martinet__Control__V1__RolloutResponse",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__RolloutResponse),
+  13,
+  martinet__control__v1__rollout_response__field_descriptors,
+  martinet__control__v1__rollout_response__field_indices_by_name,
+  1,  martinet__control__v1__rollout_response__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__rollout_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor martinet__control__v1__apply_objects_request__field_descriptors[4] =
@@ -1012,7 +1446,7 @@ const ProtobufCMessageDescriptor martinet__control__v1__get_objects_response__de
   (ProtobufCMessageInit) martinet__control__v1__get_objects_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor martinet__control__v1__standing_object__field_descriptors[7] =
+static const ProtobufCFieldDescriptor martinet__control__v1__standing_object__field_descriptors[9] =
 {
   {
     "name",
@@ -1098,20 +1532,46 @@ static const ProtobufCFieldDescriptor martinet__control__v1__standing_object__fi
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "conditions",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Martinet__Control__V1__StandingObject, n_conditions),
+    offsetof(Martinet__Control__V1__StandingObject, conditions),
+    &martinet__control__v1__object_condition__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "status",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__StandingObject, status),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned martinet__control__v1__standing_object__field_indices_by_name[] = {
   4,   /* field[4] = author */
   3,   /* field[3] = changed_at */
+  7,   /* field[7] = conditions */
   5,   /* field[5] = file */
   6,   /* field[6] = findings */
   0,   /* field[0] = name */
   2,   /* field[2] = revision */
+  8,   /* field[8] = status */
   1,   /* field[1] = yaml */
 };
 static const ProtobufCIntRange martinet__control__v1__standing_object__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor martinet__control__v1__standing_object__descriptor =
 {
@@ -1121,11 +1581,101 @@ const ProtobufCMessageDescriptor martinet__control__v1__standing_object__descrip
   "Martinet__Control__V1__StandingObject",
   "martinet.control.v1",
   sizeof(Martinet__Control__V1__StandingObject),
-  7,
+  9,
   martinet__control__v1__standing_object__field_descriptors,
   martinet__control__v1__standing_object__field_indices_by_name,
   1,  martinet__control__v1__standing_object__number_ranges,
   (ProtobufCMessageInit) martinet__control__v1__standing_object__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__object_condition__field_descriptors[5] =
+{
+  {
+    "about",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, about),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "type",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, type),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "holds",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, holds),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "reason",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, reason),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "message",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ObjectCondition, message),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__object_condition__field_indices_by_name[] = {
+  0,   /* field[0] = about */
+  2,   /* field[2] = holds */
+  4,   /* field[4] = message */
+  3,   /* field[3] = reason */
+  1,   /* field[1] = type */
+};
+static const ProtobufCIntRange martinet__control__v1__object_condition__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__object_condition__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.ObjectCondition",
+  "ObjectCondition",
+  "Martinet__Control__V1__ObjectCondition",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__ObjectCondition),
+  5,
+  martinet__control__v1__object_condition__field_descriptors,
+  martinet__control__v1__object_condition__field_indices_by_name,
+  1,  martinet__control__v1__object_condition__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__object_condition__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor martinet__control__v1__history_request__field_descriptors[3] =
@@ -1574,5 +2124,262 @@ const ProtobufCMessageDescriptor martinet__control__v1__revision_progress_respon
   martinet__control__v1__revision_progress_response__field_indices_by_name,
   1,  martinet__control__v1__revision_progress_response__number_ranges,
   (ProtobufCMessageInit) martinet__control__v1__revision_progress_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__explain_request__field_descriptors[9] =
+{
+  {
+    "namespace",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, namespace_),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "workload",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, workload),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "without_sidecar",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, without_sidecar),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "host",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, host),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "port",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, port),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "method",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, method),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "path",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainRequest, path),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "headers",
+    8,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Martinet__Control__V1__ExplainRequest, n_headers),
+    offsetof(Martinet__Control__V1__ExplainRequest, headers),
+    &martinet__control__v1__named_text__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "claims",
+    9,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Martinet__Control__V1__ExplainRequest, n_claims),
+    offsetof(Martinet__Control__V1__ExplainRequest, claims),
+    &martinet__control__v1__named_text__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__explain_request__field_indices_by_name[] = {
+  8,   /* field[8] = claims */
+  7,   /* field[7] = headers */
+  3,   /* field[3] = host */
+  5,   /* field[5] = method */
+  0,   /* field[0] = namespace */
+  6,   /* field[6] = path */
+  4,   /* field[4] = port */
+  2,   /* field[2] = without_sidecar */
+  1,   /* field[1] = workload */
+};
+static const ProtobufCIntRange martinet__control__v1__explain_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 9 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__explain_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.ExplainRequest",
+  "ExplainRequest",
+  "Martinet__Control__V1__ExplainRequest",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__ExplainRequest),
+  9,
+  martinet__control__v1__explain_request__field_descriptors,
+  martinet__control__v1__explain_request__field_indices_by_name,
+  1,  martinet__control__v1__explain_request__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__explain_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__named_text__field_descriptors[2] =
+{
+  {
+    "name",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__NamedText, name),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "value",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__NamedText, value),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__named_text__field_indices_by_name[] = {
+  0,   /* field[0] = name */
+  1,   /* field[1] = value */
+};
+static const ProtobufCIntRange martinet__control__v1__named_text__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__named_text__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.NamedText",
+  "NamedText",
+  "Martinet__Control__V1__NamedText",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__NamedText),
+  2,
+  martinet__control__v1__named_text__field_descriptors,
+  martinet__control__v1__named_text__field_indices_by_name,
+  1,  martinet__control__v1__named_text__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__named_text__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor martinet__control__v1__explain_response__field_descriptors[3] =
+{
+  {
+    "text",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainResponse, text),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "json",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainResponse, json),
+    NULL,
+    &protobuf_c_empty_string,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "revision",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Martinet__Control__V1__ExplainResponse, revision),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned martinet__control__v1__explain_response__field_indices_by_name[] = {
+  1,   /* field[1] = json */
+  2,   /* field[2] = revision */
+  0,   /* field[0] = text */
+};
+static const ProtobufCIntRange martinet__control__v1__explain_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor martinet__control__v1__explain_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "martinet.control.v1.ExplainResponse",
+  "ExplainResponse",
+  "Martinet__Control__V1__ExplainResponse",
+  "martinet.control.v1",
+  sizeof(Martinet__Control__V1__ExplainResponse),
+  3,
+  martinet__control__v1__explain_response__field_descriptors,
+  martinet__control__v1__explain_response__field_indices_by_name,
+  1,  martinet__control__v1__explain_response__number_ranges,
+  (ProtobufCMessageInit) martinet__control__v1__explain_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

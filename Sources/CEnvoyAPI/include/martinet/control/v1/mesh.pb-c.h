@@ -15,6 +15,9 @@ PROTOBUF_C__BEGIN_DECLS
 
 typedef struct Martinet__Control__V1__ObjectDocument Martinet__Control__V1__ObjectDocument;
 typedef struct Martinet__Control__V1__ChangeOrder Martinet__Control__V1__ChangeOrder;
+typedef struct Martinet__Control__V1__RolloutSteps Martinet__Control__V1__RolloutSteps;
+typedef struct Martinet__Control__V1__RolloutRequest Martinet__Control__V1__RolloutRequest;
+typedef struct Martinet__Control__V1__RolloutResponse Martinet__Control__V1__RolloutResponse;
 typedef struct Martinet__Control__V1__ApplyObjectsRequest Martinet__Control__V1__ApplyObjectsRequest;
 typedef struct Martinet__Control__V1__DeleteObjectsRequest Martinet__Control__V1__DeleteObjectsRequest;
 typedef struct Martinet__Control__V1__RollbackRequest Martinet__Control__V1__RollbackRequest;
@@ -25,6 +28,7 @@ typedef struct Martinet__Control__V1__ObjectPlan Martinet__Control__V1__ObjectPl
 typedef struct Martinet__Control__V1__GetObjectsRequest Martinet__Control__V1__GetObjectsRequest;
 typedef struct Martinet__Control__V1__GetObjectsResponse Martinet__Control__V1__GetObjectsResponse;
 typedef struct Martinet__Control__V1__StandingObject Martinet__Control__V1__StandingObject;
+typedef struct Martinet__Control__V1__ObjectCondition Martinet__Control__V1__ObjectCondition;
 typedef struct Martinet__Control__V1__HistoryRequest Martinet__Control__V1__HistoryRequest;
 typedef struct Martinet__Control__V1__HistoryResponse Martinet__Control__V1__HistoryResponse;
 typedef struct Martinet__Control__V1__ObjectRevision Martinet__Control__V1__ObjectRevision;
@@ -32,9 +36,59 @@ typedef struct Martinet__Control__V1__ShowRevisionRequest Martinet__Control__V1_
 typedef struct Martinet__Control__V1__ShowRevisionResponse Martinet__Control__V1__ShowRevisionResponse;
 typedef struct Martinet__Control__V1__RevisionProgressRequest Martinet__Control__V1__RevisionProgressRequest;
 typedef struct Martinet__Control__V1__RevisionProgressResponse Martinet__Control__V1__RevisionProgressResponse;
+typedef struct Martinet__Control__V1__ExplainRequest Martinet__Control__V1__ExplainRequest;
+typedef struct Martinet__Control__V1__NamedText Martinet__Control__V1__NamedText;
+typedef struct Martinet__Control__V1__ExplainResponse Martinet__Control__V1__ExplainResponse;
 
 /* --- enums --- */
 
+/*
+ * What to do.
+ */
+typedef enum _Martinet__Control__V1__RolloutRequest__Order {
+  MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__SHOW = 0,
+  /*
+   * Give the revision to all proxies now.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__PROMOTE = 1,
+  /*
+   * Undo it by another revision.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__ABORT = 2
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER)
+} Martinet__Control__V1__RolloutRequest__Order;
+/*
+ * Where it is.
+ */
+typedef enum _Martinet__Control__V1__RolloutResponse__Phase {
+  /*
+   * There was none.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__NONE = 0,
+  /*
+   * One proxy of each class tries it.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__PROBING = 1,
+  /*
+   * The share has it, and not all of it have answered.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__SPREADING = 2,
+  /*
+   * The share has acknowledged, and is watched.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__HOLDING = 3,
+  /*
+   * It is kept from all proxies: one has rejected it.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__HELD = 4,
+  /*
+   * It was taken from all proxies, and is not undone yet.
+   */
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__UNDOING = 5,
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__COMPLETE = 6,
+  MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__UNDONE = 7
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE)
+} Martinet__Control__V1__RolloutResponse__Phase;
 /*
  * What happens to it.
  */
@@ -95,6 +149,10 @@ struct  Martinet__Control__V1__ChangeOrder
    * What an object refers to and is not there is an error, not a warning.
    */
   protobuf_c_boolean strict;
+  /*
+   * Give it to a part of the proxies first. Unset: to all, after one of each class has tried it.
+   */
+  Martinet__Control__V1__RolloutSteps *rollout;
   Martinet__Control__V1__ChangeOrder__BaseCase _base_case;
   union {
     uint64_t base;
@@ -102,7 +160,89 @@ struct  Martinet__Control__V1__ChangeOrder
 };
 #define MARTINET__CONTROL__V1__CHANGE_ORDER__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__change_order__descriptor) \
-    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, MARTINET__CONTROL__V1__CHANGE_ORDER___BASE__NOT_SET, {0} }
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, 0, NULL, MARTINET__CONTROL__V1__CHANGE_ORDER___BASE__NOT_SET, {0} }
+
+/*
+ * How a revision comes to the proxies.
+ */
+struct  Martinet__Control__V1__RolloutSteps
+{
+  ProtobufCMessage base;
+  /*
+   * Shares of the affected proxies, in percent: each more than the one before, the last 100.
+   */
+  size_t n_percents;
+  uint32_t *percents;
+  /*
+   * Nanoseconds between two steps, from the last ACK of a share.
+   */
+  int64_t hold;
+};
+#define MARTINET__CONTROL__V1__ROLLOUT_STEPS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__rollout_steps__descriptor) \
+    , 0,NULL, 0 }
+
+/*
+ * What is wanted of the roll-out under way.
+ */
+struct  Martinet__Control__V1__RolloutRequest
+{
+  ProtobufCMessage base;
+  Martinet__Control__V1__RolloutRequest__Order order;
+  /*
+   * The revision that is meant; another one under way is a conflict. 0: whichever it is.
+   */
+  uint64_t revision;
+  /*
+   * Empty: the caller's own name.
+   */
+  char *author;
+};
+#define MARTINET__CONTROL__V1__ROLLOUT_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__rollout_request__descriptor) \
+    , MARTINET__CONTROL__V1__ROLLOUT_REQUEST__ORDER__SHOW, 0, (char *)protobuf_c_empty_string }
+
+/*
+ * How the newest roll-out stands.
+ */
+struct  Martinet__Control__V1__RolloutResponse
+{
+  ProtobufCMessage message_base;
+  Martinet__Control__V1__RolloutResponse__Phase phase;
+  uint64_t revision;
+  /*
+   * The revision that the other proxies have.
+   */
+  uint64_t base;
+  Martinet__Control__V1__RolloutSteps *steps;
+  /*
+   * Nobody asked for it: one proxy of each class tries what a change brings.
+   */
+  protobuf_c_boolean guard;
+  /*
+   * The step that it is in, from 0.
+   */
+  uint32_t step;
+  /*
+   * Why it is held or undone.
+   */
+  char *reason;
+  /*
+   * The revision that undid it; 0: none.
+   */
+  uint64_t undone_by;
+  uint32_t affected;
+  uint32_t share;
+  uint32_t acknowledged;
+  uint32_t rejected;
+  /*
+   * Nanoseconds until the next step, or until whoever says nothing is taken for silent; 0: it waits for something else.
+   */
+  int64_t left;
+};
+#define MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__rollout_response__descriptor) \
+    , MARTINET__CONTROL__V1__ROLLOUT_RESPONSE__PHASE__NONE, 0, 0, NULL, 0, 0, (char *)protobuf_c_empty_string, 0, 0, 0, 0, 0, 0 }
 
 /*
  * Objects to put.
@@ -339,10 +479,47 @@ struct  Martinet__Control__V1__StandingObject
   char *file;
   size_t n_findings;
   Martinet__Control__V1__ObjectFinding **findings;
+  /*
+   * Of an object of the Gateway API that this controller answers for.
+   */
+  size_t n_conditions;
+  Martinet__Control__V1__ObjectCondition **conditions;
+  /*
+   * The same as Kubernetes has it, YAML: what belongs below `status:`; empty where there is none.
+   */
+  char *status;
 };
 #define MARTINET__CONTROL__V1__STANDING_OBJECT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__standing_object__descriptor) \
-    , NULL, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL }
+    , NULL, (char *)protobuf_c_empty_string, 0, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL, (char *)protobuf_c_empty_string }
+
+/*
+ * What a controller says of an object. Source: Kubernetes, meta/v1 Condition; Gateway API.
+ */
+struct  Martinet__Control__V1__ObjectCondition
+{
+  ProtobufCMessage base;
+  /*
+   * Which part of the object it is about: `listener http`, `parent Gateway default/web`; empty for the object itself.
+   */
+  char *about;
+  /*
+   * `Accepted`
+   */
+  char *type;
+  protobuf_c_boolean holds;
+  /*
+   * A word of the specification.
+   */
+  char *reason;
+  /*
+   * For people.
+   */
+  char *message;
+};
+#define MARTINET__CONTROL__V1__OBJECT_CONDITION__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__object_condition__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
 
 /*
  * How much history.
@@ -472,10 +649,94 @@ struct  Martinet__Control__V1__RevisionProgressResponse
  { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__revision_progress_response__descriptor) \
     , 0, 0, 0, 0, 0,NULL }
 
+/*
+ * A request that a workload would make.
+ */
+struct  Martinet__Control__V1__ExplainRequest
+{
+  ProtobufCMessage base;
+  char *namespace_;
+  /*
+   * Who calls.
+   */
+  char *workload;
+  /*
+   * It has no sidecar, or calls past it.
+   */
+  protobuf_c_boolean without_sidecar;
+  /*
+   * Who is called, as the caller writes it.
+   */
+  char *host;
+  /*
+   * 0: the only one that the service has, else 80.
+   */
+  uint32_t port;
+  /*
+   * Empty: GET.
+   */
+  char *method;
+  /*
+   * With its query; empty: /.
+   */
+  char *path;
+  size_t n_headers;
+  Martinet__Control__V1__NamedText **headers;
+  /*
+   * Of a token that is valid; a name may come several times.
+   */
+  size_t n_claims;
+  Martinet__Control__V1__NamedText **claims;
+};
+#define MARTINET__CONTROL__V1__EXPLAIN_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__explain_request__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, 0, (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0,NULL, 0,NULL }
+
+/*
+ * A text by its name.
+ */
+struct  Martinet__Control__V1__NamedText
+{
+  ProtobufCMessage base;
+  char *name;
+  char *value;
+};
+#define MARTINET__CONTROL__V1__NAMED_TEXT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__named_text__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string }
+
+/*
+ * What becomes of it.
+ */
+struct  Martinet__Control__V1__ExplainResponse
+{
+  ProtobufCMessage base;
+  /*
+   * For people.
+   */
+  char *text;
+  /*
+   * The same for programs: JSON.
+   */
+  char *json;
+  /*
+   * Of the objects that say so.
+   */
+  uint64_t revision;
+};
+#define MARTINET__CONTROL__V1__EXPLAIN_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&martinet__control__v1__explain_response__descriptor) \
+    , (char *)protobuf_c_empty_string, (char *)protobuf_c_empty_string, 0 }
+
 /* --- descriptors --- */
 
 extern const ProtobufCMessageDescriptor martinet__control__v1__object_document__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__change_order__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__rollout_steps__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__rollout_request__descriptor;
+extern const ProtobufCEnumDescriptor    martinet__control__v1__rollout_request__order__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__rollout_response__descriptor;
+extern const ProtobufCEnumDescriptor    martinet__control__v1__rollout_response__phase__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__apply_objects_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__delete_objects_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__rollback_request__descriptor;
@@ -487,6 +748,7 @@ extern const ProtobufCMessageDescriptor martinet__control__v1__object_plan__desc
 extern const ProtobufCMessageDescriptor martinet__control__v1__get_objects_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__get_objects_response__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__standing_object__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__object_condition__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__history_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__history_response__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__object_revision__descriptor;
@@ -494,6 +756,9 @@ extern const ProtobufCMessageDescriptor martinet__control__v1__show_revision_req
 extern const ProtobufCMessageDescriptor martinet__control__v1__show_revision_response__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__revision_progress_request__descriptor;
 extern const ProtobufCMessageDescriptor martinet__control__v1__revision_progress_response__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__explain_request__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__named_text__descriptor;
+extern const ProtobufCMessageDescriptor martinet__control__v1__explain_response__descriptor;
 
 PROTOBUF_C__END_DECLS
 
