@@ -41,6 +41,8 @@ public final class Proxy {
     var updates = UpdateCounts()
     private var isSubscribed = false
     private var isSettling = false
+    /// Subscriptions to make and to take back in the next turn, in order.
+    private var wishes: [ResourceStore<CompiledResource>.Action] = []
     private var hasTriedCache = false
     private var isCacheDue = false
     private var alarm: Instant?
@@ -239,6 +241,9 @@ public final class Proxy {
             updates.accepted[type, default: 0] += 1
             updates.isConnected = true
             store.noteAnswer(type, now: runner.now)
+            // The ACK goes out at the end of the turn: the workers have what it is for before. Who rotates roots
+            // waits for it.
+            settle()
         case .nackSent(let type, _, _, _):
             updates.refused[type, default: 0] += 1
             store.noteAnswer(type, now: runner.now)
@@ -255,6 +260,20 @@ public final class Proxy {
         case .openStream, .closeStream, .send, .sendDelta, .serverInUse: return
         }
         settleSoon()
+    }
+
+    /// Asks for what the store wants, and no longer for what it does not.
+    private func tellWishes() {
+        let new = wishes
+        wishes = []
+        for wish in new {
+            switch wish {
+            case .subscribe(let type, let names): subscribe(type, names)
+            case .unsubscribe(let type, let names):
+                runner?.unsubscribe(type, from: names.filter { type != .secret || !OwnSecret.watched.contains($0) })
+            case .servesWithout, .serve: break
+            }
+        }
     }
 
     private func take(_ type: ResourceType, _ resource: HeldResource, isCached: Bool = false)
@@ -281,18 +300,18 @@ public final class Proxy {
         isSettling = true
         runner?.schedule(after: .zero) { [unowned self] in
             isSettling = false
+            compiler.forget()
             settle()
+            tellWishes()
         }
     }
 
     private func settle() {
         guard let runner else { return }
-        compiler.forget()
         for action in store.settle(now: runner.now) {
             switch action {
-            case .subscribe(let type, let names): subscribe(type, names)
-            case .unsubscribe(let type, let names):
-                runner.unsubscribe(type, from: names.filter { type != .secret || !OwnSecret.watched.contains($0) })
+            // Not from within what the client tells: its own requests come first.
+            case .subscribe, .unsubscribe: wishes.append(action)
             case .servesWithout(let type, let name, let missing):
                 logger.warning(
                     "what a resource needs has not come in time; it serves without",

@@ -48,6 +48,8 @@ public struct ProxyNode: Hashable, Sendable {
     public var locality = Locality()
     /// The cluster of machines that it is in (`CLUSTER_ID`).
     public var clusterID: String?
+    /// `node.cluster`; nil: the label `app`, else the workload, and the namespace.
+    public var serviceCluster: String?
     /// Further metadata; the above wins.
     public var metadata: [String: MetadataValue] = [:]
 
@@ -92,7 +94,8 @@ public struct ProxyNode: Hashable, Sendable {
         if let applicationAddress { own["APP_ADDRESS"] = .string(applicationAddress) }
         if !own.isEmpty { fields["MARTINET"] = .object(own) }
         return XDS.Node(
-            id: id, cluster: "\(labels["app"] ?? workload).\(namespace)", metadata: fields, locality: locality,
+            id: id, cluster: serviceCluster ?? "\(labels["app"] ?? workload).\(namespace)", metadata: fields,
+            locality: locality,
             userAgent: "martinet-proxy/\(version)")
     }
 }

@@ -151,6 +151,12 @@ struct NodeOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The cluster of machines that it is in. (default: Kubernetes)", valueName: "name"))
     var cluster: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "The node's cluster. (default: the label app, else --workload, and the namespace: web.shop)",
+            valueName: "name"))
+    var serviceCluster: String?
+
     func node(_ here: Surroundings) throws -> ProxyNode {
         let labels = try here.labels.merging(Self.pairs(self.labels)) { $1 }
         let name = name ?? here.name
@@ -184,6 +190,7 @@ struct NodeOptions: ParsableArguments {
             node.locality = Locality(
                 region: parts[0], zone: parts.count > 1 ? parts[1] : "", subZone: parts.count > 2 ? parts[2] : "")
         }
+        node.serviceCluster = serviceCluster
         node.clusterID = cluster ?? here.clusterID ?? "Kubernetes"
         if interception == .none, node.addresses.isEmpty, !gateway {
             throw ValidationError("without interception a sidecar needs an --address where others reach it")

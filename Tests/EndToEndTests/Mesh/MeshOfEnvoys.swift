@@ -148,7 +148,8 @@ final class MeshOfEnvoys {
             control.rootCertificate, "--token-file", tokenFile, "--namespace", workload.namespace, "--service-account",
             workload.serviceAccount, "--name", workload.name, "--workload", workload.name, "--labels",
             labels.joined(separator: ","), "--address", member.address, "--outbound-address", member.outboundAddress,
-            "--app-address", member.applicationAddress,
+            "--app-address", member.applicationAddress, "--service-cluster",
+            "\(workload.name).\(workload.namespace)",
         ] + (workload.application == nil ? ["--gateway"] : [])
     }
 
