@@ -1,6 +1,6 @@
 # Martinet. `make help` lists what there is.
 
-SWIFT_FLAGS  = -j 2 --disable-index-store --explicit-target-dependency-import-check error
+SWIFT_FLAGS  = -j 2 --explicit-target-dependency-import-check error
 RELEASE      = -c release -Xswiftc -enforce-exclusivity=unchecked --scratch-path .build-release
 PACKAGES     = libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libssl-dev \
                libsqlite3-dev libre2-dev pkg-config python3-venv nghttp2-client curl openssl iproute2 iptables
