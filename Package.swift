@@ -91,7 +91,8 @@ let package = Package(
         .target(
             name: "ControlPlane",
             dependencies: [
-                "Discovery", "Documents", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS", "Certificates",
+                "Addresses", "Discovery", "Documents", "XDS", "EnvoyAPI", "CEnvoyAPI", "Protobuf", "GRPC", "TLS",
+                "Certificates",
                 "Identity", "Mesh", "Reactor", "Store", "Time", "Translation",
                 .product(name: "HashTreeCollections", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
@@ -168,7 +169,8 @@ let package = Package(
         .testTarget(
             name: "ForwardingTests",
             dependencies: [
-                "Addresses", "Certificates", "Documents", "EnvoyAPI", "Forwarding", "HTTP", "Identity", "Mesh",
+                "Addresses", "Certificates", "CEnvoyAPI", "Documents", "EnvoyAPI", "Forwarding", "HTTP", "Identity",
+                "Mesh",
                 "Patterns", "Protobuf", "Time", "Translation", "XDS",
             ]),
         .testTarget(name: "IdentityTests", dependencies: ["Identity", "Time"]),
@@ -206,7 +208,8 @@ let package = Package(
         .testTarget(
             name: "DataPlaneTests",
             dependencies: [
-                "Addresses", "Certificates", "DataPlane", "EnvoyAPI", "Forwarding", "HTTP", "HTTP1", "HTTP2",
+                "Addresses", "Certificates", "DataPlane", "Documents", "EnvoyAPI", "Forwarding", "HTTP", "HTTP1",
+                "HTTP2", "Identity",
                 "Protobuf",
                 "Reactor", "TLS", "Time", "XDS", .product(name: "Logging", package: "swift-log"),
             ]),
