@@ -20,9 +20,13 @@ final class Carrier: Sendable {
         workers = try Workers(options)
     }
 
-    /// Gives every worker the configuration.
+    /// Gives every worker the configuration, and waits until each has it: what is acknowledged is in force.
     /// - Returns: listeners that cannot be opened.
-    func serve(_ configuration: ProxyConfiguration) -> [ListenerFailure] { workers.serve(configuration) }
+    func serve(_ configuration: ProxyConfiguration) -> [ListenerFailure] {
+        let failures = workers.serve(configuration)
+        if !ending.withLock({ $0 }) { _ = workers.ask { _ in true } }
+        return failures
+    }
 
     /// Stops listening, lets connections end, and ends the workers.
     /// - Parameter done: called when they have ended, from another thread.

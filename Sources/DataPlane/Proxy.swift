@@ -171,6 +171,7 @@ public final class Proxy {
             logger.error("the new certificate is not usable for TLS", metadata: ["reason": "\(error)"])
         }
         subscribe()
+        settle()
         settleSoon()
     }
 

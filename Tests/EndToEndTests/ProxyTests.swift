@@ -29,6 +29,10 @@ struct ProxyTests {
         try onMartinet { try SecretTests().aCertificateOverSDSIsReplacedUnderAServingListener(variant: variant) }
     }
 
+    @Test func twoProxiesSpeakMutualTLSWhileEverythingRotates() throws {
+        try onMartinet { try MeshRotationTests().twoEnvoysSpeakMutualTLSWhileEverythingRotates(variant: .delta) }
+    }
+
     @Test(arguments: Envoy.Variant.allCases)
     func aRefusedListenerIsShownWhileTheOldOneServes(variant: Envoy.Variant) throws {
         try onMartinet {

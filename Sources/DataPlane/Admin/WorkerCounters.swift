@@ -1,5 +1,6 @@
 import Forwarding
 import Reactor
+import TLS
 
 /// What one worker has counted, by the name that it is counted under: what is replaced goes on where its predecessor
 /// was, as in Envoy.
@@ -48,6 +49,14 @@ private struct StatisticList {
 
     mutating func gauge(_ name: String, _ value: Int) { all.append(Statistic(scope, name, Int64(value), .gauge)) }
 
+    mutating func count(_ tls: HandshakeCounters) {
+        count("ssl.handshake", tls.handshakes)
+        count("ssl.connection_error", tls.errors)
+        count("ssl.fail_verify_error", tls.refusedChains)
+        count("ssl.fail_verify_san", tls.refusedNames)
+        count("ssl.fail_verify_no_cert", tls.missingCertificates)
+    }
+
     mutating func count(_ name: String, _ classes: (UInt64, UInt64, UInt64, UInt64, UInt64)) {
         count(name + "_1xx", classes.0)
         count(name + "_2xx", classes.1)
@@ -95,8 +104,7 @@ extension ListenerCounters {
         list.count("no_filter_chain_match", noChain)
         list.count("downstream_pre_cx_timeout", detectionTimeouts)
         list.count("downstream_proxy_header_error", badProxyHeaders)
-        list.count("ssl.handshake", handshakes)
-        list.count("ssl.connection_error", tlsFailures)
+        list.count(tls)
         list.count("rbac.denied", denied)
         list.count("connection_limit.limited_connections", limited)
         return list.all
@@ -116,19 +124,29 @@ extension ClusterCounters {
         list.count("upstream_cx_total", connections)
         list.gauge("upstream_cx_active", activeConnections)
         list.count("upstream_cx_connect_fail", connectFailed)
-        list.count("ssl.handshake", handshakes)
-        list.count("ssl.connection_error", handshakesFailed)
+        list.count(tls)
         return list.all
     }
 }
 
-extension CloseReason {
-    /// Whether TLS, and not the network, is why there is no connection.
-    var isHandshakeFailure: Bool {
-        switch self {
-        case .tls, .handshakeTimedOut, .handshakeBrokenOff: true
+/// How TLS handshakes ended, under the names of Envoy's `ssl.` statistics.
+struct HandshakeCounters {
+    var handshakes: UInt64 = 0
+    /// Other than by a certificate that was refused here.
+    var errors: UInt64 = 0
+    var refusedChains: UInt64 = 0
+    var refusedNames: UInt64 = 0
+    var missingCertificates: UInt64 = 0
+
+    /// A connection ended before it was secured, perhaps before it was there at all.
+    mutating func note(failure reason: CloseReason) {
+        switch reason {
+        case .tls(.certificateRefused): refusedChains += 1
+        case .tls(.peerNameRefused): refusedNames += 1
+        case .tls(.peerCertificateMissing): missingCertificates += 1
+        case .tls, .handshakeTimedOut, .handshakeBrokenOff: errors += 1
         case .finished, .requested, .violation, .failed, .connectFailed, .connectTimedOut, .outputLimit, .loopStopped:
-            false
+            break
         }
     }
 }

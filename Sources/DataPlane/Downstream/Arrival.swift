@@ -85,7 +85,7 @@ final class Arrival: SocketUser {
     }
 
     override func closed(_ reason: CloseReason) {
-        if case .handshake = stage { listener.counters.tlsFailures += 1 }
+        if case .handshake = stage { listener.counters.tls.note(failure: reason) }
         listener.ended(id)
     }
 
@@ -154,7 +154,7 @@ final class Arrival: SocketUser {
     private func secured(_ peer: Peer, _ chain: FilterChain) {
         guard let secure = peer.secure else { return loop.close(id) }
         facts.isTLS = true
-        listener.counters.handshakes += 1
+        listener.counters.tls.handshakes += 1
         facts.serverName = secure.serverName ?? facts.serverName
         facts.applicationProtocol = secure.alpn
         facts.peer = secure.certificates.first.flatMap { PeerCertificateFacts(der: $0) }

@@ -128,7 +128,7 @@ final class HostConnections {
     fileprivate func connected(_ attempt: ConnectingUpstream, _ peer: Peer) {
         connecting -= 1
         cluster.counters.connected += 1
-        if peer.secure != nil { cluster.counters.handshakes += 1 }
+        if peer.secure != nil { cluster.counters.tls.handshakes += 1 }
         let speaks: Bool
         switch wish {
         case .http1: speaks = false
@@ -143,15 +143,16 @@ final class HostConnections {
             attempt.successor = connection
             multiplexed.append(connection)
             connection.established(peer)
-            if isDraining { return connection.drain() }
+            // Who waits here has nowhere else to wait, also when the pool takes nobody any more.
             gotRoom(connection)
+            if isDraining { connection.drain() }
         } else {
             let connection = HTTP1Upstream(worker, attempt.id, self, limits: cluster.http1Limits)
             attempt.successor = connection
             http1[ObjectIdentifier(connection)] = connection
             connection.established(peer)
-            if isDraining { return connection.drain() }
             gotRoom(connection)
+            if isDraining { connection.isDraining = true }
         }
     }
 
@@ -160,7 +161,7 @@ final class HostConnections {
         connecting -= 1
         cluster.connectionEnded(host)
         cluster.counters.connectFailed += 1
-        if reason.isHandshakeFailure { cluster.counters.handshakesFailed += 1 }
+        cluster.counters.tls.note(failure: reason)
         let failure = reason.connectFailure
         cluster.connectFailed(host, failure)
         let told = connecting > 0 ? Array(waiting.prefix(1)) : waiting

@@ -240,8 +240,7 @@ final class ClusterCounters {
     var retries: UInt64 = 0
     var timeouts: UInt64 = 0
     var perTryTimeouts: UInt64 = 0
-    var handshakes: UInt64 = 0
-    var handshakesFailed: UInt64 = 0
+    var tls = HandshakeCounters()
     /// Responses by the first digit of their status, 1 to 5.
     var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
 

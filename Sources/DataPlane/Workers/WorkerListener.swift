@@ -146,8 +146,7 @@ final class ListenerCounters {
     var noChain: UInt64 = 0
     var detectionTimeouts: UInt64 = 0
     var badProxyHeaders: UInt64 = 0
-    var tlsFailures: UInt64 = 0
-    var handshakes: UInt64 = 0
+    var tls = HandshakeCounters()
     var denied: UInt64 = 0
     var limited: UInt64 = 0
 }
