@@ -42,5 +42,6 @@ extension Exchange {
     /// gRPC says in the trailers how it went.
     func noteTrailers(_ trailers: HeaderList?) {
         record.trailers = trailers
+        record.responseEnded = now
     }
 }

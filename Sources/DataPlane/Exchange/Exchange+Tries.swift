@@ -54,6 +54,7 @@ extension Exchange {
         requestIsSent = true
         record.sent = now
         record.upstreamLocal = upstream.localAddress
+        record.upstreamProtocolName = upstream is HTTP2Upstream ? "HTTP/2" : "HTTP/1.1"
         let isTunnelWish = shape.upgrade != nil || shape.isConnect
         let ends = requestEnded && held.isEmpty && requestTrailers == nil && !isTunnelWish
         var framing = isTunnelWish ? .none : shape.framing

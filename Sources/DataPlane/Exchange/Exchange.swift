@@ -367,4 +367,7 @@ struct ExchangeRecord {
     var response = HeaderList()
     var trailers: HeaderList?
     var upstreamLocal: SocketAddress?
+    var upstreamProtocolName = ""
+    /// The last of the host's response came.
+    var responseEnded: Instant?
 }

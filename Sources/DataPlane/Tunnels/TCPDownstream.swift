@@ -55,6 +55,7 @@ final class TCPDownstream: TunnelEnd {
         isOpen = true
         record.start = .systemClock()
         record.began = lastActivity
+        record.number = connectionNumber
     }
 
     override func begin(_ seen: [UInt8]) {
@@ -215,6 +216,8 @@ final class TCPUpstream: TunnelEnd {
 
 /// What is known of a connection when it is over, for logs.
 struct TCPRecord {
+    /// The connection's.
+    var number: UInt64 = 0
     var start = Timestamp(nanoseconds: 0)
     var began = Instant(nanoseconds: 0)
     var connected: Instant?

@@ -23,7 +23,7 @@ final class WorkerListener: ConnectionTracker {
 
     init(_ worker: Worker, _ served: ServedListener, _ sockets: [ListeningSocket]) throws(ReactorError) {
         (self.worker, self.served, self.sockets) = (worker, served, sockets)
-        counters = worker.counters.listener(served.configuration.addresses.first.map { "\($0)" } ?? served.name)
+        counters = worker.counters.listener(WorkerCounters.address(of: served))
         super.init()
         for socket in sockets {
             let listener = try worker.loop.listen(on: socket) { [unowned self] _, id, _ in
@@ -41,6 +41,7 @@ final class WorkerListener: ConnectionTracker {
         guard old.configuration !== new.configuration else {
             // Other certificates, for new connections alone.
             services = [:]
+            streamServices = [:]
             return
         }
         services = [:]
@@ -61,7 +62,8 @@ final class WorkerListener: ConnectionTracker {
     func service(of chain: FilterChain, _ settings: TCPProxySettings) -> TCPService {
         let key = ObjectIdentifier(chain)
         if let service = streamServices[key] { return service }
-        let made = TCPService(worker, settings, listener: name)
+        let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
+        let made = TCPService(worker, settings, listener: name, ownURI: uri)
         streamServices[key] = made
         return made
     }
@@ -80,14 +82,29 @@ final class WorkerListener: ConnectionTracker {
         refusals?.logger.log(entry)
     }
 
+    /// A connection that a policy refuses, in the log of what it was for. Of HTTP there is no request to log.
+    /// Source: Envoy, network RBAC filter, connection termination details.
+    private func denied(_ facts: ConnectionFacts, _ chain: FilterChain, by policy: String?) {
+        guard case .stream(let settings) = chain.terminal else { return }
+        let logger = service(of: chain, settings).logger
+        guard !logger.isEmpty else { return }
+        let now = worker.loop.now
+        var entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
+        entry.terminationDetails = "rbac_access_denied_matched_policy[\(policy ?? "none")]"
+        entry.hostName = worker.hostName
+        logger.log(entry)
+    }
+
     /// What a chain's network filters say of a connection; nil: it may not stay.
     func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, Void)? {
         var cluster: String?
         for filter in chain.filters {
             switch filter {
             case .access(let control):
-                guard control.decide(facts).isAllowed else {
+                let verdict = control.decide(facts)
+                guard verdict.isAllowed else {
                     counters.denied += 1
+                    denied(facts, chain, by: verdict.policy)
                     return nil
                 }
             case .connectionLimit(let most, _):
