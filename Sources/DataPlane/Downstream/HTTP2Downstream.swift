@@ -109,7 +109,10 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for exchange: Exchange) {
         guard !bytes.isEmpty else { return }
-        _ = connection.send(Array(bytes), on: exchange.stream, now: loop.now)
+        // A body with a hole in it must not look whole.
+        if connection.send(Array(bytes), on: exchange.stream, now: loop.now) != .queued {
+            connection.reset(exchange.stream, .internalError)
+        }
         becameDirty()
     }
 

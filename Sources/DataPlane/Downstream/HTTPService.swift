@@ -311,6 +311,8 @@ extension HTTP2Limits {
         keepaliveInterval = settings.http2.keepAlive?.interval
         keepaliveTimeout = settings.http2.keepAlive?.timeout ?? .seconds(20)
         idleTimeout = settings.limits.idleTimeout
+        // The windows bound it; what does not fit would be lost.
+        unsentBytesPerStream = .max
         drainTimeout = .seconds(3600)
     }
 }

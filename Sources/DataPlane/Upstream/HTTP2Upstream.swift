@@ -49,7 +49,10 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) {
         guard !bytes.isEmpty else { return }
-        _ = connection.send(Array(bytes), on: user.upstreamStream, now: loop.now)
+        // A body with a hole in it must not look whole.
+        if connection.send(Array(bytes), on: user.upstreamStream, now: loop.now) != .queued {
+            connection.reset(user.upstreamStream, .cancel)
+        }
         becameDirty()
     }
 

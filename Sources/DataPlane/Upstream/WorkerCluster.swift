@@ -266,6 +266,8 @@ extension HTTP2Limits {
         keepaliveInterval = http.http2.keepaliveInterval
         keepaliveTimeout = http.http2.keepaliveTimeout
         idleTimeout = http.idleTimeout
+        // The windows bound it; what does not fit would be lost.
+        unsentBytesPerStream = .max
         stallTimeout = nil
         drainTimeout = .seconds(3600)
     }
