@@ -58,12 +58,17 @@ extension Exchange {
         let ends = requestEnded && held.isEmpty && requestTrailers == nil && !isTunnelWish
         var framing = isTunnelWish ? .none : shape.framing
         if requestEnded, case .chunked = framing, requestTrailers == nil { framing = .length(UInt64(held.count)) }
-        guard
-            upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self)
-        else {
-            upstream.cancel(self)
-            self.upstream = nil
-            return tryFailed(.protocolError("the request cannot be said to this upstream"))
+        switch upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self) {
+        case .sent: break
+        case .unsayable:
+            // The fault is the request's: no host is blamed, and none is tried.
+            upstream.giveBack(self)
+            releaseTry()
+            return reply(400, bytes: [], "request_cannot_be_forwarded")
+        case .refused:
+            upstream.giveBack(self)
+            requestIsSent = false
+            return tryFailed(.unsent)
         }
         if !ends {
             if !held.isEmpty {
@@ -109,7 +114,7 @@ extension Exchange {
         let kind: RetryState.Failure
         switch failure {
         case .connectFailed, .connectTimedOut, .tlsFailed: kind = .connect
-        case .refused: kind = .refused
+        case .refused, .unsent: kind = .refused
         case .overflow: kind = .overflow
         case .terminated, .reset, .protocolError: kind = .reset(hadStarted: hadStarted)
         }

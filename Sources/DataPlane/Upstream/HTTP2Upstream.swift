@@ -36,16 +36,19 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     override func send(
         _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
-    ) -> Bool {
-        guard upgrade == nil, let stream = connection.open(head, endStream: ends, now: loop.now) else { return false }
+    ) -> RequestSending {
+        guard upgrade == nil else { return .unsayable }
+        guard let stream = connection.open(head, endStream: ends, now: loop.now) else { return .refused }
         user.upstream = self
         user.upstreamStream = stream
         streams.insert(Stream(user: user, requestEnded: ends), at: stream)
         requests += 1
         if let most = pool.requestsPerConnection, requests >= most { isDraining = true }
         becameDirty()
-        return true
+        return .sent
     }
+
+    override func giveBack(_ user: UpstreamUser) { user.upstream = nil }
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) {
         guard !bytes.isEmpty else { return }

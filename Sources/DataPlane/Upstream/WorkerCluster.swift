@@ -165,7 +165,7 @@ final class WorkerCluster {
     /// A try that had a connection, or waited for one, has failed. Connections report their own failures.
     func failed(_ host: UpstreamHost, _ failure: UpstreamFailure) {
         switch failure {
-        case .connectFailed, .connectTimedOut, .tlsFailed, .overflow: break
+        case .connectFailed, .connectTimedOut, .tlsFailed, .overflow, .unsent: break
         case .terminated, .reset, .refused: report(.connectFailed, host)
         case .protocolError: report(.failed, host)
         }
