@@ -67,6 +67,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
         requests += 1
         if let most = service.requestsPerConnection, requests >= most { drain() }
         var head = head
+        let isOneHost = Self.settleHost(in: &head)
         var shape = HTTP1Head(request: head, ends: ends)
         if shape.isConnect, let name = head[":protocol"] {
             // Extended CONNECT is an upgrade in other words. Source: RFC 8441, section 4.
@@ -77,8 +78,28 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
         }
         let exchange = Exchange(self, stream: stream, head, shape)
         streams.insert(Stream(exchange: exchange), at: stream)
-        exchange.start()
+        exchange.start(refusing: isOneHost ? nil : "http2.host_mismatch")
         if ends { exchange.requestEnd(nil) }
+    }
+
+    /// Leaves `:authority` alone: `host` stands for it where it is missing, and is not passed on beside it. A host that
+    /// says otherwise is an attempt to be judged by one and served by the other. Source: RFC 9113, section 8.3.1.
+    /// - Returns: false if they differ.
+    private static func settleHost(in head: inout HeaderList) -> Bool {
+        guard head.contains("host") else { return true }
+        var hosts: [[UInt8]] = []
+        head.forEachValue(of: "host") { hosts.append(Array($0)) }
+        head.remove("host")
+        if !head.contains(":authority"), let host = hosts.first {
+            host.withUnsafeBytes { head.insert(name: (":authority" as StaticString).bytes, value: $0) }
+        }
+        let defaultPort = head.value(of: ":scheme", equals: "https") ? ":443" : ":80"
+        func name(_ bytes: some Sequence<UInt8>) -> String {
+            let text = String(decoding: Array(bytes), as: UTF8.self).lowercased()
+            return text.hasSuffix(defaultPort) ? String(text.dropLast(defaultPort.count)) : text
+        }
+        let authority = head.withValue(of: ":authority") { name($0) }
+        return hosts.allSatisfy { name($0) == authority }
     }
 
     override func peerEnded() {

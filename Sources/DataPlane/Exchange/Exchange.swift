@@ -106,8 +106,10 @@ final class Exchange: UpstreamUser {
 
     // MARK: What downstream tells
 
-    func start() {
+    /// - Parameter refusing: why the request is not to be worked on, as `%RESPONSE_CODE_DETAILS%` has it.
+    func start(refusing problem: String? = nil) {
         service.began(self)
+        if let problem { return reply(400, bytes: [], problem) }
         if let limit = service.streamDuration {
             durationTimer = after(limit) {
                 $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout")
