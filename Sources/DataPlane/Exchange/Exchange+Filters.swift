@@ -66,7 +66,7 @@ extension Exchange {
                 }
             }
         case .bodyLimit(let limit):
-            return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() } ? .goesOn : .waits
+            return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() }
         case .fixedMetadata(let fixed): fixed.apply(to: &metadata)
         case .grpcWeb:
             filters.grpcWeb = GRPCWebTranslation(head)
@@ -195,10 +195,11 @@ extension Exchange {
             return .ended
         case .asks(nil): send(authorization, setting, body: nil)
         case .asks(let rule?):
-            let isThere = waitForBody(rule.mostBytes, takesPart: rule.takesPart) { exchange in
+            let step = waitForBody(rule.mostBytes, takesPart: rule.takesPart) { exchange in
                 exchange.send(authorization, setting, body: Array(exchange.held.prefix(rule.mostBytes)))
             }
-            if isThere { send(authorization, setting, body: Array(held.prefix(rule.mostBytes))) }
+            guard case .goesOn = step else { return step }
+            send(authorization, setting, body: Array(held.prefix(rule.mostBytes)))
         }
         return .waits
     }
@@ -258,12 +259,20 @@ extension Exchange {
     // MARK: Bodies
 
     /// Waits until the body is there, or as much as is asked for.
-    /// - Returns: whether it is there already; `resume` is not called then.
-    private func waitForBody(_ limit: Int, takesPart: Bool, _ resume: @escaping (Exchange) -> Void) -> Bool {
-        if requestEnded || shape.framing == .none || (takesPart && held.count >= limit) { return true }
+    /// - Returns: `.goesOn` if it is there already; `resume` is not called then.
+    private func waitForBody(_ limit: Int, takesPart: Bool, _ resume: @escaping (Exchange) -> Void) -> Step {
+        // While an earlier filter waited, any part of it may have come, and been stopped.
+        if !takesPart, held.count > limit {
+            refuseLongBody()
+            return .ended
+        }
+        if requestEnded || shape.framing == .none || (takesPart && held.count >= limit) { return .goesOn }
         filters.bodyWait = .init(limit: limit, takesPart: takesPart, resume: resume)
-        return false
+        resumeRequest()
+        return .waits
     }
+
+    private func refuseLongBody() { reply(413, "Payload Too Large", "request_payload_too_large") }
 
     /// More of the body has come.
     func filtersGotBody() {
@@ -273,9 +282,7 @@ extension Exchange {
         }
         guard held.count > wait.limit || (wait.takesPart && held.count == wait.limit) else { return }
         filters.bodyWait = nil
-        guard wait.takesPart else {
-            return reply(413, "Payload Too Large", "request_payload_too_large")
-        }
+        guard wait.takesPart else { return refuseLongBody() }
         wait.resume(self)
     }
 
