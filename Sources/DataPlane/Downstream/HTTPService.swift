@@ -36,7 +36,7 @@ final class HTTPService {
 
     /// Requests that are under a fault now.
     var activeFaults = 0
-    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter])] = [:]
+    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter?])] = [:]
 
     private struct KeyRing {
         let tokens: TokenAuthentication
@@ -150,8 +150,9 @@ final class HTTPService {
 
     // MARK: Filters
 
-    /// The filters that a request passes, with what its route says to them.
-    func filters(of routing: Routing) -> [HTTPFilter] {
+    /// The filters that a request passes, with what its route says to them; nil in the place of those that it does not
+    /// pass.
+    func filters(of routing: Routing) -> [HTTPFilter?] {
         let owner: AnyObject
         let said: FilterSettings
         switch routing {
@@ -163,7 +164,7 @@ final class HTTPService {
         if let made = filtersByOwner[ObjectIdentifier(owner)] { return made.filters }
         // Those of tables that are gone would pile up.
         if filtersByOwner.count > 8192 { filtersByOwner = [:] }
-        let made = settings.filters.applying(said, isForwarded: owner is Route.Target)
+        let made = settings.filters.places(said, isForwarded: owner is Route.Target)
         filtersByOwner[ObjectIdentifier(owner)] = (owner, made)
         return made
     }

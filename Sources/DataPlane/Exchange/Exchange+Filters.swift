@@ -14,7 +14,7 @@ struct FilterProgress {
         var resume: (Exchange) -> Void
     }
 
-    var list: [HTTPFilter] = []
+    var list: [HTTPFilter?] = []
     var next = 0
     var bodyWait: BodyWait?
     var call: WorkerCall?
@@ -33,10 +33,17 @@ extension Exchange {
         continueFilters()
     }
 
+    /// A filter has changed what the route depends on: those that follow are told what the new one says to them.
+    private func routeAgain() {
+        route(again: true)
+        filters.list = service.filters(of: routing)
+    }
+
     private func continueFilters() {
         while filters.next < filters.list.count {
-            let filter = filters.list[filters.next]
+            let next = filters.list[filters.next]
             filters.next += 1
+            guard let filter = next else { continue }
             switch step(filter) {
             case .goesOn: continue
             case .waits, .ended: return
@@ -96,7 +103,7 @@ extension Exchange {
                 var facts = requestFacts
                 changes.apply(to: &facts)
                 (head, metadata) = (facts.head, facts.metadata)
-                if changes.clearsRoute { route(again: true) }
+                if changes.clearsRoute { routeAgain() }
             }
             return .goesOn
         case .denied(let denial):
@@ -227,7 +234,7 @@ extension Exchange {
             changes.apply(to: &head)
             if !changes.metadata.isEmpty { metadata.merge(ExternalAuthorization.filterName, changes.metadata) }
             filters.onResponse.append { _, response in changes.applyToResponse(&response) }
-            if authorization.clearsRoute { route(again: true) }
+            if authorization.clearsRoute { routeAgain() }
             continueFilters()
         }
     }
