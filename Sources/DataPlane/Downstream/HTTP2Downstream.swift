@@ -56,7 +56,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
                 details: byPeer ? "http2.remote_reset" : "http2.stream_closed")
         case .streamLimited: service.counters.tooLargeHeads += 1
         case .goAway: isDraining = true
-        case .pingAcknowledged: break
+        case .pingAcknowledged, .informational: break
         case .connectionFailed(let failure):
             service.counters.protocolErrors += 1
             abortAll(.downstreamProtocolError, "http2.\(failure.code)")
@@ -76,9 +76,16 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
             head.remove(":protocol")
             head.set(":method", "GET")
         }
+        if !ends, head.withValue(of: "expect", { $0.equalsIgnoringCase("100-continue") }) == true {
+            shape.expectsContinue = true
+            head.remove("expect")
+        }
         let exchange = Exchange(self, stream: stream, head, shape)
         streams.insert(Stream(exchange: exchange), at: stream)
         exchange.start(refusing: isOneHost ? nil : "http2.host_mismatch")
+        if shape.expectsContinue, streams[stream] != nil {
+            sendInformational(HeaderList([(":status", "100")]), for: exchange)
+        }
         if ends { exchange.requestEnd(nil) }
     }
 

@@ -12,6 +12,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         /// Bytes that were received and not yet given back to the window.
         var unconsumed = 0
         var requestEnded = false
+        var informationalResponses = 0
     }
 
     let connection: HTTP2Connection
@@ -109,6 +110,15 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
             guard let user = streams[stream]?.user else { return }
             user.upstreamHead(head, HTTP1Head(response: head, ends: ends))
             if ends { responseEnded(stream, nil) }
+        case .informational(let stream, let head):
+            let count = streams.update(stream) { state in
+                state.informationalResponses += 1
+                return state.informationalResponses
+            }
+            guard let count, let user = streams[stream]?.user else { return }
+            guard count > HTTP1Limits().informationalResponses else { return user.upstreamInformational(head) }
+            cancel(user)
+            user.upstreamFailed(.protocolError("too many informational responses"))
         case .data(let stream, let bytes):
             guard let user = streams[stream]?.user else { return connection.consume(bytes.count, on: stream) }
             user.upstreamData(bytes)
