@@ -55,7 +55,9 @@ extension Exchange {
         record.sent = now
         record.upstreamLocal = upstream.localAddress
         let isTunnelWish = shape.upgrade != nil || shape.isConnect
-        let ends = requestEnded && held.isEmpty && requestTrailers == nil && !isTunnelWish
+        // A request without a body is whole with its head, though its end is told later.
+        let isWhole = requestEnded || shape.framing == .none || shape.framing == .length(0)
+        let ends = isWhole && held.isEmpty && requestTrailers == nil && !isTunnelWish
         var framing = isTunnelWish ? .none : shape.framing
         if requestEnded, case .chunked = framing, requestTrailers == nil { framing = .length(UInt64(held.count)) }
         switch upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self) {

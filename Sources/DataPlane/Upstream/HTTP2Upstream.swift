@@ -61,7 +61,11 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
     }
 
     override func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) {
-        _ = streams.update(user.upstreamStream) { $0.requestEnded = true }
+        let wasOpen = streams.update(user.upstreamStream) { state -> Bool in
+            defer { state.requestEnded = true }
+            return !state.requestEnded
+        }
+        guard wasOpen == true else { return }
         if let trailers, !trailers.isEmpty {
             connection.sendTrailers(trailers, on: user.upstreamStream)
         } else {
