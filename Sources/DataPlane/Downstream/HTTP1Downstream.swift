@@ -179,7 +179,8 @@ final class HTTP1Downstream: HTTPDownstream {
                 take(event)
             }
         }
-        guard let exchange else { return loop.close(id) }
+        // The rest of an answer may still be on its way to who has ended his side.
+        guard let exchange else { return loop.closeAfterFlush(id) }
         // The end of a tunnel's input was told to it; a client that ends anything else has gone.
         if isTunnel { return }
         closesAfterwards = true
