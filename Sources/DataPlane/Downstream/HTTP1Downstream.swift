@@ -8,9 +8,10 @@ import Time
 /// that were read already.
 final class HTTP1Downstream: HTTPDownstream {
     private enum Timer {
-        static let idle: UInt64 = 1
-        static let head: UInt64 = 2
-        static let age: UInt64 = 3
+        // Not HTTP/2's: these may be on the socket still when it turns out to speak that.
+        static let idle: UInt64 = 11
+        static let head: UInt64 = 12
+        static let age: UInt64 = 13
     }
 
     private var receiver: HTTP1Receiver

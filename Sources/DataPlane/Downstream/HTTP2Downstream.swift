@@ -14,6 +14,8 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
         var unconsumed = 0
     }
 
+    private enum Timer { static let age: UInt64 = 3 }
+
     let connection: HTTP2Connection
     var isDirty = false
     var deadline: (at: Instant, timer: TimerID)?
@@ -26,6 +28,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
     ) {
         connection = HTTP2Connection(role: .server, limits: service.http2Limits, now: worker.loop.now)
         super.init(worker, id, service, facts, tracker)
+        if let limit = service.connectionAge { worker.loop.setTimer(after: limit, for: id, token: Timer.age) }
         becameDirty()
     }
 
@@ -185,7 +188,14 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
     // MARK: The socket
 
     override func writable() { becameDirty() }
-    override func timerFired(_ token: UInt64) { tick() }
+
+    override func timerFired(_ token: UInt64) {
+        switch token {
+        case HTTP2Timer.deadline: tick()
+        case Timer.age: drain()
+        default: break
+        }
+    }
 
     override func closed(_ reason: CloseReason) {
         abortAll(.downstreamTermination, "downstream_remote_disconnect")

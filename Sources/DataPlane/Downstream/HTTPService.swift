@@ -314,6 +314,7 @@ extension HTTP2Limits {
         idleTimeout = settings.limits.idleTimeout
         // The windows bound it; what does not fit would be lost.
         unsentBytesPerStream = .max
+        drainNotice = settings.limits.drainTimeout
         drainTimeout = .seconds(3600)
     }
 }

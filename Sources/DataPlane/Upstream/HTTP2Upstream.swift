@@ -186,7 +186,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         loop.close(id)
     }
 
-    override func timerFired(_ token: UInt64) { tick() }
+    override func timerFired(_ token: UInt64) { if token == HTTP2Timer.deadline { tick() } }
 
     override func closed(_ reason: CloseReason) {
         isDraining = true
