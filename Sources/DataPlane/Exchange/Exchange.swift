@@ -111,9 +111,7 @@ final class Exchange: UpstreamUser {
         service.began(self)
         if let problem { return reply(400, bytes: [], problem) }
         if let limit = service.streamDuration {
-            durationTimer = after(limit) {
-                $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout")
-            }
+            durationTimer = after(limit) { $0.lastedTooLong() }
         }
         if let limit = service.streamIdleTimeout { watchIdleness(limit) }
         guard prepare() else { return }
@@ -297,9 +295,15 @@ final class Exchange: UpstreamUser {
     func startDurationTimer(_ limit: Duration) {
         cancel(&durationTimer)
         guard limit > .zero else { return }
-        durationTimer = after(limit) {
-            $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout")
-        }
+        durationTimer = after(limit) { $0.lastedTooLong() }
+    }
+
+    /// The client's fault while its request is not whole, the upstream's afterwards.
+    /// Source: Envoy, `Utility::maybeRequestTimeoutCode`.
+    private var lateStatus: Int { requestEnded ? 504 : 408 }
+
+    private func lastedTooLong() {
+        timedOut(.durationTimeout, lateStatus, "max_duration_timeout", "downstream duration timeout")
     }
 
     func cancelTryTimer() { cancel(&tryTimer) }
@@ -318,7 +322,8 @@ final class Exchange: UpstreamUser {
             exchange.after(delay) { exchange in
                 let silent = exchange.lastActivity.duration(to: exchange.now)
                 if silent >= limit {
-                    exchange.timedOut(.streamIdleTimeout, 408, "stream_idle_timeout", "stream timeout")
+                    exchange.timedOut(
+                        .streamIdleTimeout, exchange.lateStatus, "stream_idle_timeout", "stream timeout")
                 } else {
                     exchange.idleTimer = arm(exchange, limit - silent)
                 }
