@@ -32,10 +32,12 @@ extension Exchange {
     }
 
     private var question: PickQuestion {
-        PickQuestion(
+        // The session's host has had its try. Source: Envoy, `Router::Filter::overrideHostToSelect`.
+        let preferred = tries == 1 ? sticky : nil
+        return PickQuestion(
             hash: hash, subset: forward.flatMap { SubsetCriteria($0.target.metadataMatch) },
-            destination: connection.destination, preferred: sticky?.address,
-            insistsOnPreferred: sticky?.isStrict ?? false, retry: retryHosts)
+            destination: connection.destination, preferred: preferred?.address,
+            insistsOnPreferred: preferred?.isStrict ?? false, retry: retryHosts)
     }
 
     /// Gives back what the try under way holds.
