@@ -166,7 +166,8 @@ extension Exchange {
 
     func wholeTimedOut() {
         cluster?.counters.timeouts += 1
-        if let host, let cluster { cluster.timedOut(host) }
+        // Between two tries no host is at work.
+        if hostHasBegun, let host, let cluster { cluster.timedOut(host) }
         timedOut(.upstreamTimeout, 504, "upstream_response_timeout", "upstream request timeout")
     }
 
