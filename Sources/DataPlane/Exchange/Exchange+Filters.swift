@@ -19,7 +19,8 @@ struct FilterProgress {
     var bodyWait: BodyWait?
     var call: WorkerCall?
     var pause: TimerID?
-    var countsAsFault = false
+    /// Faults that the request is under.
+    var activeFaults = 0
     var grpcWeb: GRPCWebTranslation?
     /// Changes of the response, in the order in which the filters came; they are made in the reverse.
     var onResponse: [(Exchange, inout HeaderList) -> Void] = []
@@ -162,7 +163,7 @@ extension Exchange {
                 for: head, upstream: routedCluster, active: UInt64(service.activeFaults), random: &worker.random)
         else { return .goesOn }
         service.activeFaults += 1
-        filters.countsAsFault = true
+        filters.activeFaults += 1
         guard let delay = injection.delay else { return abort(injection.abort) }
         record.flags.insert(.delayInjected)
         service.counters.delaysInjected += 1
@@ -313,10 +314,8 @@ extension Exchange {
         filters.bodyWait = nil
         filters.onResponse = []
         if let pause = filters.pause { worker.loop.cancelTimer(pause) }
-        if filters.countsAsFault {
-            filters.countsAsFault = false
-            service.activeFaults -= 1
-        }
+        service.activeFaults -= filters.activeFaults
+        filters.activeFaults = 0
     }
 }
 
