@@ -79,7 +79,7 @@ extension Exchange {
         }
         outgoing = head
         limits = settings.timeouts.limits(
-            &outgoing, retries: settings.retries, hedges: settings.hedgesOnTimeout)
+            &outgoing, retries: settings.retries)
         if let limit = limits?.stream { startDurationTimer(limit) }
         retry = RetryState(settings.retries, &outgoing)
         if retry != nil {
