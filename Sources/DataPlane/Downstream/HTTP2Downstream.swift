@@ -79,6 +79,8 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
             head.remove(":protocol")
             head.set(":method", "GET")
         }
+        // What follows is no body, as with HTTP/1.
+        if shape.isConnect || shape.upgrade != nil { shape.framing = .none }
         if !ends, head.withValue(of: "expect", { $0.equalsIgnoringCase("100-continue") }) == true {
             shape.expectsContinue = true
             head.remove("expect")

@@ -26,6 +26,7 @@ final class HTTPService {
     let headTimeout: Duration?
     let connectionAge: Duration?
     let streamIdleTimeout: Duration?
+    let requestTimeout: Duration?
     let streamDuration: Duration?
     let requestsPerConnection: Int?
     let passesTrailers: Bool
@@ -64,6 +65,7 @@ final class HTTPService {
         headTimeout = settings.limits.headTimeout
         connectionAge = settings.limits.longestConnection
         streamIdleTimeout = settings.limits.streamIdleTimeout
+        requestTimeout = settings.limits.requestTimeout
         streamDuration = settings.limits.longestStream
         requestsPerConnection = settings.limits.requestsPerConnection.map { Int($0) }
         passesTrailers = settings.http1.passesTrailers

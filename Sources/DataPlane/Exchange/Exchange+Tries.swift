@@ -82,6 +82,7 @@ extension Exchange {
             if requestEnded, !isTunnelWish { upstream.sendEnd(requestTrailers, for: self) }
         }
         startTryTimer()
+        if let limit = route?.forwarded?.retries?.perTryIdleTimeout { watchTryIdleness(limit) }
         if upstream.isWritable(for: self) { resumeRequest() }
     }
 
@@ -127,7 +128,7 @@ extension Exchange {
         text += tries > 1 ? "retried and the latest reset reason: " : "reset reason: "
         text += failure.word
         if let reason = failure.transportFailure { text += ", transport failure reason: \(reason)" }
-        let isOverflow = failure == .overflow
+        let isOverflow = failure == .overflow && !service.settings.router.suppressesHeaders
         reply(
             failure.flag == .upstreamProtocolError ? 502 : 503, text, flag: failure.flag,
             "upstream_reset_before_response_started{\(failure.detail)}"
@@ -171,7 +172,7 @@ extension Exchange {
         timedOut(.upstreamTimeout, 504, "upstream_response_timeout", "upstream request timeout")
     }
 
-    func tryTimedOut() {
+    func tryTimedOut(flag: ResponseFlag = .upstreamTimeout, _ details: String = "upstream_per_try_timeout") {
         guard stage == .sending, let cluster else { return }
         cluster.counters.perTryTimeouts += 1
         if let host { cluster.timedOut(host) }
@@ -180,7 +181,7 @@ extension Exchange {
             cancelTryTimer()
             if tryAgain(after: nil) { return }
         }
-        timedOut(.upstreamTimeout, 504, "upstream_per_try_timeout", "upstream request timeout")
+        timedOut(flag, 504, details, "upstream request timeout")
     }
 
     func timedOut(_ flag: ResponseFlag, _ status: Int, _ details: String, _ text: String) {

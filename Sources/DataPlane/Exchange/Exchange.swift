@@ -83,6 +83,8 @@ final class Exchange: UpstreamUser {
     private var pauseTimer: TimerID?
     private var idleTimer: TimerID?
     private var durationTimer: TimerID?
+    private var requestTimer: TimerID?
+    private var tryIdleTimer: TimerID?
     private var lastActivity: Instant
 
     init(_ downstream: HTTPDownstream, stream: Int32, _ head: HeaderList, _ shape: HTTP1Head) {
@@ -114,6 +116,9 @@ final class Exchange: UpstreamUser {
             durationTimer = after(limit) { $0.lastedTooLong() }
         }
         if let limit = service.streamIdleTimeout { watchIdleness(limit) }
+        if let limit = service.requestTimeout, shape.framing != .none {
+            requestTimer = after(limit) { $0.timedOut([], 408, "request_overall_timeout", "request timeout") }
+        }
         guard prepare() else { return }
         route(again: false)
         runFilters()
@@ -173,6 +178,7 @@ final class Exchange: UpstreamUser {
             guard stage != .ended else { return }
         }
         requestEnded = true
+        cancel(&requestTimer)
         if !mirrors.targets.isEmpty { sendMirrors() }
         requestTrailers = trailers
         record.requestEnded = now
@@ -306,7 +312,28 @@ final class Exchange: UpstreamUser {
         timedOut(.durationTimeout, lateStatus, "max_duration_timeout", "downstream duration timeout")
     }
 
-    func cancelTryTimer() { cancel(&tryTimer) }
+    func cancelTryTimer() {
+        cancel(&tryTimer)
+        cancel(&tryIdleTimer)
+    }
+
+    /// From here on the upstream, and who sends to it, may not be silent for so long.
+    func watchTryIdleness(_ limit: Duration) {
+        cancel(&tryIdleTimer)
+        lastActivity = now
+        func arm(_ exchange: Exchange, _ delay: Duration) -> TimerID {
+            exchange.after(delay) { exchange in
+                exchange.tryIdleTimer = nil
+                let silent = exchange.lastActivity.duration(to: exchange.now)
+                if silent >= limit {
+                    exchange.tryTimedOut(flag: .streamIdleTimeout, "upstream_per_try_idle_timeout")
+                } else {
+                    exchange.tryIdleTimer = arm(exchange, limit - silent)
+                }
+            }
+        }
+        tryIdleTimer = arm(self, limit)
+    }
 
     func pauseBeforeTry(_ delay: Duration) {
         pauseTimer = after(delay) { exchange in
@@ -343,6 +370,8 @@ final class Exchange: UpstreamUser {
         cancel(&pauseTimer)
         cancel(&idleTimer)
         cancel(&durationTimer)
+        cancel(&requestTimer)
+        cancel(&tryIdleTimer)
         releaseTry()
         releaseFilters()
         waitingIn?.forget(self)
