@@ -177,8 +177,8 @@ final class MeshPublisher {
     }
 
     private func take(_ changes: WorkloadRegistry.Changes) {
-        for proxy in changes.begun {
-            idle[proxy] = nil
+        // A class that comes back within the grace was not let go.
+        for proxy in changes.begun where idle.removeValue(forKey: proxy) == nil {
             translation.add(proxy)
             kept?.add(proxy)
         }
