@@ -38,8 +38,8 @@ final class MeshParts {
                 patience: configuration.rolloutPatience, logger: configuration.logger))
         health = HealthDesk(
             index: { [unowned source] in source.state.index },
-            judge: { [unowned source] in source.note(workloads: $0) })
-        publisher.meshChanged = { [unowned health] in health.meshChanged() }
+            judge: { [unowned publisher] in publisher.note(judgements: $0) })
+        publisher.meshChanged = { [unowned health] in health.meshChanged($0) }
         progress = PublishedProgress(server: server, rollouts: rollouts) { [weak publisher] in
             publisher?.affected[$0]
         }

@@ -45,7 +45,7 @@ final class MeshPublisher {
     /// What proxies see that a roll-out has not reached; nil: all see the newest mesh.
     var kept: KeptMesh?
     /// Called some time after objects or workloads have changed, once for many changes.
-    var meshChanged: (() -> Void)?
+    var meshChanged: ((HealthConcerns) -> Void)?
     private(set) var registry = WorkloadRegistry()
     let configuration: Configuration
     private let store: Store
@@ -56,6 +56,9 @@ final class MeshPublisher {
     /// Classes without a proxy, until when they are kept.
     private var idle: [ProxyClass: Instant] = [:]
     private var waiting: [MeshIndex.Change] = []
+    /// What was found about workloads, and others are told together with what is waiting: the newest of each.
+    private var judged: [Workload.ID: Bool?] = [:]
+    private var concerns = HealthConcerns()
     var affected = AffectedViews()
     /// What users were told of their objects, and still holds.
     private(set) var told: [MeshFinding] = []
@@ -190,6 +193,12 @@ final class MeshPublisher {
         gather()
     }
 
+    /// Those who check workloads have found something.
+    func note(judgements: [MeshIndex.Change]) {
+        for case .judge(let id, let isHealthy) in judgements { judged[id] = .some(isHealthy) }
+        gather()
+    }
+
     private func gather() {
         guard let clock, !clock.isGathering else { return }
         self.clock?.isGathering = true
@@ -201,7 +210,8 @@ final class MeshPublisher {
 
     private func tellOfWorkloads() {
         let changes = waiting
-        waiting = []
+        let found = judged.sorted { $0.key < $1.key }.map { MeshIndex.Change.judge($0.key, isHealthy: $0.value) }
+        (waiting, judged) = ([], [:])
         var known: [KnownWorkload] = []
         var gone: [(namespace: String, name: String)] = []
         for change in changes {
@@ -214,11 +224,11 @@ final class MeshPublisher {
             }
         }
         do throws(StoreError) {
-            try store.keep(known, forgetting: gone)
+            if !changes.isEmpty { try store.keep(known, forgetting: gone) }
         } catch {
             logger.error("workloads are not kept for a restart: \(error)", metadata: ["hint": "\(error.hint)"])
         }
-        source.note(workloads: changes)
+        source.note(workloads: changes + found)
     }
 
     private func scheduleTick() {
@@ -252,7 +262,7 @@ final class MeshPublisher {
     // MARK: What they see
 
     private func follow(_ old: MeshIndex, _ index: MeshIndex, _ changes: [MeshIndex.Change]) {
-        if changes.contains(where: \.isOfMesh) { tellOfChange() }
+        tellOfChange(changes)
         let proxies = translation.follow(index, changes: changes).views.map(\.proxy)
         tell(translation.warnings)
         if kept == nil, !begins(old, index, proxies, changes) {
@@ -269,12 +279,16 @@ final class MeshPublisher {
         }
     }
 
-    private func tellOfChange() {
-        guard let clock, !clock.isTelling else { return }
+    private func tellOfChange(_ changes: [MeshIndex.Change]) {
+        for change in changes { concerns.note(change) }
+        guard let clock, !clock.isTelling, !concerns.isEmpty else { return }
         self.clock?.isTelling = true
         clock.schedule(configuration.gathering) { [weak self] in
-            self?.clock?.isTelling = false
-            self?.meshChanged?()
+            guard let self else { return }
+            self.clock?.isTelling = false
+            let concerns = concerns
+            self.concerns = HealthConcerns()
+            meshChanged?(concerns)
         }
     }
 
@@ -335,16 +349,6 @@ final class MeshPublisher {
         viewsOfRaw[view.raw, default: []].insert(name)
         secrets.show(snapshot, as: name)
         return true
-    }
-}
-
-extension MeshIndex.Change {
-    /// Whether it is of an object or a workload, and not of what was found about one.
-    fileprivate var isOfMesh: Bool {
-        switch self {
-        case .put, .remove, .connect, .disconnect: true
-        case .judge: false
-        }
     }
 }
 
