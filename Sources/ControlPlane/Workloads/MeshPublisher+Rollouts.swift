@@ -36,8 +36,9 @@ extension MeshPublisher {
             names += viewsOfClass[proxy]?.sorted() ?? []
         }
         if !names.isEmpty { pacing?.affect(names) }
-        show(translation.proxies.filter(all.contains))
-        showCandidates(translation.proxies.filter(all.contains))
+        let ordered = translation.ordered(all)
+        show(ordered)
+        showCandidates(ordered)
     }
 
     /// Shows what a part of the proxies gets.

@@ -62,6 +62,7 @@ final class MeshPublisher {
     var affected = AffectedViews()
     /// What users were told of their objects, and still holds.
     private(set) var told: [MeshFinding] = []
+    private var toldVersion: UInt64 = 0
     private var clock: Clock?
 
     private struct Clock {
@@ -264,7 +265,10 @@ final class MeshPublisher {
     private func follow(_ old: MeshIndex, _ index: MeshIndex, _ changes: [MeshIndex.Change]) {
         tellOfChange(changes)
         let proxies = translation.follow(index, changes: changes).views.map(\.proxy)
-        tell(translation.warnings)
+        if translation.warningsVersion != toldVersion {
+            toldVersion = translation.warningsVersion
+            tell(translation.warnings)
+        }
         if kept == nil, !begins(old, index, proxies, changes) {
             affected.note(show(proxies), by: source.state.revision)
         } else if changes.areOfWorkloads {
