@@ -46,6 +46,8 @@ public final class MeshSource {
     var proxyClass: ((Workload.ID) -> ProxyClass?)?
     /// What the translation of the objects in force has to tell of them.
     var translationFindings: (() -> [MeshFinding])?
+    /// What the proxy of a workload has, if that is not the newest revision; nil: it is.
+    var indexBefore: ((Workload.ID) -> MeshIndex?)?
 
     let store: Store
     let configuration: Configuration

@@ -48,6 +48,7 @@ final class MeshParts {
         source.translationFindings = { [unowned publisher] in publisher.told }
         source.pushPlan = { [unowned publisher] plan, _ in publisher.pushPlan(plan) }
         publisher.viewsChanged = { server.current?.assignViewsAgain() }
+        source.indexBefore = { [unowned publisher] in publisher.indexBefore($0) }
         publisher.start(on: loop)
         rollouts.start(on: loop)
         try source.start(on: loop)

@@ -73,6 +73,14 @@ extension MeshPublisher {
         }
     }
 
+    /// What the proxy of a workload has as long as a roll-out has not reached it; nil: it has the newest, or is not there.
+    func indexBefore(_ id: Workload.ID) -> MeshIndex? {
+        guard let kept, let stream = registry.stream(of: id), places[stream]?.view?.isCandidate == false else {
+            return nil
+        }
+        return kept.index
+    }
+
     /// Proxies see the mesh as it was, until ``release()``. For a control plane that begins again.
     func keep(_ index: MeshIndex) { kept = KeptMesh(index, settings: configuration.settings) }
 
