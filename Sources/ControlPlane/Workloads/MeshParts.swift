@@ -12,6 +12,9 @@ final class MeshParts {
     let publisher: MeshPublisher
     let rollouts: RolloutRunner
     let health: HealthDesk
+    /// What proxies tell of their traffic.
+    let loads = LoadLedger()
+    private let loadHealth: LoadHealth
     private let progress: PublishedProgress
 
     /// On the control thread's loop, before it runs; shows what was there before at once.
@@ -45,11 +48,13 @@ final class MeshParts {
         }
         source.progress = progress
         source.proxyClass = { [unowned publisher] in publisher.registry.proxyClass(of: $0) }
+        source.indexBefore = { [unowned publisher] in publisher.indexBefore($0) }
         source.translationFindings = { [unowned publisher] in publisher.told }
         source.pushPlan = { [unowned publisher] plan, _ in publisher.pushPlan(plan) }
         publisher.viewsChanged = { server.current?.assignViewsAgain() }
-        source.indexBefore = { [unowned publisher] in publisher.indexBefore($0) }
         publisher.start(on: loop)
+        loadHealth = LoadHealth(loads)
+        rollouts.health = loadHealth
         rollouts.start(on: loop)
         try source.start(on: loop)
         rollouts.resume()
