@@ -250,8 +250,11 @@ final class MeshPublisher {
 
     private func forget(_ proxy: ProxyClass) {
         idle[proxy] = nil
+        var common: Set<ViewName> = []
+        defer { pacing?.forget(common) }
         for name in viewsOfClass.removeValue(forKey: proxy)?.sorted() ?? [] {
             guard let view = shown.removeValue(forKey: name)?.view else { continue }
+            common.insert(view.commonName)
             viewsOfRaw[view.raw]?.remove(name)
             if viewsOfRaw[view.raw]?.isEmpty == true { viewsOfRaw[view.raw] = nil }
             secrets.remove(name)
