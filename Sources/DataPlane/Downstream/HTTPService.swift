@@ -26,6 +26,7 @@ final class HTTPService {
     let headTimeout: Duration?
     let connectionAge: Duration?
     let streamIdleTimeout: Duration?
+    let requestTimeout: Duration?
     let streamDuration: Duration?
     let requestsPerConnection: Int?
     let passesTrailers: Bool
@@ -36,16 +37,9 @@ final class HTTPService {
 
     /// Requests that are under a fault now.
     var activeFaults = 0
-    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter])] = [:]
+    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter?])] = [:]
 
-    private struct KeyRing {
-        let tokens: TokenAuthentication
-        var keys: TokenKeys
-        /// Who waits for a provider's keys.
-        var waiting: [Int: [() -> Void]] = [:]
-    }
-
-    private var keyRings: [ObjectIdentifier: KeyRing] = [:]
+    private let keyRings: KeyRings
 
     /// The routes in force, and of which configuration they are.
     private var table: RouteTable?
@@ -53,9 +47,13 @@ final class HTTPService {
     /// By the number of the cluster in the table.
     private var clustersOfTable: [WorkerCluster?] = []
 
-    init(_ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?) {
+    /// - Parameter keyRings: keys of tokens' issuers that are known already.
+    init(
+        _ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?,
+        keyRings: KeyRings
+    ) {
         (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
-        self.bufferLimit = bufferLimit
+        (self.bufferLimit, self.keyRings) = (bufferLimit, keyRings)
         counters = worker.counters.http(settings.statPrefix)
         logger = worker.logs.logger(settings.accessLogs)
         http1Limits = HTTP1Limits(settings)
@@ -67,6 +65,7 @@ final class HTTPService {
         headTimeout = settings.limits.headTimeout
         connectionAge = settings.limits.longestConnection
         streamIdleTimeout = settings.limits.streamIdleTimeout
+        requestTimeout = settings.limits.requestTimeout
         streamDuration = settings.limits.longestStream
         requestsPerConnection = settings.limits.requestsPerConnection.map { Int($0) }
         passesTrailers = settings.http1.passesTrailers
@@ -83,7 +82,10 @@ final class HTTPService {
         case .table(let table): found = table
         case .named(let name): found = configuration.routes[name]
         }
-        if found !== table { table = found }
+        if found !== table {
+            table = found
+            filtersByOwner = [:]
+        }
         clustersOfTable = [WorkerCluster?](repeating: nil, count: found?.clusters.count ?? 0)
         return found
     }
@@ -150,8 +152,9 @@ final class HTTPService {
 
     // MARK: Filters
 
-    /// The filters that a request passes, with what its route says to them.
-    func filters(of routing: Routing) -> [HTTPFilter] {
+    /// The filters that a request passes, with what its route says to them; nil in the place of those that it does not
+    /// pass.
+    func filters(of routing: Routing) -> [HTTPFilter?] {
         let owner: AnyObject
         let said: FilterSettings
         switch routing {
@@ -161,9 +164,7 @@ final class HTTPService {
         case .redirect(nil, _, _), .none: (owner, said) = (settings, .none)
         }
         if let made = filtersByOwner[ObjectIdentifier(owner)] { return made.filters }
-        // Those of tables that are gone would pile up.
-        if filtersByOwner.count > 8192 { filtersByOwner = [:] }
-        let made = settings.filters.applying(said, isForwarded: owner is Route.Target)
+        let made = settings.filters.places(said, isForwarded: owner is Route.Target)
         filtersByOwner[ObjectIdentifier(owner)] = (owner, made)
         return made
     }
@@ -171,20 +172,22 @@ final class HTTPService {
     func decide(_ tokens: TokenAuthentication, _ facts: RequestFacts, _ setting: TokenSetting?) -> TokenVerdict {
         let now = worker.loop.now
         let key = ObjectIdentifier(tokens)
-        if keyRings[key] == nil { keyRings[key] = KeyRing(tokens: tokens, keys: TokenKeys(tokens, now: now)) }
+        if keyRings.rings[key] == nil {
+            keyRings.rings[key] = KeyRings.Ring(tokens: tokens, keys: TokenKeys(tokens, now: now))
+        }
         return tokens.decide(
-            facts, route: setting, keys: &keyRings[key]!.keys, now: now, date: .systemClock())
+            facts, route: setting, keys: &keyRings.rings[key]!.keys, now: now, date: .systemClock())
     }
 
     /// Fetches keys that a request waits for; `resume` is called when that is over, for good or ill.
     func fetchKeys(_ tokens: TokenAuthentication, _ provider: Int, _ resume: @escaping () -> Void) {
         let key = ObjectIdentifier(tokens)
-        keyRings[key]?.waiting[provider, default: []].append(resume)
-        guard let errand = keyRings[key]?.keys.errand(for: provider) else { return }
+        keyRings.rings[key]?.waiting[provider, default: []].append(resume)
+        guard let errand = keyRings.rings[key]?.keys.errand(for: provider) else { return }
         func finish(_ bytes: [UInt8]?) {
-            let problem = keyRings[key]?.keys.finish(errand, keys: bytes, now: worker.loop.now)
+            let problem = keyRings.rings[key]?.keys.finish(errand, keys: bytes, now: worker.loop.now)
             if let problem { worker.logger.warning("listener \(listener): keys of tokens: \(problem)") }
-            for resume in keyRings[key]?.waiting.removeValue(forKey: provider) ?? [] { resume() }
+            for resume in keyRings.rings[key]?.waiting.removeValue(forKey: provider) ?? [] { resume() }
         }
         switch errand.source {
         case .given(let given):
@@ -257,6 +260,19 @@ final class HTTPService {
     }
 }
 
+/// The keys of tokens' issuers, as the filters of one listener have fetched them. They outlive the certificates of the
+/// listener, and its services with them.
+final class KeyRings {
+    struct Ring {
+        let tokens: TokenAuthentication
+        var keys: TokenKeys
+        /// Who waits for a provider's keys.
+        var waiting: [Int: [() -> Void]] = [:]
+    }
+
+    var rings: [ObjectIdentifier: Ring] = [:]
+}
+
 /// What happened at the chains of one `stat_prefix` at one worker, under the names of Envoy's `http.PREFIX.` statistics.
 final class HTTPCounters {
     var connections: UInt64 = 0
@@ -311,6 +327,9 @@ extension HTTP2Limits {
         keepaliveInterval = settings.http2.keepAlive?.interval
         keepaliveTimeout = settings.http2.keepAlive?.timeout ?? .seconds(20)
         idleTimeout = settings.limits.idleTimeout
+        // The windows bound it; what does not fit would be lost.
+        unsentBytesPerStream = .max
+        drainNotice = settings.limits.drainTimeout
         drainTimeout = .seconds(3600)
     }
 }

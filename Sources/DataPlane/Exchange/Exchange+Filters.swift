@@ -14,12 +14,13 @@ struct FilterProgress {
         var resume: (Exchange) -> Void
     }
 
-    var list: [HTTPFilter] = []
+    var list: [HTTPFilter?] = []
     var next = 0
     var bodyWait: BodyWait?
     var call: WorkerCall?
     var pause: TimerID?
-    var countsAsFault = false
+    /// Faults that the request is under.
+    var activeFaults = 0
     var grpcWeb: GRPCWebTranslation?
     /// Changes of the response, in the order in which the filters came; they are made in the reverse.
     var onResponse: [(Exchange, inout HeaderList) -> Void] = []
@@ -33,10 +34,17 @@ extension Exchange {
         continueFilters()
     }
 
+    /// A filter has changed what the route depends on: those that follow are told what the new one says to them.
+    private func routeAgain() {
+        route(again: true)
+        filters.list = service.filters(of: routing)
+    }
+
     private func continueFilters() {
         while filters.next < filters.list.count {
-            let filter = filters.list[filters.next]
+            let next = filters.list[filters.next]
             filters.next += 1
+            guard let filter = next else { continue }
             switch step(filter) {
             case .goesOn: continue
             case .waits, .ended: return
@@ -66,7 +74,7 @@ extension Exchange {
                 }
             }
         case .bodyLimit(let limit):
-            return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() } ? .goesOn : .waits
+            return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() }
         case .fixedMetadata(let fixed): fixed.apply(to: &metadata)
         case .grpcWeb:
             filters.grpcWeb = GRPCWebTranslation(head)
@@ -96,7 +104,7 @@ extension Exchange {
                 var facts = requestFacts
                 changes.apply(to: &facts)
                 (head, metadata) = (facts.head, facts.metadata)
-                if changes.clearsRoute { route(again: true) }
+                if changes.clearsRoute { routeAgain() }
             }
             return .goesOn
         case .denied(let denial):
@@ -155,7 +163,7 @@ extension Exchange {
                 for: head, upstream: routedCluster, active: UInt64(service.activeFaults), random: &worker.random)
         else { return .goesOn }
         service.activeFaults += 1
-        filters.countsAsFault = true
+        filters.activeFaults += 1
         guard let delay = injection.delay else { return abort(injection.abort) }
         record.flags.insert(.delayInjected)
         service.counters.delaysInjected += 1
@@ -195,10 +203,11 @@ extension Exchange {
             return .ended
         case .asks(nil): send(authorization, setting, body: nil)
         case .asks(let rule?):
-            let isThere = waitForBody(rule.mostBytes, takesPart: rule.takesPart) { exchange in
+            let step = waitForBody(rule.mostBytes, takesPart: rule.takesPart) { exchange in
                 exchange.send(authorization, setting, body: Array(exchange.held.prefix(rule.mostBytes)))
             }
-            if isThere { send(authorization, setting, body: Array(held.prefix(rule.mostBytes))) }
+            guard case .goesOn = step else { return step }
+            send(authorization, setting, body: Array(held.prefix(rule.mostBytes)))
         }
         return .waits
     }
@@ -226,7 +235,7 @@ extension Exchange {
             changes.apply(to: &head)
             if !changes.metadata.isEmpty { metadata.merge(ExternalAuthorization.filterName, changes.metadata) }
             filters.onResponse.append { _, response in changes.applyToResponse(&response) }
-            if authorization.clearsRoute { route(again: true) }
+            if authorization.clearsRoute { routeAgain() }
             continueFilters()
         }
     }
@@ -258,12 +267,20 @@ extension Exchange {
     // MARK: Bodies
 
     /// Waits until the body is there, or as much as is asked for.
-    /// - Returns: whether it is there already; `resume` is not called then.
-    private func waitForBody(_ limit: Int, takesPart: Bool, _ resume: @escaping (Exchange) -> Void) -> Bool {
-        if requestEnded || shape.framing == .none || (takesPart && held.count >= limit) { return true }
+    /// - Returns: `.goesOn` if it is there already; `resume` is not called then.
+    private func waitForBody(_ limit: Int, takesPart: Bool, _ resume: @escaping (Exchange) -> Void) -> Step {
+        // While an earlier filter waited, any part of it may have come, and been stopped.
+        if !takesPart, held.count > limit {
+            refuseLongBody()
+            return .ended
+        }
+        if requestEnded || shape.framing == .none || (takesPart && held.count >= limit) { return .goesOn }
         filters.bodyWait = .init(limit: limit, takesPart: takesPart, resume: resume)
-        return false
+        resumeRequest()
+        return .waits
     }
+
+    private func refuseLongBody() { reply(413, "Payload Too Large", "request_payload_too_large") }
 
     /// More of the body has come.
     func filtersGotBody() {
@@ -273,9 +290,7 @@ extension Exchange {
         }
         guard held.count > wait.limit || (wait.takesPart && held.count == wait.limit) else { return }
         filters.bodyWait = nil
-        guard wait.takesPart else {
-            return reply(413, "Payload Too Large", "request_payload_too_large")
-        }
+        guard wait.takesPart else { return refuseLongBody() }
         wait.resume(self)
     }
 
@@ -299,10 +314,8 @@ extension Exchange {
         filters.bodyWait = nil
         filters.onResponse = []
         if let pause = filters.pause { worker.loop.cancelTimer(pause) }
-        if filters.countsAsFault {
-            filters.countsAsFault = false
-            service.activeFaults -= 1
-        }
+        service.activeFaults -= filters.activeFaults
+        filters.activeFaults = 0
     }
 }
 

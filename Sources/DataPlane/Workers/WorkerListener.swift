@@ -12,6 +12,7 @@ final class WorkerListener: ConnectionTracker {
     /// What its chains do, made when the first connection comes.
     private var services: [ObjectIdentifier: HTTPService] = [:]
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
+    private var keyRings = KeyRings()
     private var connections: [ConnectionID: ObjectIdentifier] = [:]
     let counters: ListenerCounters
     private var refusals: (of: ListenerConfiguration, logger: AccessLogger)?
@@ -46,6 +47,7 @@ final class WorkerListener: ConnectionTracker {
         }
         services = [:]
         streamServices = [:]
+        keyRings = KeyRings()
         drainConnections()
     }
 
@@ -54,7 +56,7 @@ final class WorkerListener: ConnectionTracker {
         if let service = services[key] { return service }
         let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
         let made = HTTPService(
-            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: uri)
+            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: uri, keyRings: keyRings)
         services[key] = made
         return made
     }

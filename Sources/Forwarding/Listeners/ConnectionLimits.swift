@@ -62,8 +62,6 @@ public struct HTTP1Settings: Sendable, Equatable {
     /// `Content-Type`, not `content-type`, goes out.
     public let writesProperCase: Bool
     public let passesTrailers: Bool
-    /// Nil: as the manager says.
-    public let endsStreamOnly: Bool?
 
     public init(_ message: Http1ProtocolOptions?) throws(ConfigurationError) {
         acceptsHTTP10 = message.map { $0.accept_http_10 != 0 } ?? false
@@ -74,7 +72,6 @@ public struct HTTP1Settings: Sendable, Equatable {
             writesProperCase = false
         }
         passesTrailers = message.map { $0.enable_trailers != 0 } ?? false
-        endsStreamOnly = message?.override_stream_error_on_invalid_http_message.flag
         if message?.allow_absolute_url.flag == false {
             throw .unsupported(path: "allow_absolute_url", message: "targets in absolute form are always taken")
         }
@@ -104,7 +101,6 @@ public struct HTTP2Settings: Sendable, Equatable {
     public let emptyFrames: UInt32
     public let priorityFramesPerStream: UInt32
     public let windowUpdatesPerDataFrame: UInt32
-    public let endsStreamOnly: Bool?
     public let keepAlive: KeepAlive?
 
     public init(_ message: Http2ProtocolOptions?) throws(ConfigurationError) {
@@ -125,9 +121,6 @@ public struct HTTP2Settings: Sendable, Equatable {
         emptyFrames = message?.max_consecutive_inbound_frames_with_empty_payload.number ?? 1
         priorityFramesPerStream = message?.max_inbound_priority_frames_per_stream.number ?? 100
         windowUpdatesPerDataFrame = message?.max_inbound_window_update_frames_per_data_frame_sent.number ?? 10
-        endsStreamOnly =
-            message?.override_stream_error_on_invalid_http_message.flag
-            ?? message.flatMap { $0.stream_error_on_invalid_http_messaging != 0 ? true : nil }
         keepAlive = try message?.connection_keepalive.read("connection_keepalive") {
             (keepAlive) throws(ConfigurationError) in
             KeepAlive(

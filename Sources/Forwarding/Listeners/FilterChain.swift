@@ -146,9 +146,6 @@ public final class TCPProxySettings: Sendable {
     public let backOff: (base: Duration, longest: Duration)?
     public let hashesSource: Bool
     public let accessLogs: [AccessLogRule]
-    /// Nil: a line at the end only.
-    public let accessLogInterval: Duration?
-    public let logsOnConnected: Bool
 
     init(_ any: ProtobufAny) throws(ConfigurationError) {
         let arena = Arena()
@@ -187,13 +184,6 @@ public final class TCPProxySettings: Sendable {
         }
         hashesSource = message.n_hash_policy > 0
         accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
-        let options = message.access_log_options?.pointee
-        let stated = try options?.access_log_flush_interval.duration("access_log_options.access_log_flush_interval")
-        let older = try message.access_log_flush_interval.duration("access_log_flush_interval")
-        accessLogInterval = stated ?? older
-        logsOnConnected =
-            options.map { $0.flush_access_log_on_connected != 0 }
-            ?? (message.flush_access_log_on_connected != 0)
     }
 
     /// The target of one connection.

@@ -45,14 +45,11 @@ extension SupportedFields {
             "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": """
             stat_prefix cluster weighted_clusters metadata_match idle_timeout downstream_idle_timeout \
             upstream_idle_timeout access_log* max_connect_attempts backoff_options hash_policy \
-            max_downstream_connection_duration access_log_flush_interval flush_access_log_on_connected \
-            access_log_options upstream_connect_mode=IMMEDIATE
+            max_downstream_connection_duration upstream_connect_mode=IMMEDIATE
             """,
             "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster": "clusters",
             "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight":
                 "name weight metadata_match",
-            "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions":
-                "access_log_flush_interval flush_access_log_on_connected",
             "envoy.config.core.v3.BackoffStrategy": "base_interval max_interval",
             "envoy.type.v3.HashPolicy": "source_ip",
             "envoy.type.v3.HashPolicy.SourceIp": "",
@@ -68,17 +65,16 @@ extension SupportedFields {
         routes
         + SupportedFields([
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": """
-            codec_type=AUTO|HTTP1|HTTP2 stat_prefix rds route_config http_filters add_user_agent tracing \
+            codec_type=AUTO|HTTP1|HTTP2 stat_prefix rds route_config http_filters tracing \
             common_http_protocol_options http1_safe_max_connection_duration http_protocol_options \
             http2_protocol_options server_name server_header_transformation scheme_header_transformation \
             max_request_headers_kb stream_idle_timeout stream_flush_timeout request_timeout \
-            request_headers_timeout drain_timeout delayed_close_timeout access_log* access_log_flush_interval \
-            flush_access_log_on_new_request access_log_options use_remote_address xff_num_trusted_hops \
+            request_headers_timeout drain_timeout delayed_close_timeout access_log* use_remote_address xff_num_trusted_hops \
             original_ip_detection_extensions* internal_address_config skip_xff_append via generate_request_id \
             preserve_external_request_id always_set_request_id_in_response forward_client_cert_details \
-            set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path merge_slashes \
+            set_current_client_cert_details upgrade_configs normalize_path merge_slashes \
             path_with_escaped_slashes_action request_id_extension* strip_matching_host_port strip_any_host_port \
-            stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
+            strip_trailing_host_dot append_x_forwarded_port
             """,
             "envoy.extensions.filters.network.http_connection_manager.v3.Rds": "config_source route_config_name",
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":
@@ -97,17 +93,13 @@ extension SupportedFields {
                 "unix_sockets cidr_ranges",
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
                 + ".SetCurrentClientCertDetails": "subject cert chain dns uri",
-            "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions": """
-            access_log_flush_interval flush_access_log_on_new_request flush_log_on_tunnel_successfully_established
-            """,
             "envoy.config.core.v3.HttpProtocolOptions": """
             idle_timeout max_connection_duration max_headers_count max_stream_duration \
             headers_with_underscores_action max_requests_per_connection
             """,
             // Absolute targets are always taken, other parsers do not exist, trailers pass.
             "envoy.config.core.v3.Http1ProtocolOptions": """
-            allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers \
-            override_stream_error_on_invalid_http_message use_balsa_parser
+            allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers use_balsa_parser
             """,
             "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat": "proper_case_words",
             "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
@@ -115,11 +107,10 @@ extension SupportedFields {
             hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size \
             allow_connect max_outbound_frames max_outbound_control_frames \
             max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream \
-            max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging \
-            override_stream_error_on_invalid_http_message connection_keepalive use_oghttp2_codec
+            max_inbound_window_update_frames_per_data_frame_sent connection_keepalive use_oghttp2_codec
             """,
             "envoy.config.core.v3.KeepaliveSettings": "interval timeout interval_jitter connection_idle_interval",
-            "envoy.config.core.v3.SchemeHeaderTransformation": "scheme_to_overwrite match_upstream",
+            "envoy.config.core.v3.SchemeHeaderTransformation": "scheme_to_overwrite",
             "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "xff_num_trusted_hops skip_xff_append",
             // Whether trace decisions are packed into the identifier: ours never are, and so are never taken from one.
             "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig":
