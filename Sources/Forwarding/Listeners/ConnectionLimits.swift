@@ -59,8 +59,6 @@ public struct HTTP1Settings: Sendable, Equatable {
     public let acceptsHTTP10: Bool
     /// For HTTP/1.0 requests without a host; empty: such requests are refused.
     public let hostForHTTP10: String
-    /// `Content-Type`, not `content-type`, goes out.
-    public let writesProperCase: Bool
     public let passesTrailers: Bool
     /// Nil: as the manager says.
     public let endsStreamOnly: Bool?
@@ -68,11 +66,6 @@ public struct HTTP1Settings: Sendable, Equatable {
     public init(_ message: Http1ProtocolOptions?) throws(ConfigurationError) {
         acceptsHTTP10 = message.map { $0.accept_http_10 != 0 } ?? false
         hostForHTTP10 = message?.default_host_for_http_10.string ?? ""
-        if case .proper_case_words? = message?.header_key_format?.pointee.header_format {
-            writesProperCase = true
-        } else {
-            writesProperCase = false
-        }
         passesTrailers = message.map { $0.enable_trailers != 0 } ?? false
         endsStreamOnly = message?.override_stream_error_on_invalid_http_message.flag
         if message?.allow_absolute_url.flag == false {
@@ -97,13 +90,6 @@ public struct HTTP2Settings: Sendable, Equatable {
     public let concurrentStreams: UInt32
     public let streamWindow: UInt32
     public let connectionWindow: UInt32
-    /// Extended CONNECT. Source: RFC 8441.
-    public let allowsConnect: Bool
-    public let outboundFrames: UInt32
-    public let outboundControlFrames: UInt32
-    public let emptyFrames: UInt32
-    public let priorityFramesPerStream: UInt32
-    public let windowUpdatesPerDataFrame: UInt32
     public let endsStreamOnly: Bool?
     public let keepAlive: KeepAlive?
 
@@ -119,12 +105,6 @@ public struct HTTP2Settings: Sendable, Equatable {
         guard (1...2_147_483_647).contains(concurrentStreams) else {
             throw .invalid(path: "max_concurrent_streams", message: "from 1 to 2147483647")
         }
-        allowsConnect = message.map { $0.allow_connect != 0 } ?? false
-        outboundFrames = message?.max_outbound_frames.number ?? 10_000
-        outboundControlFrames = message?.max_outbound_control_frames.number ?? 1_000
-        emptyFrames = message?.max_consecutive_inbound_frames_with_empty_payload.number ?? 1
-        priorityFramesPerStream = message?.max_inbound_priority_frames_per_stream.number ?? 100
-        windowUpdatesPerDataFrame = message?.max_inbound_window_update_frames_per_data_frame_sent.number ?? 10
         endsStreamOnly =
             message?.override_stream_error_on_invalid_http_message.flag
             ?? message.flatMap { $0.stream_error_on_invalid_http_messaging != 0 ? true : nil }
