@@ -9,7 +9,7 @@ import Time
 /// A connection that has come and of which it is not known yet what it is: looks at its first bytes as far as the
 /// listener asks for, chooses the filter chain, and hands the socket over.
 final class Arrival: SocketUser {
-    private enum Timer { static let detection: UInt64 = 1 }
+    private enum Timer { static let detection: UInt64 = 21 }
 
     private enum Stage {
         case proxyHeader, detection
@@ -21,6 +21,7 @@ final class Arrival: SocketUser {
     private var listener: WorkerListener
     private var stage = Stage.detection
     private var seen: [UInt8] = []
+    private var detectionTimer: TimerID?
     private var facts: ConnectionFacts
     private var transport = "raw_buffer"
     private var protocols: [String] = []
@@ -56,7 +57,7 @@ final class Arrival: SocketUser {
 
     private func setTimer() {
         guard !inspection.needsNoBytes, let limit = inspection.timeout else { return }
-        loop.setTimer(after: limit, for: id, token: Timer.detection)
+        detectionTimer = loop.setTimer(after: limit, for: id, token: Timer.detection)
     }
 
     private var inspection: Inspection { listener.configuration.inspection }
@@ -137,6 +138,8 @@ final class Arrival: SocketUser {
     }
 
     private func chooseChain() {
+        if let timer = detectionTimer { loop.cancelTimer(timer) }
+        detectionTimer = nil
         guard
             let chain = listener.configuration.chain(
                 for: ChainFacts(connection: facts, transport: transport, applicationProtocols: protocols))

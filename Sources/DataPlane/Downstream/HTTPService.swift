@@ -26,6 +26,7 @@ final class HTTPService {
     let headTimeout: Duration?
     let connectionAge: Duration?
     let streamIdleTimeout: Duration?
+    let requestTimeout: Duration?
     let streamDuration: Duration?
     let requestsPerConnection: Int?
     let passesTrailers: Bool
@@ -34,7 +35,7 @@ final class HTTPService {
     /// Bytes of a body that wait here at most.
     let bufferLimit: Int
 
-    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter])] = [:]
+    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter?])] = [:]
 
     /// By the filter.
     private var keyRings: [ObjectIdentifier: TokenKeyRing]
@@ -45,13 +46,13 @@ final class HTTPService {
     /// By the number of the cluster in the table.
     private var clustersOfTable: [WorkerCluster?] = []
 
+    /// - Parameter keyRings: keys of tokens' issuers that are known already, by the filter.
     init(
         _ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?,
         keyRings: [ObjectIdentifier: TokenKeyRing] = [:]
     ) {
-        self.keyRings = keyRings
         (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
-        self.bufferLimit = bufferLimit
+        (self.bufferLimit, self.keyRings) = (bufferLimit, keyRings)
         counters = worker.counters.http(settings.statPrefix)
         logger = worker.logs.logger(settings.accessLogs)
         http1Limits = HTTP1Limits(settings)
@@ -63,6 +64,7 @@ final class HTTPService {
         headTimeout = settings.limits.headTimeout
         connectionAge = settings.limits.longestConnection
         streamIdleTimeout = settings.limits.streamIdleTimeout
+        requestTimeout = settings.limits.requestTimeout
         streamDuration = settings.limits.longestStream
         requestsPerConnection = settings.limits.requestsPerConnection.map { Int($0) }
         passesTrailers = settings.http1.passesTrailers
@@ -79,7 +81,10 @@ final class HTTPService {
         case .table(let table): found = table
         case .named(let name): found = configuration.routes[name]
         }
-        if found !== table { table = found }
+        if found !== table {
+            table = found
+            filtersByOwner = [:]
+        }
         clustersOfTable = [WorkerCluster?](repeating: nil, count: found?.clusters.count ?? 0)
         return found
     }
@@ -156,8 +161,9 @@ final class HTTPService {
 
     // MARK: Filters
 
-    /// The filters that a request passes, with what its route says to them.
-    func filters(of routing: Routing) -> [HTTPFilter] {
+    /// The filters that a request passes, with what its route says to them; nil in the place of those that it does not
+    /// pass.
+    func filters(of routing: Routing) -> [HTTPFilter?] {
         let owner: AnyObject
         let said: FilterSettings
         switch routing {
@@ -167,9 +173,7 @@ final class HTTPService {
         case .redirect(nil, _, _), .none: (owner, said) = (settings, .none)
         }
         if let made = filtersByOwner[ObjectIdentifier(owner)] { return made.filters }
-        // Those of tables that are gone would pile up.
-        if filtersByOwner.count > 8192 { filtersByOwner = [:] }
-        let made = settings.filters.applying(said, isForwarded: owner is Route.Target)
+        let made = settings.filters.places(said, isForwarded: owner is Route.Target)
         filtersByOwner[ObjectIdentifier(owner)] = (owner, made)
         return made
     }
@@ -290,6 +294,9 @@ extension HTTP2Limits {
         keepaliveInterval = settings.http2.keepAlive?.interval
         keepaliveTimeout = settings.http2.keepAlive?.timeout ?? .seconds(20)
         idleTimeout = settings.limits.idleTimeout
+        // The windows bound it; what does not fit would be lost.
+        unsentBytesPerStream = .max
+        drainNotice = settings.limits.drainTimeout
         drainTimeout = .seconds(3600)
     }
 }

@@ -15,6 +15,8 @@ struct ClientHeaders {
     var makesRequestID = true
     var keepsRequestID = false
     var via: [UInt8] = []
+    /// The scheme that requests are given; empty: their own.
+    var givenScheme: [UInt8] = []
 
     init(_ settings: HTTPConnectionSettings) {
         client = settings.client
@@ -25,6 +27,7 @@ struct ClientHeaders {
         makesRequestID = settings.requestID.generates
         keepsRequestID = settings.requestID.keepsExternal
         via = Array(settings.via.utf8)
+        givenScheme = Array((settings.scheme ?? "").utf8)
     }
 
     /// Changes the head.
@@ -61,6 +64,12 @@ struct ClientHeaders {
             usesRemoteAddress || !head.contains("x-forwarded-port")
         {
             head.set("x-forwarded-port", "\(port)")
+        }
+        if !givenScheme.isEmpty {
+            givenScheme.withUnsafeBytes {
+                head.set(":scheme", value: $0)
+                head.set("x-forwarded-proto", value: $0)
+            }
         }
         if isEdge, let ip = remote.ip { head.set("x-envoy-external-address", "\(ip)") }
         if makesRequestID, !head.contains("x-request-id") || (isEdge && !keepsRequestID) {

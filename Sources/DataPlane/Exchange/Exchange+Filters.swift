@@ -14,7 +14,7 @@ struct FilterProgress {
         var resume: (Exchange) -> Void
     }
 
-    var list: [HTTPFilter] = []
+    var list: [HTTPFilter?] = []
     var next = 0
     var bodyWait: BodyWait?
     var call: WorkerCall?
@@ -36,10 +36,17 @@ extension Exchange {
         continueFilters()
     }
 
+    /// A filter has changed what the route depends on: those that follow are told what the new one says to them.
+    private func routeAgain() {
+        route(again: true)
+        filters.list = service.filters(of: routing)
+    }
+
     private func continueFilters() {
         while filters.next < filters.list.count {
-            let filter = filters.list[filters.next]
+            let next = filters.list[filters.next]
             filters.next += 1
+            guard let filter = next else { continue }
             switch step(filter) {
             case .goesOn: continue
             case .waits, .ended: return
@@ -70,7 +77,7 @@ extension Exchange {
                 }
             }
         case .bodyLimit(let limit):
-            return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() } ? .goesOn : .waits
+            return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() }
         case .fixedMetadata(let fixed): fixed.apply(to: &metadata)
         case .grpcWeb:
             filters.grpcWeb = GRPCWebTranslation(head)
@@ -100,7 +107,7 @@ extension Exchange {
                 var facts = requestFacts
                 changes.apply(to: &facts)
                 (head, metadata) = (facts.head, facts.metadata)
-                if changes.clearsRoute { route(again: true) }
+                if changes.clearsRoute { routeAgain() }
             }
             return .goesOn
         case .denied(let denial):
@@ -198,10 +205,11 @@ extension Exchange {
             return .ended
         case .asks(nil): send(authorization, setting, body: nil)
         case .asks(let rule?):
-            let isThere = waitForBody(rule.mostBytes, takesPart: rule.takesPart) { exchange in
+            let step = waitForBody(rule.mostBytes, takesPart: rule.takesPart) { exchange in
                 exchange.send(authorization, setting, body: Array(exchange.held.prefix(rule.mostBytes)))
             }
-            if isThere { send(authorization, setting, body: Array(held.prefix(rule.mostBytes))) }
+            guard case .goesOn = step else { return step }
+            send(authorization, setting, body: Array(held.prefix(rule.mostBytes)))
         }
         return .waits
     }
@@ -229,7 +237,7 @@ extension Exchange {
             changes.apply(to: &head)
             if !changes.metadata.isEmpty { metadata.merge(ExternalAuthorization.filterName, changes.metadata) }
             filters.onResponse.append { _, response in changes.applyToResponse(&response) }
-            if authorization.clearsRoute { route(again: true) }
+            if authorization.clearsRoute { routeAgain() }
             continueFilters()
         }
     }
@@ -261,12 +269,20 @@ extension Exchange {
     // MARK: Bodies
 
     /// Waits until the body is there, or as much as is asked for.
-    /// - Returns: whether it is there already; `resume` is not called then.
-    private func waitForBody(_ limit: Int, takesPart: Bool, _ resume: @escaping (Exchange) -> Void) -> Bool {
-        if requestEnded || shape.framing == .none || (takesPart && held.count >= limit) { return true }
+    /// - Returns: `.goesOn` if it is there already; `resume` is not called then.
+    private func waitForBody(_ limit: Int, takesPart: Bool, _ resume: @escaping (Exchange) -> Void) -> Step {
+        // While an earlier filter waited, any part of it may have come, and been stopped.
+        if !takesPart, held.count > limit {
+            refuseLongBody()
+            return .ended
+        }
+        if requestEnded || shape.framing == .none || (takesPart && held.count >= limit) { return .goesOn }
         filters.bodyWait = .init(limit: limit, takesPart: takesPart, resume: resume)
-        return false
+        resumeRequest()
+        return .waits
     }
+
+    private func refuseLongBody() { reply(413, "Payload Too Large", "request_payload_too_large") }
 
     /// More of the body has come.
     func filtersGotBody() {
@@ -276,9 +292,7 @@ extension Exchange {
         }
         guard held.count > wait.limit || (wait.takesPart && held.count == wait.limit) else { return }
         filters.bodyWait = nil
-        guard wait.takesPart else {
-            return reply(413, "Payload Too Large", "request_payload_too_large")
-        }
+        guard wait.takesPart else { return refuseLongBody() }
         wait.resume(self)
     }
 

@@ -24,7 +24,7 @@ extension Exchange {
         isTunnel = status == 101 && self.shape.upgrade != nil || self.shape.isConnect && (200..<300).contains(status)
         var response = head
         if let forward, let route { route.finish(&response, forward) { self.facts(with: head) } }
-        if let ended = record.requestEnded {
+        if !service.settings.router.suppressesHeaders, let ended = record.requestEnded {
             response.set("x-envoy-upstream-service-time", "\(ended.duration(to: now).nanoseconds / 1_000_000)")
         }
         if route?.countsAttempts.response == true { response.set("x-envoy-attempt-count", "\(tries)") }

@@ -84,7 +84,7 @@ extension Exchange {
         }
         outgoing = head
         limits = settings.timeouts.limits(
-            &outgoing, retries: settings.retries, hedges: settings.hedgesOnTimeout)
+            &outgoing, retries: settings.retries, tellsUpstream: !service.settings.router.suppressesHeaders)
         if let limit = limits?.stream { startDurationTimer(limit) }
         retry = RetryState(settings.retries, &outgoing)
         if retry != nil {
@@ -92,6 +92,9 @@ extension Exchange {
             keepsBody = true
         }
         route.prepare(&outgoing, for: forward) { headerFacts }
+        if service.settings.router.suppressesHeaders, !head.contains("x-envoy-original-path") {
+            outgoing.remove("x-envoy-original-path")
+        }
         startWholeTimer()
         mirror(settings)
         beginTry()

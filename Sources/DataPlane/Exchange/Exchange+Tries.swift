@@ -32,10 +32,12 @@ extension Exchange {
     }
 
     private var question: PickQuestion {
-        PickQuestion(
+        // The session's host has had its try. Source: Envoy, `Router::Filter::overrideHostToSelect`.
+        let preferred = tries == 1 ? sticky : nil
+        return PickQuestion(
             hash: hash, subset: forward.flatMap { SubsetCriteria($0.target.metadataMatch) },
-            destination: connection.destination, preferred: sticky?.address,
-            insistsOnPreferred: sticky?.isStrict ?? false, retry: retryHosts)
+            destination: connection.destination, preferred: preferred?.address,
+            insistsOnPreferred: preferred?.isStrict ?? false, retry: retryHosts)
     }
 
     /// Gives back what the try under way holds.
@@ -55,15 +57,22 @@ extension Exchange {
         record.sent = now
         record.upstreamLocal = upstream.localAddress
         let isTunnelWish = shape.upgrade != nil || shape.isConnect
-        let ends = requestEnded && held.isEmpty && requestTrailers == nil && !isTunnelWish
+        // A request without a body is whole with its head, though its end is told later.
+        let isWhole = requestEnded || shape.framing == .none || shape.framing == .length(0)
+        let ends = isWhole && held.isEmpty && requestTrailers == nil && !isTunnelWish
         var framing = isTunnelWish ? .none : shape.framing
         if requestEnded, case .chunked = framing, requestTrailers == nil { framing = .length(UInt64(held.count)) }
-        guard
-            upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self)
-        else {
-            upstream.cancel(self)
-            self.upstream = nil
-            return tryFailed(.protocolError("the request cannot be said to this upstream"))
+        switch upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self) {
+        case .sent: break
+        case .unsayable:
+            // The fault is the request's: no host is blamed, and none is tried.
+            upstream.giveBack(self)
+            releaseTry()
+            return reply(400, bytes: [], "request_cannot_be_forwarded")
+        case .refused:
+            upstream.giveBack(self)
+            requestIsSent = false
+            return tryFailed(.unsent)
         }
         if !ends {
             if !held.isEmpty {
@@ -73,6 +82,7 @@ extension Exchange {
             if requestEnded, !isTunnelWish { upstream.sendEnd(changed(requestTrailers: requestTrailers), for: self) }
         }
         startTryTimer()
+        if let limit = route?.forwarded?.retries?.perTryIdleTimeout { watchTryIdleness(limit) }
         if upstream.isWritable(for: self) { resumeRequest() }
     }
 
@@ -112,7 +122,7 @@ extension Exchange {
         let kind: RetryState.Failure
         switch failure {
         case .connectFailed, .connectTimedOut, .tlsFailed: kind = .connect
-        case .refused: kind = .refused
+        case .refused, .unsent: kind = .refused
         case .overflow: kind = .overflow
         case .terminated, .reset, .protocolError: kind = .reset(hadStarted: hadStarted)
         }
@@ -121,7 +131,7 @@ extension Exchange {
         text += tries > 1 ? "retried and the latest reset reason: " : "reset reason: "
         text += failure.word
         if let reason = failure.transportFailure { text += ", transport failure reason: \(reason)" }
-        let isOverflow = failure == .overflow
+        let isOverflow = failure == .overflow && !service.settings.router.suppressesHeaders
         reply(
             failure.flag == .upstreamProtocolError ? 502 : 503, text, flag: failure.flag,
             "upstream_reset_before_response_started{\(failure.detail)}"
@@ -160,11 +170,12 @@ extension Exchange {
 
     func wholeTimedOut() {
         cluster?.counters.timeouts += 1
-        if let host, let cluster { cluster.timedOut(host) }
+        // Between two tries no host is at work.
+        if hostHasBegun, let host, let cluster { cluster.timedOut(host) }
         timedOut(.upstreamTimeout, 504, "upstream_response_timeout", "upstream request timeout")
     }
 
-    func tryTimedOut() {
+    func tryTimedOut(flag: ResponseFlag = .upstreamTimeout, _ details: String = "upstream_per_try_timeout") {
         guard stage == .sending, let cluster else { return }
         cluster.counters.perTryTimeouts += 1
         lastTryTimedOut = true
@@ -174,7 +185,7 @@ extension Exchange {
             cancelTryTimer()
             if tryAgain(after: nil) { return }
         }
-        timedOut(.upstreamTimeout, 504, "upstream_per_try_timeout", "upstream request timeout")
+        timedOut(flag, 504, details, "upstream request timeout")
     }
 
     func timedOut(_ flag: ResponseFlag, _ status: Int, _ details: String, _ text: String) {

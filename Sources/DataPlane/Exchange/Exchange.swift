@@ -84,6 +84,8 @@ final class Exchange: UpstreamUser {
     private var pauseTimer: TimerID?
     private var idleTimer: TimerID?
     private var durationTimer: TimerID?
+    private var requestTimer: TimerID?
+    private var tryIdleTimer: TimerID?
     private var lastActivity: Instant
 
     init(_ downstream: HTTPDownstream, stream: Int32, _ head: HeaderList, _ shape: HTTP1Head) {
@@ -107,14 +109,17 @@ final class Exchange: UpstreamUser {
 
     // MARK: What downstream tells
 
-    func start() {
+    /// - Parameter refusing: why the request is not to be worked on, as `%RESPONSE_CODE_DETAILS%` has it.
+    func start(refusing problem: String? = nil) {
         service.began(self)
+        if let problem { return reply(400, bytes: [], problem) }
         if let limit = service.streamDuration {
-            durationTimer = after(limit) {
-                $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout")
-            }
+            durationTimer = after(limit) { $0.lastedTooLong() }
         }
         if let limit = service.streamIdleTimeout { watchIdleness(limit) }
+        if let limit = service.requestTimeout, shape.framing != .none {
+            requestTimer = after(limit) { $0.timedOut([], 408, "request_overall_timeout", "request timeout") }
+        }
         guard prepare() else { return }
         route(again: false)
         runFilters()
@@ -174,6 +179,7 @@ final class Exchange: UpstreamUser {
             guard stage != .ended else { return }
         }
         requestEnded = true
+        cancel(&requestTimer)
         if !mirrors.targets.isEmpty { sendMirrors() }
         requestTrailers = trailers
         record.requestEnded = now
@@ -297,12 +303,39 @@ final class Exchange: UpstreamUser {
     func startDurationTimer(_ limit: Duration) {
         cancel(&durationTimer)
         guard limit > .zero else { return }
-        durationTimer = after(limit) {
-            $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout")
-        }
+        durationTimer = after(limit) { $0.lastedTooLong() }
     }
 
-    func cancelTryTimer() { cancel(&tryTimer) }
+    /// The client's fault while its request is not whole, the upstream's afterwards.
+    /// Source: Envoy, `Utility::maybeRequestTimeoutCode`.
+    private var lateStatus: Int { requestEnded ? 504 : 408 }
+
+    private func lastedTooLong() {
+        timedOut(.durationTimeout, lateStatus, "max_duration_timeout", "downstream duration timeout")
+    }
+
+    func cancelTryTimer() {
+        cancel(&tryTimer)
+        cancel(&tryIdleTimer)
+    }
+
+    /// From here on the upstream, and who sends to it, may not be silent for so long.
+    func watchTryIdleness(_ limit: Duration) {
+        cancel(&tryIdleTimer)
+        lastActivity = now
+        func arm(_ exchange: Exchange, _ delay: Duration) -> TimerID {
+            exchange.after(delay) { exchange in
+                exchange.tryIdleTimer = nil
+                let silent = exchange.lastActivity.duration(to: exchange.now)
+                if silent >= limit {
+                    exchange.tryTimedOut(flag: .streamIdleTimeout, "upstream_per_try_idle_timeout")
+                } else {
+                    exchange.tryIdleTimer = arm(exchange, limit - silent)
+                }
+            }
+        }
+        tryIdleTimer = arm(self, limit)
+    }
 
     func pauseBeforeTry(_ delay: Duration) {
         pauseTimer = after(delay) { exchange in
@@ -318,7 +351,8 @@ final class Exchange: UpstreamUser {
             exchange.after(delay) { exchange in
                 let silent = exchange.lastActivity.duration(to: exchange.now)
                 if silent >= limit {
-                    exchange.timedOut(.streamIdleTimeout, 408, "stream_idle_timeout", "stream timeout")
+                    exchange.timedOut(
+                        .streamIdleTimeout, exchange.lateStatus, "stream_idle_timeout", "stream timeout")
                 } else {
                     exchange.idleTimer = arm(exchange, limit - silent)
                 }
@@ -338,6 +372,8 @@ final class Exchange: UpstreamUser {
         cancel(&pauseTimer)
         cancel(&idleTimer)
         cancel(&durationTimer)
+        cancel(&requestTimer)
+        cancel(&tryIdleTimer)
         releaseTry()
         releaseFilters()
         waitingIn?.forget(self)

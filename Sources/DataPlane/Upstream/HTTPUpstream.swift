@@ -2,6 +2,15 @@ import HTTP
 import HTTP1
 import Reactor
 
+/// What became of a request's head.
+enum RequestSending {
+    case sent
+    /// Nothing was sent: it cannot be said in this protocol, to no host.
+    case unsayable
+    /// Nothing was sent: this connection takes no more.
+    case refused
+}
+
 /// A connection to an upstream host that speaks HTTP.
 class HTTPUpstream: SocketUser {
     final let pool: HostConnections
@@ -21,11 +30,13 @@ class HTTPUpstream: SocketUser {
     var isIdle: Bool { preconditionFailure() }
 
     /// Sends a request's head. With `ends` it is the whole request.
-    /// - Returns: false if it cannot be said in this protocol, or the connection takes none: nothing was sent.
-    func send(_ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser) -> Bool
-    {
+    func send(
+        _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
+    ) -> RequestSending {
         preconditionFailure()
     }
+    /// The user sent nothing and does not want the connection: it is there for others.
+    func giveBack(_ user: UpstreamUser) { preconditionFailure() }
     func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) { preconditionFailure() }
     func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) { preconditionFailure() }
     /// Whether more may be sent now; if not, `upstreamWritable` comes.

@@ -85,8 +85,8 @@ final class WorkerCall: UpstreamUser {
     override func upstreamReady() {
         guard let upstream else { return }
         let framing: HTTP1Framing = body.isEmpty ? .none : .length(UInt64(body.count))
-        guard upstream.send(head, framing, ends: body.isEmpty, upgrade: nil, for: self) else {
-            upstream.cancel(self)
+        guard case .sent = upstream.send(head, framing, ends: body.isEmpty, upgrade: nil, for: self) else {
+            upstream.giveBack(self)
             return end(.failed(.protocolError("the request cannot be said to this upstream")))
         }
         guard !body.isEmpty else { return }

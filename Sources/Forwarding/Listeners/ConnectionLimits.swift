@@ -60,14 +60,11 @@ public struct HTTP1Settings: Sendable, Equatable {
     /// For HTTP/1.0 requests without a host; empty: such requests are refused.
     public let hostForHTTP10: String
     public let passesTrailers: Bool
-    /// Nil: as the manager says.
-    public let endsStreamOnly: Bool?
 
     public init(_ message: Http1ProtocolOptions?) throws(ConfigurationError) {
         acceptsHTTP10 = message.map { $0.accept_http_10 != 0 } ?? false
         hostForHTTP10 = message?.default_host_for_http_10.string ?? ""
         passesTrailers = message.map { $0.enable_trailers != 0 } ?? false
-        endsStreamOnly = message?.override_stream_error_on_invalid_http_message.flag
         if message?.allow_absolute_url.flag == false {
             throw .unsupported(path: "allow_absolute_url", message: "targets in absolute form are always taken")
         }
@@ -90,7 +87,6 @@ public struct HTTP2Settings: Sendable, Equatable {
     public let concurrentStreams: UInt32
     public let streamWindow: UInt32
     public let connectionWindow: UInt32
-    public let endsStreamOnly: Bool?
     public let keepAlive: KeepAlive?
 
     public init(_ message: Http2ProtocolOptions?) throws(ConfigurationError) {
@@ -105,9 +101,6 @@ public struct HTTP2Settings: Sendable, Equatable {
         guard (1...2_147_483_647).contains(concurrentStreams) else {
             throw .invalid(path: "max_concurrent_streams", message: "from 1 to 2147483647")
         }
-        endsStreamOnly =
-            message?.override_stream_error_on_invalid_http_message.flag
-            ?? message.flatMap { $0.stream_error_on_invalid_http_messaging != 0 ? true : nil }
         keepAlive = try message?.connection_keepalive.read("connection_keepalive") {
             (keepAlive) throws(ConfigurationError) in
             KeepAlive(

@@ -65,17 +65,17 @@ extension SupportedFields {
         routes
         + SupportedFields([
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": """
-            codec_type=AUTO|HTTP1|HTTP2 stat_prefix rds route_config http_filters add_user_agent tracing \
-            common_http_protocol_options http1_safe_max_connection_duration http_protocol_options \
+            codec_type=AUTO|HTTP1|HTTP2 stat_prefix rds route_config http_filters tracing \
+            common_http_protocol_options http_protocol_options \
             http2_protocol_options server_name server_header_transformation scheme_header_transformation \
-            max_request_headers_kb stream_idle_timeout stream_flush_timeout request_timeout \
-            request_headers_timeout drain_timeout delayed_close_timeout access_log* access_log_flush_interval \
-            flush_access_log_on_new_request access_log_options use_remote_address xff_num_trusted_hops \
+            max_request_headers_kb stream_idle_timeout request_timeout \
+            request_headers_timeout drain_timeout delayed_close_timeout access_log* use_remote_address \
+            xff_num_trusted_hops \
             original_ip_detection_extensions* internal_address_config skip_xff_append via generate_request_id \
             preserve_external_request_id always_set_request_id_in_response forward_client_cert_details \
-            set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path merge_slashes \
+            set_current_client_cert_details upgrade_configs normalize_path merge_slashes \
             path_with_escaped_slashes_action request_id_extension* strip_matching_host_port strip_any_host_port \
-            stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
+            strip_trailing_host_dot append_x_forwarded_port
             """,
             "envoy.extensions.filters.network.http_connection_manager.v3.Rds": "config_source~ route_config_name",
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter":
@@ -84,7 +84,7 @@ extension SupportedFields {
                 "upgrade_type enabled",
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing": """
             client_sampling random_sampling overall_sampling verbose max_path_tag_length custom_tags provider* \
-            spawn_upstream_span operation upstream_operation
+            spawn_upstream_span operation
             """,
             "envoy.type.tracing.v3.CustomTag": "tag literal environment request_header value",
             "envoy.type.tracing.v3.CustomTag.Literal": "value",
@@ -94,25 +94,20 @@ extension SupportedFields {
                 "unix_sockets cidr_ranges",
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
                 + ".SetCurrentClientCertDetails": "subject cert dns uri",
-            "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions": """
-            access_log_flush_interval flush_access_log_on_new_request flush_log_on_tunnel_successfully_established
-            """,
             "envoy.config.core.v3.HttpProtocolOptions": """
             idle_timeout max_connection_duration max_headers_count max_stream_duration \
             headers_with_underscores_action max_requests_per_connection
             """,
             // Absolute targets are always taken, other parsers do not exist, trailers pass.
             "envoy.config.core.v3.Http1ProtocolOptions": """
-            allow_absolute_url accept_http_10 default_host_for_http_10 enable_trailers \
-            override_stream_error_on_invalid_http_message use_balsa_parser~
+            allow_absolute_url accept_http_10 default_host_for_http_10 enable_trailers use_balsa_parser~
             """,
             "envoy.config.core.v3.Http2ProtocolOptions": """
             hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size \
-            stream_error_on_invalid_http_messaging override_stream_error_on_invalid_http_message \
             connection_keepalive use_oghttp2_codec~
             """,
             "envoy.config.core.v3.KeepaliveSettings": "interval timeout interval_jitter connection_idle_interval",
-            "envoy.config.core.v3.SchemeHeaderTransformation": "scheme_to_overwrite match_upstream",
+            "envoy.config.core.v3.SchemeHeaderTransformation": "scheme_to_overwrite",
             "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "xff_num_trusted_hops skip_xff_append",
             // Whether trace decisions are packed into the identifier: ours never are, and so are never taken from one.
             "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig":
@@ -130,11 +125,11 @@ extension SupportedFields {
             common_tls_context require_client_certificate require_sni session_ticket_keys \
             session_ticket_keys_sds_secret_config disable_stateless_session_resumption \
             disable_stateful_session_resumption session_timeout ocsp_staple_policy=LENIENT_STAPLING \
-            full_scan_certs_on_sni_mismatch prefer_client_ciphers
+            full_scan_certs_on_sni_mismatch~ prefer_client_ciphers
             """,
             // Renegotiation is never done; whether a key may sign is checked by the library.
             "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": """
-            common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys enforce_rsa_key_usage
+            common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys enforce_rsa_key_usage~
             """,
             "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext": """
             tls_params tls_certificates tls_certificate_sds_secret_configs validation_context \
@@ -148,7 +143,7 @@ extension SupportedFields {
             """,
             "envoy.extensions.transport_sockets.tls.v3.TlsCertificate": "certificate_chain private_key",
             "envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys": "keys",
-            "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig": "name sds_config*",
+            "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig": "name sds_config*~",
             "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": """
             trusted_ca system_root_certs verify_certificate_spki verify_certificate_hash \
             match_typed_subject_alt_names match_subject_alt_names crl allow_expired_certificate \

@@ -54,12 +54,10 @@ public final class Route: Sendable {
         public let appendsForwardedHost: Bool
         public let timeouts: RequestTimeouts
         public let retries: RetryRules?
-        public let hedgesOnTimeout: Bool
         public let mirrors: [MirrorRule]
         public let isHighPriority: Bool
         public let hash: HashRules
         public let upgrades: UpgradeRules
-        public let internalRedirects: InternalRedirects?
     }
 
     /// As it is written; empty: it has none.

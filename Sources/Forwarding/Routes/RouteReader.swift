@@ -80,7 +80,6 @@ struct RouteReader {
         var mirrors: [MirrorRule]
         var settings: FilterSettings
         var retries: RetryRules?
-        var hedges: Bool
         var bodyLimit: Int?
         var countsAttempts: (request: Bool, response: Bool)
         var tellsTimeoutRetries: Bool
@@ -111,7 +110,6 @@ struct RouteReader {
             retries: try message.retry_policy.read("retry_policy") { (policy) throws(ConfigurationError) in
                 try RetryRules(policy)
             },
-            hedges: message.hedge_policy.map { $0.pointee.hedge_on_per_try_timeout != 0 } ?? false,
             bodyLimit: message.per_request_buffer_limit_bytes.number.map { Int($0) },
             countsAttempts: (
                 message.include_request_attempt_count != 0, message.include_attempt_count_in_response != 0
@@ -299,10 +297,8 @@ extension RouteReader {
             retries: try message.retry_policy.read("retry_policy") { (policy) throws(ConfigurationError) in
                 try RetryRules(policy)
             } ?? host.retries,
-            hedgesOnTimeout: message.hedge_policy.map { $0.pointee.hedge_on_per_try_timeout != 0 } ?? host.hedges,
             mirrors: mirrors.isEmpty ? host.mirrors : mirrors, isHighPriority: message.priority == .HIGH,
-            hash: try HashRules(message.hash_policy_list), upgrades: try UpgradeRules(message.upgrade_configs_list),
-            internalRedirects: internalRedirects(message))
+            hash: try HashRules(message.hash_policy_list), upgrades: try UpgradeRules(message.upgrade_configs_list))
     }
 
     private func balancerFields(_ metadata: UnsafeMutablePointer<EnvoyAPI.Metadata>?) -> [StructureValue.Field] {
@@ -316,12 +312,6 @@ extension RouteReader {
         case .INTERNAL_SERVER_ERROR: return 500
         default: throw .invalid(path: "cluster_not_found_response_code", message: "unknown value")
         }
-    }
-
-    private func internalRedirects(_ message: RouteAction) -> InternalRedirects? {
-        if let policy = message.internal_redirect_policy { return InternalRedirects(policy.pointee) }
-        guard message.internal_redirect_action == .HANDLE_INTERNAL_REDIRECT else { return nil }
-        return InternalRedirects(most: message.max_internal_redirects.number)
     }
 
     private func pathRewrite(_ message: RouteAction, _ path: PathCondition) throws(ConfigurationError) -> PathRewrite? {

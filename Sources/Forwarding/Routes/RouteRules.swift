@@ -74,29 +74,6 @@ public struct UpgradeRules: Sendable {
     }
 }
 
-/// Redirects of upstreams that the proxy follows itself. Source: Envoy, `config.route.v3.InternalRedirectPolicy`.
-public struct InternalRedirects: Sendable {
-    public let most: UInt32
-    public let statuses: Set<UInt16>
-    public let crossesSchemes: Bool
-    /// Of the redirect, into the request that follows it; in lower case.
-    public let copiedHeaders: [[UInt8]]
-
-    init(_ message: InternalRedirectPolicy) {
-        most = message.max_internal_redirects.number ?? 1
-        let codes = UnsafeBufferPointer(
-            start: message.redirect_response_codes, count: message.n_redirect_response_codes)
-        let known: Set<UInt32> = [301, 302, 303, 307, 308]
-        statuses = codes.isEmpty ? [302] : Set(codes.filter(known.contains).map { UInt16($0) })
-        crossesSchemes = message.allow_cross_scheme_redirect != 0
-        copiedHeaders = message.response_headers_to_copy_list.map { $0.utf8.map(\.lowerCased) }
-    }
-
-    init(most: UInt32?) {
-        (self.most, statuses, crossesSchemes, copiedHeaders) = (most ?? 1, [302], false, [])
-    }
-}
-
 /// What a route (or virtual host, table, cluster) says to one HTTP filter. Source: Envoy, `typed_per_filter_config`.
 public struct FilterSetting: Sendable {
     /// The full name of the message; empty: there is none.

@@ -13,6 +13,14 @@ struct ConfigurationRefusalTests {
             "virtual_hosts[0].routes[0].route.rate_limits: the field of envoy.config.route.v3.RouteAction is not supported"
         ),
         (
+            "{match: {prefix: /}, route: {cluster: c, hedge_policy: {hedge_on_per_try_timeout: true}}}",
+            "virtual_hosts[0].routes[0].route.hedge_policy: the field of envoy.config.route.v3.RouteAction is not"
+        ),
+        (
+            "{match: {prefix: /}, route: {cluster: c, internal_redirect_policy: {}}}",
+            "virtual_hosts[0].routes[0].route.internal_redirect_policy: the field of envoy.config.route.v3.RouteAction"
+        ),
+        (
             "{match: {prefix: /, filter_state: [{key: k, string_match: {exact: a}}]}, route: {cluster: c}}",
             "virtual_hosts[0].routes[0].match.filter_state: the field of envoy.config.route.v3.RouteMatch is not"
         ),

@@ -31,7 +31,13 @@ public struct HTTPFilterChain: Sendable {
     /// - Parameter isForwarded: false for a route that answers itself: pages of other origins are not told of there,
     ///   as in Envoy.
     public func applying(_ settings: FilterSettings, isForwarded: Bool = true) -> [HTTPFilter] {
-        entries.compactMap { entry in
+        places(settings, isForwarded: isForwarded).compactMap(\.self)
+    }
+
+    /// The same with nil for a filter that is not passed: a request whose route changes on its way through the filters
+    /// goes on at the same place.
+    public func places(_ settings: FilterSettings, isForwarded: Bool = true) -> [HTTPFilter?] {
+        entries.map { entry in
             if case .crossOrigin = entry.filter, !isForwarded { return nil }
             let levels = settings.byName[entry.name]?.compactMap(\.policy) ?? []
             switch levels.last {
