@@ -16,8 +16,6 @@ public struct ConnectionLimits: Sendable, Equatable {
     public let headTimeout: Duration?
     /// Between GOAWAY (or `connection: close`) and the end.
     public let drainTimeout: Duration
-    /// How long the other side may take to close after us; zero: at once.
-    public let delayedClose: Duration
     public let underscores: Underscores
 
     public enum Underscores: Sendable { case allow, reject, drop }
@@ -44,7 +42,6 @@ public struct ConnectionLimits: Sendable, Equatable {
         requestTimeout = try positive(message.request_timeout, "request_timeout")
         headTimeout = try positive(message.request_headers_timeout, "request_headers_timeout")
         drainTimeout = try message.drain_timeout.duration("drain_timeout") ?? .seconds(5)
-        delayedClose = try message.delayed_close_timeout.duration("delayed_close_timeout") ?? .seconds(1)
         switch common?.headers_with_underscores_action {
         case nil, .ALLOW?: underscores = .allow
         case .REJECT_REQUEST?: underscores = .reject
@@ -74,13 +71,9 @@ public struct HTTP1Settings: Sendable, Equatable {
 /// Source: Envoy, `Http2ProtocolOptions`.
 public struct HTTP2Settings: Sendable, Equatable {
     public struct KeepAlive: Sendable, Equatable {
-        /// Nil: no pings but those after idleness.
+        /// Nil: no pings.
         public let interval: Duration?
         public let timeout: Duration
-        /// Percent of the interval.
-        public let jitter: Double
-        /// A ping goes before a new stream on a connection that was idle so long.
-        public let idleInterval: Duration?
     }
 
     public let tableSize: UInt32
@@ -105,9 +98,7 @@ public struct HTTP2Settings: Sendable, Equatable {
             (keepAlive) throws(ConfigurationError) in
             KeepAlive(
                 interval: try keepAlive.interval.duration("interval"),
-                timeout: try keepAlive.timeout.duration("timeout") ?? .seconds(10),
-                jitter: keepAlive.interval_jitter?.pointee.value ?? 15,
-                idleInterval: try keepAlive.connection_idle_interval.duration("connection_idle_interval"))
+                timeout: try keepAlive.timeout.duration("timeout") ?? .seconds(10))
         }
     }
 }
