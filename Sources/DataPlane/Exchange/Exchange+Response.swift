@@ -11,6 +11,7 @@ extension Exchange {
         wentWell = status < 500
         cluster.responded(host, status, head)
         if retry?.wants(retryOn: head) == true {
+            lastTryTimedOut = false
             releaseTry()
             if tryAgain(after: head) { return }
         }

@@ -50,6 +50,7 @@ extension TCPRecord {
         (entry.bytesReceived, entry.bytesSent) = (bytesReceived, bytesSent)
         entry.cluster = cluster
         entry.upstream = host
+        entry.metadata = metadata
         entry.upstreamLocal = upstreamLocal.map { NetworkAddress($0) }
         entry.transportFailure = transportFailure ?? ""
         entry.hostName = hostName

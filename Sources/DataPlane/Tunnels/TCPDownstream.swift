@@ -46,9 +46,10 @@ final class TCPDownstream: TunnelEnd {
     init(
         _ worker: Worker, _ id: ConnectionID, _ service: TCPService, _ facts: ConnectionFacts,
         _ tracker: ConnectionTracker,
-        cluster: String?
+        cluster: String?, metadata: FilterMetadata
     ) {
         clusterName = cluster
+        record.metadata = metadata
         (self.service, self.facts, self.tracker) = (service, facts, tracker)
         lastActivity = worker.loop.now
         super.init(worker, id)
@@ -226,6 +227,8 @@ struct TCPRecord {
     var details = ""
     var cluster = ""
     var host: NetworkAddress?
+    /// What the chain's filters left.
+    var metadata = FilterMetadata()
     var upstreamLocal: SocketAddress?
     var transportFailure: String?
     var bytesReceived: UInt64 = 0

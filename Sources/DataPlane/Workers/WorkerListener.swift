@@ -12,7 +12,8 @@ final class WorkerListener: ConnectionTracker {
     /// What its chains do, made when the first connection comes.
     private var services: [ObjectIdentifier: HTTPService] = [:]
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
-    private var keyRings = KeyRings()
+    /// Of the configuration's filters that check tokens: they stay while the configuration does.
+    private var keyRings: [ObjectIdentifier: TokenKeyRing] = [:]
     private var connections: [ConnectionID: ObjectIdentifier] = [:]
     let counters: ListenerCounters
     private var refusals: (of: ListenerConfiguration, logger: AccessLogger)?
@@ -33,6 +34,7 @@ final class WorkerListener: ConnectionTracker {
             }
             accepting.append(listener)
         }
+        makeKeyRings()
     }
 
     /// Another configuration on the same socket: connections of chains that are gone come to an end, the others go on.
@@ -47,8 +49,22 @@ final class WorkerListener: ConnectionTracker {
         }
         services = [:]
         streamServices = [:]
-        keyRings = KeyRings()
+        makeKeyRings()
         drainConnections()
+    }
+
+    /// Keys that are wanted before anybody asks for them are fetched from now on.
+    private func makeKeyRings() {
+        keyRings = [:]
+        for chain in configuration.allChains {
+            guard case .http(let settings) = chain.terminal else { continue }
+            for case .tokens(let tokens, _) in settings.filters.entries.map(\.filter) {
+                let ring = TokenKeyRing(worker, tokens, listener: name)
+                keyRings[ObjectIdentifier(tokens)] = ring
+                // The clusters may not have been brought up to date yet.
+                worker.later { [weak ring] in ring?.fetchDue() }
+            }
+        }
     }
 
     func service(of chain: FilterChain, _ settings: HTTPConnectionSettings) -> HTTPService {
@@ -56,7 +72,8 @@ final class WorkerListener: ConnectionTracker {
         if let service = services[key] { return service }
         let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
         let made = HTTPService(
-            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: uri, keyRings: keyRings)
+            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: uri,
+            keyRings: keyRings)
         services[key] = made
         return made
     }
@@ -98,12 +115,17 @@ final class WorkerListener: ConnectionTracker {
     }
 
     /// What a chain's network filters say of a connection; nil: it may not stay.
-    func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, Void)? {
+    func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, metadata: FilterMetadata)? {
         var cluster: String?
+        var metadata = FilterMetadata()
         for filter in chain.filters {
             switch filter {
             case .access(let control):
-                let verdict = control.decide(facts)
+                let verdict = control.decide(facts, metadata: metadata)
+                if !verdict.metadata.isEmpty { metadata.merge(AccessControl.networkFilter, verdict.metadata) }
+                if let isLogged = verdict.isLogged {
+                    metadata.merge(AccessControl.hintFilter, AccessControl.hint(isLogged))
+                }
                 guard verdict.isAllowed else {
                     counters.denied += 1
                     denied(facts, chain, by: verdict.policy)
@@ -122,7 +144,7 @@ final class WorkerListener: ConnectionTracker {
             case .clusterByServerName: cluster = facts.serverName
             }
         }
-        return (cluster, ())
+        return (cluster, metadata)
     }
 
     // MARK: Connections
