@@ -104,7 +104,11 @@ final class Arrival: SocketUser {
             case .invalid(let problem):
                 listener.counters.badProxyHeaders += 1
                 return loop.close(id, reason: .violation(problem))
-            case .header(let length, let addresses):
+            case .header(_, _, let version)
+            where inspection.proxyHeader(facts.destination.port)?.versions.contains(version) == false:
+                listener.counters.badProxyHeaders += 1
+                return loop.close(id, reason: .violation("version \(version) of the PROXY protocol is not allowed"))
+            case .header(let length, let addresses, _):
                 seen.removeFirst(length)
                 if let addresses { (facts.source, facts.destination) = (addresses.source, addresses.destination) }
                 stage = .detection
@@ -187,7 +191,8 @@ final class Arrival: SocketUser {
             let service = listener.service(of: chain, settings)
             service.counters.connections += 1
             service.counters.activeConnections += 1
-            next = TCPDownstream(worker, id, service, facts, listener, cluster: stream.cluster)
+            next = TCPDownstream(
+                worker, id, service, facts, listener, cluster: stream.cluster, metadata: stream.metadata)
         }
         successor = next
         next.begin(seen)

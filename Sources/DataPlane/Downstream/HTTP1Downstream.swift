@@ -228,7 +228,7 @@ final class HTTP1Downstream: HTTPDownstream {
             }
             // The rest of a request that nobody wants to read cannot be told from the next one.
             if !requestEnded, waitsToContinue { closesAfterwards = true }
-            if isDraining { closesAfterwards = true }
+            if isDraining || worker.isEnding { closesAfterwards = true }
             if closesAfterwards { persistence = .close }
         }
         isChunked = framing == .chunked

@@ -135,7 +135,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
     override func sendHead(_ head: HeaderList, _ framing: HTTP1Framing, for exchange: Exchange) {
         var head = head
         if exchange.isTunnel, exchange.shape.upgrade != nil, framing == .untilClose { head.set(":status", "200") }
-        if isDraining, !connection.isDraining { connection.drain(now: loop.now) }
+        if isDraining || worker.isEnding, !connection.isDraining { connection.drain(now: loop.now) }
         connection.respond(head, on: exchange.stream, endStream: framing == .none)
         becameDirty()
     }

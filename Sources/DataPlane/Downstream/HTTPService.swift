@@ -35,11 +35,10 @@ final class HTTPService {
     /// Bytes of a body that wait here at most.
     let bufferLimit: Int
 
-    /// Requests that are under a fault now.
-    var activeFaults = 0
     private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter?])] = [:]
 
-    private let keyRings: KeyRings
+    /// By the filter.
+    private var keyRings: [ObjectIdentifier: TokenKeyRing]
 
     /// The routes in force, and of which configuration they are.
     private var table: RouteTable?
@@ -47,10 +46,10 @@ final class HTTPService {
     /// By the number of the cluster in the table.
     private var clustersOfTable: [WorkerCluster?] = []
 
-    /// - Parameter keyRings: keys of tokens' issuers that are known already.
+    /// - Parameter keyRings: keys of tokens' issuers that are known already, by the filter.
     init(
         _ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?,
-        keyRings: KeyRings
+        keyRings: [ObjectIdentifier: TokenKeyRing] = [:]
     ) {
         (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
         (self.bufferLimit, self.keyRings) = (bufferLimit, keyRings)
@@ -127,6 +126,7 @@ final class HTTPService {
         case .stripListeners: stripPort(&exchange.head, only: exchange.connection.destination.port)
         case .stripAny: stripPort(&exchange.head, only: nil)
         }
+        if settings.host.stripsTrailingDot { stripTrailingDot(&exchange.head) }
         switch settings.limits.underscores {
         case .allow: break
         case .drop: exchange.head.removeAll { name, _ in name.contains(UInt8(ascii: "_")) }
@@ -139,6 +139,15 @@ final class HTTPService {
             }
         }
         return true
+    }
+
+    /// `shop.` and `shop.:80` are `shop` and `shop:80`. Source: Envoy, `HeaderUtility::stripTrailingHostDot`.
+    private func stripTrailingDot(_ head: inout HeaderList) {
+        guard var host = head.withValue(of: ":authority", { Array($0) }) else { return }
+        let end = host.firstIndex(of: UInt8(ascii: ":")) ?? host.count
+        guard end > 1, host[end - 1] == UInt8(ascii: ".") else { return }
+        host.remove(at: end - 1)
+        host.withUnsafeBytes { head.set(":authority", value: $0) }
     }
 
     private func stripPort(_ head: inout HeaderList, only port: UInt16?) {
@@ -169,41 +178,12 @@ final class HTTPService {
         return made
     }
 
-    func decide(_ tokens: TokenAuthentication, _ facts: RequestFacts, _ setting: TokenSetting?) -> TokenVerdict {
-        let now = worker.loop.now
+    func keyRing(of tokens: TokenAuthentication) -> TokenKeyRing {
         let key = ObjectIdentifier(tokens)
-        if keyRings.rings[key] == nil {
-            keyRings.rings[key] = KeyRings.Ring(tokens: tokens, keys: TokenKeys(tokens, now: now))
-        }
-        return tokens.decide(
-            facts, route: setting, keys: &keyRings.rings[key]!.keys, now: now, date: .systemClock())
-    }
-
-    /// Fetches keys that a request waits for; `resume` is called when that is over, for good or ill.
-    func fetchKeys(_ tokens: TokenAuthentication, _ provider: Int, _ resume: @escaping () -> Void) {
-        let key = ObjectIdentifier(tokens)
-        keyRings.rings[key]?.waiting[provider, default: []].append(resume)
-        guard let errand = keyRings.rings[key]?.keys.errand(for: provider) else { return }
-        func finish(_ bytes: [UInt8]?) {
-            let problem = keyRings.rings[key]?.keys.finish(errand, keys: bytes, now: worker.loop.now)
-            if let problem { worker.logger.warning("listener \(listener): keys of tokens: \(problem)") }
-            for resume in keyRings.rings[key]?.waiting.removeValue(forKey: provider) ?? [] { resume() }
-        }
-        switch errand.source {
-        case .given(let given):
-            let bytes = try? GivenFiles.read(given)
-            worker.later { finish(bytes) }
-        case .request(let cluster, let head, let timeout):
-            WorkerCall.send(
-                head, body: [], to: worker.cluster(cluster), within: timeout, bodyLimit: 1 << 20, worker: worker
-            ) { outcome in
-                if case .response(let head, let body, _) = outcome, head.value(of: ":status", equals: "200") {
-                    finish(body)
-                } else {
-                    finish(nil)
-                }
-            }
-        }
+        if let ring = keyRings[key] { return ring }
+        let made = TokenKeyRing(worker, tokens, listener: listener)
+        keyRings[key] = made
+        return made
     }
 
     // MARK: The head of every response
@@ -258,19 +238,6 @@ final class HTTPService {
     func connectionEnded(_ connection: HTTPDownstream) {
         counters.activeConnections -= 1
     }
-}
-
-/// The keys of tokens' issuers, as the filters of one listener have fetched them. They outlive the certificates of the
-/// listener, and its services with them.
-final class KeyRings {
-    struct Ring {
-        let tokens: TokenAuthentication
-        var keys: TokenKeys
-        /// Who waits for a provider's keys.
-        var waiting: [Int: [() -> Void]] = [:]
-    }
-
-    var rings: [ObjectIdentifier: Ring] = [:]
 }
 
 /// What happened at the chains of one `stat_prefix` at one worker, under the names of Envoy's `http.PREFIX.` statistics.

@@ -19,9 +19,11 @@ struct FilterProgress {
     var bodyWait: BodyWait?
     var call: WorkerCall?
     var pause: TimerID?
-    /// Faults that the request is under.
-    var activeFaults = 0
+    /// The request is under these.
+    var faults: [Fault] = []
     var grpcWeb: GRPCWebTranslation?
+    /// Those that change trailers, in the order in which they came.
+    var trailerMutations: [[HeaderMutations]] = []
     /// Changes of the response, in the order in which the filters came; they are made in the reverse.
     var onResponse: [(Exchange, inout HeaderList) -> Void] = []
 }
@@ -67,6 +69,7 @@ extension Exchange {
         case .statefulSession(let session): session.map(take)
         case .headerMutation(let mutations):
             for mutation in mutations { mutation.applyToRequest(&head) { headerFacts } }
+            if mutations.contains(where: \.changesTrailers) { filters.trailerMutations.append(mutations) }
             filters.onResponse.append { exchange, response in
                 for mutation in mutations {
                     let before = response
@@ -88,9 +91,8 @@ extension Exchange {
 
     private func ask(_ control: AccessControl) -> Step {
         let verdict = control.decide(requestFacts)
-        if verdict.shadow != nil || verdict.isLogged != nil {
-            metadata.merge(AccessControl.httpFilter, control.metadata(of: verdict))
-        }
+        if !verdict.metadata.isEmpty { metadata.merge(AccessControl.httpFilter, verdict.metadata) }
+        if let isLogged = verdict.isLogged { metadata.merge(AccessControl.hintFilter, AccessControl.hint(isLogged)) }
         if verdict.isAllowed { return .goesOn }
         service.counters.denied += 1
         reply(403, AccessControl.refusal, verdict.details)
@@ -98,7 +100,8 @@ extension Exchange {
     }
 
     private func ask(_ tokens: TokenAuthentication, _ setting: TokenSetting?) -> Step {
-        switch service.decide(tokens, requestFacts, setting) {
+        let ring = service.keyRing(of: tokens)
+        switch ring.decide(requestFacts, setting) {
         case .allowed(let changes):
             if !changes.isEmpty {
                 var facts = requestFacts
@@ -114,7 +117,7 @@ extension Exchange {
             return .ended
         case .waits(let provider):
             filters.next -= 1
-            service.fetchKeys(tokens, provider) { [weak self] in
+            ring.fetch(provider) { [weak self] in
                 guard let self, stage == .filtering else { return }
                 continueFilters()
             }
@@ -160,10 +163,9 @@ extension Exchange {
     private func inject(_ fault: Fault) -> Step {
         guard
             let injection = fault.injection(
-                for: head, upstream: routedCluster, active: UInt64(service.activeFaults), random: &worker.random)
+                for: head, upstream: routedCluster, random: &worker.random), fault.begin()
         else { return .goesOn }
-        service.activeFaults += 1
-        filters.activeFaults += 1
+        filters.faults.append(fault)
         guard let delay = injection.delay else { return abort(injection.abort) }
         record.flags.insert(.delayInjected)
         service.counters.delaysInjected += 1
@@ -308,14 +310,32 @@ extension Exchange {
         if !isLocal { filters.grpcWeb?.translateResponse(&head) }
     }
 
+    /// What the filters make of the request's trailers.
+    func changed(requestTrailers trailers: HeaderList?) -> HeaderList? {
+        guard var trailers, !filters.trailerMutations.isEmpty else { return trailers }
+        for mutations in filters.trailerMutations {
+            for mutation in mutations { mutation.applyToRequestTrailers(&trailers) { headerFacts } }
+        }
+        return trailers
+    }
+
+    /// What the filters make of the response's trailers, the last filter first.
+    func changed(responseTrailers trailers: HeaderList?) -> HeaderList? {
+        guard var trailers, !filters.trailerMutations.isEmpty else { return trailers }
+        for mutations in filters.trailerMutations.reversed() {
+            for mutation in mutations { mutation.applyToResponseTrailers(&trailers) { headerFacts } }
+        }
+        return trailers
+    }
+
     func releaseFilters() {
         filters.call?.cancel()
         filters.call = nil
         filters.bodyWait = nil
         filters.onResponse = []
         if let pause = filters.pause { worker.loop.cancelTimer(pause) }
-        service.activeFaults -= filters.activeFaults
-        filters.activeFaults = 0
+        for fault in filters.faults { fault.end() }
+        filters.faults = []
     }
 }
 

@@ -11,6 +11,7 @@ extension Exchange {
         wentWell = status < 500
         cluster.responded(host, status, head)
         if retry?.wants(retryOn: head) == true {
+            lastTryTimedOut = false
             releaseTry()
             if tryAgain(after: head) { return }
         }
@@ -42,5 +43,6 @@ extension Exchange {
     /// gRPC says in the trailers how it went.
     func noteTrailers(_ trailers: HeaderList?) {
         record.trailers = trailers
+        record.responseEnded = now
     }
 }

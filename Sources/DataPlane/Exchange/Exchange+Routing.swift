@@ -26,8 +26,13 @@ extension Exchange {
         if let limit = route?.forwarded?.timeouts.idle { watchIdleness(limit) }
     }
 
+    /// The most bytes of the body that are kept for another try or a copy.
+    var keptLimit: Int { min(service.bufferLimit, route?.bodyLimit ?? .max) }
+
     var requestFacts: RequestFacts {
-        RequestFacts(connection: connection, head: head, remote: remote, metadata: metadata)
+        RequestFacts(
+            connection: connection, head: head, remote: remote, metadata: metadata,
+            routeMetadata: route?.metadata ?? FilterMetadata())
     }
 
     var headerFacts: HeaderFacts {

@@ -56,6 +56,7 @@ extension Exchange {
         requestIsSent = true
         record.sent = now
         record.upstreamLocal = upstream.localAddress
+        record.upstreamProtocolName = upstream is HTTP2Upstream ? "HTTP/2" : "HTTP/1.1"
         let isTunnelWish = shape.upgrade != nil || shape.isConnect
         // A request without a body is whole with its head, though its end is told later.
         let isWhole = requestEnded || shape.framing == .none || shape.framing == .length(0)
@@ -79,7 +80,7 @@ extension Exchange {
                 held.withUnsafeBytes { upstream.sendData($0, for: self) }
                 if !keepsBody { held = [] }
             }
-            if requestEnded, !isTunnelWish { upstream.sendEnd(requestTrailers, for: self) }
+            if requestEnded, !isTunnelWish { upstream.sendEnd(changed(requestTrailers: requestTrailers), for: self) }
         }
         startTryTimer()
         if let limit = route?.forwarded?.retries?.perTryIdleTimeout { watchTryIdleness(limit) }
@@ -90,8 +91,10 @@ extension Exchange {
     private func tryHead() -> HeaderList {
         var takesEndpointName = false
         if case .endpoint = route?.forwarded?.hostRewrite { takesEndpointName = true }
-        guard route?.countsAttempts.request == true || takesEndpointName else { return outgoing }
+        let tellsTimeout = route?.tellsTimeoutRetries == true && tries > 1
+        guard route?.countsAttempts.request == true || takesEndpointName || tellsTimeout else { return outgoing }
         var head = outgoing
+        if tellsTimeout { head.set("x-envoy-is-timeout-retry", lastTryTimedOut ? "true" : "false") }
         if route?.countsAttempts.request == true { head.set("x-envoy-attempt-count", "\(tries)") }
         if takesEndpointName, let name = host?.endpoint.hostname, !name.isEmpty {
             head.rewriteAuthority(
@@ -106,6 +109,7 @@ extension Exchange {
     func tryFailed(_ failure: UpstreamFailure) {
         guard stage != .ended else { return }
         let hadStarted = requestIsSent
+        lastTryTimedOut = false
         releaseTry()
         cancelTryTimer()
         if let host, let cluster { cluster.failed(host, failure) }
@@ -175,6 +179,7 @@ extension Exchange {
     func tryTimedOut(flag: ResponseFlag = .upstreamTimeout, _ details: String = "upstream_per_try_timeout") {
         guard stage == .sending, let cluster else { return }
         cluster.counters.perTryTimeouts += 1
+        lastTryTimedOut = true
         if let host { cluster.timedOut(host) }
         if retry?.wants(retryOn: .timeout) == true {
             releaseTry()

@@ -61,6 +61,7 @@ final class Exchange: UpstreamUser {
     /// The session's host.
     var sticky: (address: NetworkAddress, isStrict: Bool)?
     var tries = 0
+    var lastTryTimedOut = false
     /// What the breakers count for this try.
     var holdsRequest = false
     var holdsRetry = false
@@ -153,7 +154,7 @@ final class Exchange: UpstreamUser {
     }
 
     private func hold(_ bytes: UnsafeRawBufferPointer) {
-        if held.count + bytes.count > service.bufferLimit, keepsBody, stage != .filtering {
+        if held.count + bytes.count > keptLimit, keepsBody, stage != .filtering {
             // Too long to be sent again. What no connection has taken yet is still owed.
             keepsBody = false
             retry = nil
@@ -186,7 +187,7 @@ final class Exchange: UpstreamUser {
         case .filtering: filtersGotWholeRequest()
         case .waiting: startWholeTimer()
         case .sending, .responding:
-            if requestIsSent { upstream?.sendEnd(trailers, for: self) }
+            if requestIsSent { upstream?.sendEnd(changed(requestTrailers: trailers), for: self) }
             startWholeTimer()
             startTryTimer()
         case .ended: break
@@ -257,6 +258,7 @@ final class Exchange: UpstreamUser {
     override func upstreamEnd(_ trailers: HeaderList?) {
         guard stage == .responding else { return }
         releaseTry()
+        let trailers = changed(responseTrailers: trailers)
         noteTrailers(trailers)
         if let web = filters.grpcWeb, let trailers {
             web.responseEnd(trailers).withUnsafeBytes { downstream?.sendData($0, for: self) }
@@ -403,4 +405,7 @@ struct ExchangeRecord {
     var response = HeaderList()
     var trailers: HeaderList?
     var upstreamLocal: SocketAddress?
+    var upstreamProtocolName = ""
+    /// The last of the host's response came.
+    var responseEnded: Instant?
 }

@@ -12,7 +12,8 @@ final class WorkerListener: ConnectionTracker {
     /// What its chains do, made when the first connection comes.
     private var services: [ObjectIdentifier: HTTPService] = [:]
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
-    private var keyRings = KeyRings()
+    /// Of the configuration's filters that check tokens: they stay while the configuration does.
+    private var keyRings: [ObjectIdentifier: TokenKeyRing] = [:]
     private var connections: [ConnectionID: ObjectIdentifier] = [:]
     let counters: ListenerCounters
     private var refusals: (of: ListenerConfiguration, logger: AccessLogger)?
@@ -24,7 +25,7 @@ final class WorkerListener: ConnectionTracker {
 
     init(_ worker: Worker, _ served: ServedListener, _ sockets: [ListeningSocket]) throws(ReactorError) {
         (self.worker, self.served, self.sockets) = (worker, served, sockets)
-        counters = worker.counters.listener(served.configuration.addresses.first.map { "\($0)" } ?? served.name)
+        counters = worker.counters.listener(WorkerCounters.address(of: served))
         super.init()
         for socket in sockets {
             let listener = try worker.loop.listen(on: socket) { [unowned self] _, id, _ in
@@ -33,6 +34,7 @@ final class WorkerListener: ConnectionTracker {
             }
             accepting.append(listener)
         }
+        makeKeyRings()
     }
 
     /// Another configuration on the same socket: connections of chains that are gone come to an end, the others go on.
@@ -42,12 +44,27 @@ final class WorkerListener: ConnectionTracker {
         guard old.configuration !== new.configuration else {
             // Other certificates, for new connections alone.
             services = [:]
+            streamServices = [:]
             return
         }
         services = [:]
         streamServices = [:]
-        keyRings = KeyRings()
+        makeKeyRings()
         drainConnections()
+    }
+
+    /// Keys that are wanted before anybody asks for them are fetched from now on.
+    private func makeKeyRings() {
+        keyRings = [:]
+        for chain in configuration.allChains {
+            guard case .http(let settings) = chain.terminal else { continue }
+            for case .tokens(let tokens, _) in settings.filters.entries.map(\.filter) {
+                let ring = TokenKeyRing(worker, tokens, listener: name)
+                keyRings[ObjectIdentifier(tokens)] = ring
+                // The clusters may not have been brought up to date yet.
+                worker.later { [weak ring] in ring?.fetchDue() }
+            }
+        }
     }
 
     func service(of chain: FilterChain, _ settings: HTTPConnectionSettings) -> HTTPService {
@@ -55,7 +72,8 @@ final class WorkerListener: ConnectionTracker {
         if let service = services[key] { return service }
         let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
         let made = HTTPService(
-            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: uri, keyRings: keyRings)
+            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: uri,
+            keyRings: keyRings)
         services[key] = made
         return made
     }
@@ -63,7 +81,8 @@ final class WorkerListener: ConnectionTracker {
     func service(of chain: FilterChain, _ settings: TCPProxySettings) -> TCPService {
         let key = ObjectIdentifier(chain)
         if let service = streamServices[key] { return service }
-        let made = TCPService(worker, settings, listener: name)
+        let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
+        let made = TCPService(worker, settings, listener: name, ownURI: uri)
         streamServices[key] = made
         return made
     }
@@ -82,14 +101,34 @@ final class WorkerListener: ConnectionTracker {
         refusals?.logger.log(entry)
     }
 
+    /// A connection that a policy refuses, in the log of what it was for. Of HTTP there is no request to log.
+    /// Source: Envoy, network RBAC filter, connection termination details.
+    private func denied(_ facts: ConnectionFacts, _ chain: FilterChain, by policy: String?) {
+        guard case .stream(let settings) = chain.terminal else { return }
+        let logger = service(of: chain, settings).logger
+        guard !logger.isEmpty else { return }
+        let now = worker.loop.now
+        var entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
+        entry.terminationDetails = "rbac_access_denied_matched_policy[\(policy ?? "none")]"
+        entry.hostName = worker.hostName
+        logger.log(entry)
+    }
+
     /// What a chain's network filters say of a connection; nil: it may not stay.
-    func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, Void)? {
+    func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, metadata: FilterMetadata)? {
         var cluster: String?
+        var metadata = FilterMetadata()
         for filter in chain.filters {
             switch filter {
             case .access(let control):
-                guard control.decide(facts).isAllowed else {
+                let verdict = control.decide(facts, metadata: metadata)
+                if !verdict.metadata.isEmpty { metadata.merge(AccessControl.networkFilter, verdict.metadata) }
+                if let isLogged = verdict.isLogged {
+                    metadata.merge(AccessControl.hintFilter, AccessControl.hint(isLogged))
+                }
+                guard verdict.isAllowed else {
                     counters.denied += 1
+                    denied(facts, chain, by: verdict.policy)
                     return nil
                 }
             case .connectionLimit(let most, _):
@@ -105,7 +144,7 @@ final class WorkerListener: ConnectionTracker {
             case .clusterByServerName: cluster = facts.serverName
             }
         }
-        return (cluster, ())
+        return (cluster, metadata)
     }
 
     // MARK: Connections

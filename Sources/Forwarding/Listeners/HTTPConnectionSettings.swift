@@ -68,6 +68,7 @@ public final class HTTPConnectionSettings: Sendable {
         http1 = try HTTP1Settings(message.http_protocol_options?.pointee)
         http2 = try HTTP2Settings(message.http2_protocol_options?.pointee)
         serverName = message.server_name.string.isEmpty ? "envoy" : message.server_name.string
+        try FieldText.value(serverName, "server_name")
         switch message.server_header_transformation {
         case .OVERWRITE: serverHeader = .overwrite
         case .APPEND_IF_ABSENT: serverHeader = .addIfAbsent
@@ -98,7 +99,9 @@ public final class HTTPConnectionSettings: Sendable {
             try TracingSettings(tracing)
         }
         via = message.via.string
+        try FieldText.value(via, "via")
         if case .scheme_to_overwrite(let text)? = message.scheme_header_transformation?.pointee.transformation {
+            try FieldText.value(text, "scheme_header_transformation.scheme_to_overwrite")
             self.scheme = text
         } else {
             self.scheme = nil
@@ -148,7 +151,7 @@ public struct RouterSettings: Sendable, Equatable {
     // Statistics of their own and child spans change nothing that a request sees.
     private static let fields = SupportedFields([
         "envoy.extensions.filters.http.router.v3.Router": """
-        dynamic_stats start_child_span suppress_envoy_headers suppress_grpc_request_failure_code_stats
+        dynamic_stats~ start_child_span~ suppress_envoy_headers suppress_grpc_request_failure_code_stats~
         """
     ])
 }

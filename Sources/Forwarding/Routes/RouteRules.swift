@@ -31,7 +31,7 @@ public struct MirrorRule: Sendable {
             } ?? .all
         appendsShadow = message.disable_shadow_host_suffix_append == 0
         let host = message.host_rewrite_literal.string
-        authority = host.isEmpty ? nil : Array(host.utf8)
+        authority = host.isEmpty ? nil : try FieldText.value(host, "host_rewrite_literal")
         isTraced = message.trace_sampled.flag
     }
 
@@ -56,10 +56,6 @@ public struct MirrorRule: Sendable {
 public struct UpgradeRules: Sendable {
     /// By name in lower case (`websocket`, `connect`): whether it may.
     public var isEnabled: [String: Bool] = [:]
-    /// CONNECT ends here: bytes of the tunnel go to the upstream as they are.
-    public var endsTunnels = false
-    /// POST requests are tunnels too.
-    public var takesPost = false
 
     public init() {}
 
@@ -74,12 +70,6 @@ public struct UpgradeRules: Sendable {
             guard isEnabled.updateValue(upgrade.pointee.enabled.flag ?? true, forKey: name) == nil else {
                 throw .invalid(path: "upgrade_configs[\(index)]", message: "`\(name)` is there twice")
             }
-            guard let connect = upgrade.pointee.connect_config?.pointee else { continue }
-            guard name == "connect" else {
-                throw .invalid(path: "upgrade_configs[\(index)].connect_config", message: "only CONNECT has one")
-            }
-            endsTunnels = true
-            takesPost = connect.allow_post != 0
         }
     }
 }
@@ -141,10 +131,4 @@ public struct FilterSettings: Sendable {
         for (name, setting) in others { result.byName[name, default: []].append(setting) }
         return result
     }
-
-    /// What the most special level says.
-    public func mostSpecial(_ name: String) -> FilterSetting? { byName[name]?.last }
-
-    /// Whether the filter does nothing here; nil: nobody says.
-    public func isDisabled(_ name: String) -> Bool? { byName[name]?.last.map(\.isDisabled) }
 }
