@@ -59,13 +59,12 @@ extension Translator {
         let resolved = references(of: listener, key)
         let isWhole = accepted.isTrue && !conflicted.isTrue && resolved.isTrue
         let routes = mesh.objects(naming: key).filter { object in
-            parentStatuses(of: object).contains { status in
-                let parent = status.parent
-                return parent.isGateway && parent.name == key.name
+            let isMeant = (object.body.parents ?? []).contains { parent in
+                parent.isGateway && parent.name == key.name
                     && parent.namespace ?? object.key.namespace == key.namespace
                     && parent.section ?? listener.name == listener.name && parent.port ?? listener.port == listener.port
-                    && attaches(object, to: listener, in: key.namespace)
             }
+            return isMeant && attaches(object, to: listener, in: key.namespace)
         }
         return GatewayStatus.Listener(
             name: listener.name, supportedKinds: kinds, attachedRoutes: routes.count,
