@@ -204,7 +204,9 @@ extension Proxy {
                 entries.append(
                     "{\"ca_cert\":[],\"cert_chain\":[\(identity.chain.map { Self.json($0) }.joined(separator: ","))]}")
             case .trust(let trust):
-                let anchors = trust.anchors.certificates.map { Self.json($0) }.joined(separator: ",")
+                let domains = (trust.trustDomains ?? [:]).sorted { $0.key < $1.key }.flatMap(\.value.certificates)
+                let anchors = ((trust.anchors?.certificates ?? []) + domains)
+                    .map { Self.json($0) }.joined(separator: ",")
                 entries.append("{\"ca_cert\":[\(anchors)],\"cert_chain\":[]}")
             case .ticketKeys, .generic: break
             }

@@ -87,6 +87,7 @@ extension Exchange {
             keepsBody = true
         }
         route.prepare(&outgoing, for: forward) { headerFacts }
+        serverName = cluster.configuration.http.serverName(outgoing, received: head)
         startWholeTimer()
         mirror(settings)
         beginTry()
