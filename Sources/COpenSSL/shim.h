@@ -26,6 +26,9 @@ static inline void martinet_ssl_ctx_harden(SSL_CTX *ctx) {
     // Without NO_AUTO_CHAIN libssl would complete our chain from the anchors and send the root, too.
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY | SSL_MODE_NO_AUTO_CHAIN);
 }
+static inline void martinet_ssl_ctx_prefer_client_ciphers(SSL_CTX *ctx) {
+    SSL_CTX_clear_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+}
 static inline void martinet_ssl_ctx_refuse_tickets(SSL_CTX *ctx) { SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET); }
 static inline int martinet_ssl_ctx_set_versions(SSL_CTX *ctx, int minimum, int maximum) {
     return SSL_CTX_set_min_proto_version(ctx, minimum) && SSL_CTX_set_max_proto_version(ctx, maximum);
@@ -63,6 +66,11 @@ static inline void martinet_bio_wants_read(BIO *bio) {
     BIO_set_retry_read(bio);
 }
 static inline void martinet_bio_clear_retry(BIO *bio) { BIO_clear_retry_flags(bio); }
+
+// Whether reading PEM ended because there was no further block.
+static inline int martinet_is_end_of_pem(unsigned long error) {
+    return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
+}
 
 // STACK_OF(T).
 static inline int martinet_x509_count(const STACK_OF(X509) *stack) { return sk_X509_num(stack); }

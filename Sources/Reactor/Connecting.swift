@@ -24,14 +24,16 @@ public struct ConnectOptions: Sendable {
 // Connections that this side opens, and the step that they share with accepted ones: becoming established.
 extension Loop {
     /// Every failure, immediate ones too, comes as `closed`.
-    func openConnection(to address: SocketAddress, tls: TLSSettings?, options: ConnectOptions) -> ConnectionID {
+    func openConnection(
+        to address: SocketAddress, tls: TLSSettings?, names: TLSServerNames, options: ConnectOptions
+    ) -> ConnectionID {
         let id = slab.take()
         let connection = slab[id.index]
         connection.pointee.state = [.open, .connecting]
         statistics.connections += 1
         if let tls {
             do throws(TLSError) {
-                connection.pointee.tls = try TLSEngine(tls, sessionKey: address.description)
+                connection.pointee.tls = try TLSEngine(tls, sessionKey: address.description, names: names)
             } catch {
                 close(id, reason: .tls(error))
                 return id

@@ -85,12 +85,13 @@ public final class EventLoop<Handler: ConnectionHandler>: Loop {
     }
 
     /// Opens a connection. The outcome comes to the handler: `established`, or `closed` with the reason.
+    /// - Parameter names: of the server of TLS, where `tls` serves connections to several.
     @discardableResult
     public func connect(
-        to address: SocketAddress, tls: TLSSettings? = nil, options: ConnectOptions = ConnectOptions(),
-        handler: Handler
+        to address: SocketAddress, tls: TLSSettings? = nil, names: TLSServerNames = TLSServerNames(),
+        options: ConnectOptions = ConnectOptions(), handler: Handler
     ) -> ConnectionID {
-        let id = openConnection(to: address, tls: tls, options: options)
+        let id = openConnection(to: address, tls: tls, names: names, options: options)
         place(handler, at: id.index)
         return id
     }

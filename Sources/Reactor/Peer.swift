@@ -47,6 +47,10 @@ public struct SecurePeer: Sendable {
     public let serverName: String?
     /// The version of TLS spoken.
     public let version: TLSVersion?
+    /// The cipher suite, as OpenSSL names it: `TLS_AES_128_GCM_SHA256`, `ECDHE-RSA-AES128-GCM-SHA256`.
+    public let cipher: String?
+    /// Its number in IANA's registry; 0 without one.
+    public let cipherNumber: UInt16
     /// A session ticket stood for the certificates' verification of an earlier connection.
     public let isResumed: Bool
 
@@ -55,6 +59,8 @@ public struct SecurePeer: Sendable {
         certificates = engine.peerCertificates
         serverName = engine.serverName
         version = engine.version
+        let suite = engine.cipherSuite
+        (cipher, cipherNumber) = (suite?.name, suite?.number ?? 0)
         isResumed = engine.isResumed
     }
 }

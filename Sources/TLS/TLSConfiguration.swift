@@ -36,7 +36,7 @@ public struct TLSConfiguration: Sendable {
 
     /// Which of the peers with a valid chain are welcome.
     public enum AcceptedPeers: Sendable, Equatable {
-        /// Whatever they show, if anything: privacy without knowing from whom.
+        /// Whatever they show, if anything: privacy without knowing from whom. Nobody's certificate is verified.
         case anybody
         case anyTrusted
         /// Client: only the host of `serverName`.
@@ -50,6 +50,16 @@ public struct TLSConfiguration: Sendable {
     public var identity: TLSIdentity?
     /// Whom to believe about peers; a client must have them, and a server that asks for certificates.
     public var trustAnchors: TrustAnchors?
+    /// In place of `trustAnchors`, by trust domain: the anchors for peers whose certificate has a SPIFFE ID of it as
+    /// only URI; others are refused.
+    public var trustDomains: [String: TrustAnchors]?
+    /// Of which certificates the authorities of a chain have taken back; nil: nobody asks.
+    public var revocations: RevocationLists?
+    /// Only the peer's own certificate is looked up in `revocations`, not those of its authorities.
+    public var checksLeafRevocationOnly: Bool
+    /// The peer's certificate must be one of these; empty: any will do. With them, and without anchors, nobody need
+    /// vouch for it.
+    public var pins: [TLSPin]
     public var acceptedPeers: AcceptedPeers
     public var clientAuthentication: ClientAuthentication
     /// Client: the host to ask for (SNI; not sent if it is an IP address, RFC 6066, 3).
@@ -59,17 +69,33 @@ public struct TLSConfiguration: Sendable {
     public var applicationProtocols: [String]
     /// End the handshake if no protocol is agreed; a server does so with alert no_application_protocol.
     public var requiresApplicationProtocol: Bool
+    /// Of ``offeredCipherSuites``, those of TLS 1.2 to offer, by preference; empty: all. TLS 1.3 has its own, all fit.
+    public var cipherSuites: [String]
+    /// Of ``offeredGroups``, those to offer for the exchange of keys, by preference; empty: all.
+    public var groups: [String]
     public var minimumVersion: TLSVersion
     public var maximumVersion: TLSVersion
     /// Server: keys for session tickets. Without them nothing is resumed. Give the same object to the
     /// settings that replace these, and clients resume across the swap.
     public var ticketKeys: TLSTicketKeys?
+    /// Server: how long a ticket resumes.
+    public var sessionLifetime: Duration
+    /// Server: of the cipher suites in common, the one that the client likes best, not the one that is best here.
+    public var prefersClientCiphers: Bool
     /// Client: how many sessions to keep for resumption, for all servers together; 0: none. Some 10 kB each.
     public var storedSessions: Int
     /// The moment at which certificates are checked. Nil: libssl reads the system clock at each handshake.
-    /// (Ticket lifetimes, two hours, always follow the system clock.)
+    /// (Ticket lifetimes always follow the system clock.)
     public var verificationTime: Timestamp?
     public var limits: TLSLimits
+
+    /// Perfect forward secrecy and authenticated encryption only.
+    public static let offeredCipherSuites = [
+        "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
+    ]
+    /// No finite-field groups, whose large ones cost a server a hundred times as much.
+    public static let offeredGroups = ["X25519", "P-256", "P-384"]
 
     /// A server that asks for no client certificate.
     public static func server(_ identity: TLSIdentity, applicationProtocols: [String] = []) -> TLSConfiguration {
@@ -110,11 +136,17 @@ public struct TLSConfiguration: Sendable {
         self.acceptedPeers = acceptedPeers
         self.serverName = serverName
         self.applicationProtocols = applicationProtocols
+        checksLeafRevocationOnly = false
+        cipherSuites = []
+        groups = []
+        pins = []
         clientAuthentication = .none
         unknownServerName = .useDefault
         requiresApplicationProtocol = false
         minimumVersion = .tls12
         maximumVersion = .tls13
+        sessionLifetime = .seconds(7200)
+        prefersClientCiphers = false
         storedSessions = 8
         limits = TLSLimits()
     }

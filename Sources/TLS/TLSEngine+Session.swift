@@ -48,4 +48,13 @@ extension TLSEngine {
         guard isEstablished, let cipher = SSL_get_current_cipher(library) else { return nil }
         return SSL_CIPHER_standard_name(cipher).map { String(cString: $0) }
     }
+
+    /// The cipher suite as OpenSSL names it, such as `ECDHE-RSA-AES128-GCM-SHA256`, and its number in IANA's registry;
+    /// nil before the handshake is over.
+    public var cipherSuite: (name: String, number: UInt16)? {
+        guard isEstablished, let cipher = SSL_get_current_cipher(library), let name = SSL_CIPHER_get_name(cipher) else {
+            return nil
+        }
+        return (String(cString: name), SSL_CIPHER_get_protocol_id(cipher))
+    }
 }

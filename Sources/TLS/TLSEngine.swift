@@ -13,6 +13,8 @@ public final class TLSEngine {
     private(set) var active: TLSSettings
     /// Client: which stored sessions may be resumed.
     let sessionKey: String
+    /// Client: what this connection asks of its server beside what the settings say.
+    let names: TLSServerNames
     /// Why a callback refused the handshake.
     var refusal: TLSError?
 
@@ -37,7 +39,9 @@ public final class TLSEngine {
 
     /// - Parameter sessionKey: client: resume only sessions that were made under the same key; give it
     ///   the address, where one settings object serves several servers.
-    public init(_ settings: TLSSettings, sessionKey: String = "") throws(TLSError) {
+    public init(
+        _ settings: TLSSettings, sessionKey: String = "", names: TLSServerNames = TLSServerNames()
+    ) throws(TLSError) {
         ERR_clear_error()
         guard let method = Wire.method, let bio = BIO_new(method) else {
             throw .libraryFailure(operation: "BIO_new", reason: libraryReason())
@@ -47,7 +51,8 @@ public final class TLSEngine {
             throw .libraryFailure(operation: "SSL_new", reason: libraryReason())
         }
         self.settings = settings
-        self.sessionKey = sessionKey
+        self.names = names
+        self.sessionKey = names == TLSServerNames() ? sessionKey : "\(sessionKey)\n\(names.key)"
         self.ssl = ssl
         active = settings
         wire = .allocate(capacity: 1)
@@ -74,7 +79,7 @@ public final class TLSEngine {
 
     private func prepareClient() {
         SSL_set_connect_state(ssl)
-        serverName = settings.configuration.serverName
+        serverName = names.sent.map { isHostName($0) ? $0 : nil } ?? settings.configuration.serverName
         if let serverName, !isAddress(serverName) { martinet_ssl_set_server_name(ssl, serverName) }
         if let session = settings.sessions.take(sessionKey),
             peerIsStillValid(session.pointer, at: settings.configuration.verificationTime)

@@ -9,6 +9,7 @@ extension TLSError {
         case .peerAlert(_, let code): TLSError.hint(forAlert: code)
         case .certificateRefused(let problem, _, _): problem.hint
         case .peerCertificateMissing: "give the peer a certificate issued under our trust anchors"
+        case .certificateNotPinned: "connect to the right peer, or add its certificate's digest to the expected ones"
         case .peerNameRefused: "connect to the right peer, or add the presented name to the accepted ones"
         case .applicationProtocolMissing: "let both sides list a protocol in common, such as h2"
         case .serverNameUnknown: "connect by a name that the server has settings for, or add it there"
@@ -56,6 +57,8 @@ extension TLSError.SettingProblem {
         case .ticketSecretLength: "use \(TLSTicketKeys.secretLength) random bytes"
         case .identityRefused: "use an RSA key of 2048 bits or more, ECDSA P-256 or Ed25519"
         case .nestedRoleMismatch: "make the table of server settings only"
+        case .revocationListUnreadable: "give the lists of revoked certificates in PEM, each whole"
+        case .notOffered: "choose among the cipher suites and groups that are offered, or leave the list empty"
         }
     }
 }

@@ -21,6 +21,8 @@ public enum TLSError: Error, Equatable, Sendable {
     indirect case certificateRefused(CertificateProblem, certificate: Certificate, anchors: [String])
     /// The peer showed no certificate where one is required.
     case peerCertificateMissing
+    /// The certificate is none of those that are expected, by its digest.
+    case certificateNotPinned(subject: String)
     /// The chain verifies, but it is somebody else's.
     case peerNameRefused(presented: [String], expected: [String])
     /// No protocol in common (ALPN, RFC 7301).
@@ -61,6 +63,8 @@ public enum TLSError: Error, Equatable, Sendable {
         case ticketSecretLength(Int)
         case identityRefused(reason: String)
         case nestedRoleMismatch(serverName: String)
+        case revocationListUnreadable
+        case notOffered(String)
     }
 }
 
@@ -83,6 +87,7 @@ extension TLSError: CustomStringConvertible {
         case .certificateRefused(let problem, let certificate, let anchors):
             problem.describe(certificate, anchors: anchors)
         case .peerCertificateMissing: "no client certificate: the peer showed none, and one is required"
+        case .certificateNotPinned(let subject): "the peer's certificate, of \(subject), is none of the expected ones"
         case .peerNameRefused(let presented, let expected):
             "the peer is \(TLSError.list(presented, none: "without any name")), expected \(TLSError.list(expected))"
         case .applicationProtocolMissing(let offered, let supported):
@@ -131,6 +136,8 @@ extension TLSError.SettingProblem: CustomStringConvertible {
         case .ticketSecretLength(let length): "a session ticket secret has \(length) bytes"
         case .identityRefused(let reason): "libssl refuses the certificate: \(reason)"
         case .nestedRoleMismatch(let name): "settings for the server name \(name) belong to a client"
+        case .notOffered(let name): "the cipher suite or group \(name) is not offered here"
+        case .revocationListUnreadable: "no list of revoked certificates in PEM, or one that cannot be read"
         }
     }
 }

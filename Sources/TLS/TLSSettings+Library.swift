@@ -1,13 +1,6 @@
 import COpenSSL
 import Certificates
 
-/// Perfect forward secrecy and authenticated encryption only. TLS 1.3 has its own list, of which all are fit.
-private let cipherListTLS12 = "ECDHE+AESGCM:ECDHE+CHACHA20"
-/// X25519 first; no finite-field groups, whose large ones cost a server a hundred times as much.
-private let groups = "X25519:P-256:P-384"
-/// How long a ticket resumes, in seconds.
-private let sessionLifetime = 7200
-
 extension TLSConfiguration {
     /// Puts these settings, which have no problem, into a new SSL_CTX.
     /// - Parameter scope: the server name that they are for; sessions are not resumed across scopes.
@@ -16,8 +9,10 @@ extension TLSConfiguration {
         try check("the protocol versions") {
             martinet_ssl_ctx_set_versions(context, minimumVersion.code, maximumVersion.code)
         }
-        try check("the cipher list") { SSL_CTX_set_cipher_list(context, cipherListTLS12) }
-        try check("the groups") { martinet_ssl_ctx_set_groups(context, groups) }
+        let suites = (cipherSuites.isEmpty ? Self.offeredCipherSuites : cipherSuites).joined(separator: ":")
+        try check("the cipher list") { SSL_CTX_set_cipher_list(context, suites) }
+        let exchanges = (groups.isEmpty ? Self.offeredGroups : groups).joined(separator: ":")
+        try check("the groups") { martinet_ssl_ctx_set_groups(context, exchanges) }
         martinet_ssl_ctx_set_max_chain_bytes(context, limits.certificateChainBytes)
         SSL_CTX_set_verify_depth(context, Int32(clamping: limits.intermediates))
         SSL_CTX_set_msg_callback(context, noteMessage)
@@ -44,9 +39,12 @@ extension TLSConfiguration {
 
     private func trust(_ anchors: TrustAnchors?, in context: OpaquePointer) throws(TLSError) {
         SSL_CTX_set_cert_verify_callback(context, verifyPeer, nil)
-        guard let anchors, let store = SSL_CTX_get_cert_store(context) else { return }
-        for anchor in anchors.library {
+        guard let store = SSL_CTX_get_cert_store(context) else { return }
+        for anchor in anchors?.library ?? [] {
             try check("a trust anchor") { X509_STORE_add_cert(store, anchor.pointer) }
+        }
+        for list in revocations?.pointers ?? [] {
+            try check("a list of revoked certificates") { X509_STORE_add_crl(store, list) }
         }
     }
 
@@ -55,6 +53,7 @@ extension TLSConfiguration {
         SSL_CTX_set_client_hello_cb(context, receiveClientHello, nil)
         SSL_CTX_set_alpn_select_cb(context, selectApplicationProtocol, nil)
         martinet_ssl_ctx_keep_no_sessions(context)
+        if prefersClientCiphers { martinet_ssl_ctx_prefer_client_ciphers(context) }
         if clientAuthentication != .none, let trustAnchors {
             for anchor in trustAnchors.library {
                 try check("a trust anchor's name") { SSL_CTX_add_client_CA(context, anchor.pointer) }
@@ -69,7 +68,7 @@ extension TLSConfiguration {
             SSL_CTX_set_num_tickets(context, 0)
             return
         }
-        SSL_CTX_set_timeout(context, sessionLifetime)
+        SSL_CTX_set_timeout(context, Int(clamping: sessionLifetime.components.seconds))
         // One ticket per handshake: it is renewed at each resumption.
         SSL_CTX_set_num_tickets(context, 1)
         SSL_CTX_set_tlsext_ticket_key_evp_cb(context, sealTicket)
@@ -114,6 +113,13 @@ extension TLSConfiguration {
         add(Array(scope.utf8))
         add(Array("\(clientAuthentication) \(acceptedPeers == .anybody)".utf8))
         for name in (expectedNames ?? []).map({ "\($0)" }).sorted() { add(Array(name.utf8)) }
+        for pin in pins.map({ "\($0)" }).sorted() { add(Array(pin.utf8)) }
+        add(revocations?.pem ?? [])
+        add(Array("\(checksLeafRevocationOnly)".utf8))
+        for (domain, anchors) in (trustDomains ?? [:]).sorted(by: { $0.key < $1.key }) {
+            add(Array(domain.utf8))
+            for anchor in anchors.certificates { add(anchor.der) }
+        }
         for der in (trustAnchors?.certificates ?? []).map(\.der).sorted(by: { $0.lexicographicallyPrecedes($1) }) {
             add(der)
         }

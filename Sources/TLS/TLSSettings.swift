@@ -12,8 +12,8 @@ public final class TLSSettings: Sendable {
     let sessions: SessionStore
     /// ALPN names as they go over the wire, without lengths.
     let protocolNames: [[UInt8]]
-    /// libssl counts references to an SSL_CTX atomically and only reads it once connections use it.
-    nonisolated(unsafe) let context: OpaquePointer
+    fileprivate let shared: LibraryContext
+    var context: OpaquePointer { shared.pointer }
 
     /// - Parameter byServerName: a server's other settings by server name: `web.example.org`, or
     ///   `*.example.org` for one label more. An exact name wins over a pattern. Everything is taken from
@@ -38,10 +38,39 @@ public final class TLSSettings: Sendable {
         try self.init(configuration, scope: "", byServerName: table)
     }
 
-    private init(
-        _ configuration: TLSConfiguration, scope: String, byServerName: [String: TLSSettings]
+    fileprivate init(
+        _ configuration: TLSConfiguration, scope: String, byServerName: [String: TLSSettings],
+        context: LibraryContext? = nil
     ) throws(TLSError) {
         if let problem = configuration.problem { throw .settingInvalid(problem) }
+        self.configuration = configuration
+        self.byServerName = byServerName
+        if let context {
+            shared = context
+        } else {
+            shared = try LibraryContext(configuration, scope: scope)
+        }
+        sessions = SessionStore(capacity: configuration.storedSessions)
+        protocolNames = configuration.applicationProtocols.map { Array($0.utf8) }
+    }
+
+    /// The settings for the name that a client asked for, which is lower-case; nil: refuse.
+    func chosen(forServerName name: String?) -> TLSSettings? {
+        if let name {
+            if let exact = byServerName[name] { return exact }
+            if let dot = name.firstIndex(of: "."), let pattern = byServerName["*" + name[dot...]] { return pattern }
+        }
+        return configuration.unknownServerName == .refuse ? nil : self
+    }
+}
+
+/// libssl's part of settings, some tens of kB.
+private final class LibraryContext: Sendable {
+    // libssl counts references to an SSL_CTX atomically and only reads it once connections use it.
+    nonisolated(unsafe) let pointer: OpaquePointer
+    let configuration: TLSConfiguration
+
+    init(_ configuration: TLSConfiguration, scope: String) throws(TLSError) {
         _ = CurveKeys.areDecodedDirectly
         ERR_clear_error()
         let method = configuration.role == .server ? TLS_server_method() : TLS_client_method()
@@ -54,24 +83,37 @@ public final class TLSSettings: Sendable {
             SSL_CTX_free(context)
             throw error
         }
+        pointer = context
         self.configuration = configuration
-        self.byServerName = byServerName
-        self.context = context
-        sessions = SessionStore(capacity: configuration.storedSessions)
-        protocolNames = configuration.applicationProtocols.map { Array($0.utf8) }
     }
 
     deinit {
-        SSL_CTX_free(context)
+        SSL_CTX_free(pointer)
     }
+}
 
-    /// The settings for the name that a client asked for, which is lower-case; nil: refuse.
-    func chosen(forServerName name: String?) -> TLSSettings? {
-        if let name {
-            if let exact = byServerName[name] { return exact }
-            if let dot = name.firstIndex(of: "."), let pattern = byServerName["*" + name[dot...]] { return pattern }
+/// Makes settings of many clients that have much in common: what is large of them is there once for all that agree in
+/// certificates, anchors, protocols and versions, for as long as one of them lives. The names that they accept, and the
+/// sessions that stand for their check, are each one's own.
+public struct TLSClientFamily: Sendable {
+    private struct Kept: Sendable { weak var context: LibraryContext? }
+
+    private var kept: [Kept] = []
+
+    public init() {}
+
+    /// How many different ones there are.
+    var contextCount: Int { kept.count { $0.context != nil } }
+
+    public mutating func settings(_ configuration: TLSConfiguration) throws(TLSError) -> TLSSettings {
+        precondition(configuration.role == .client)
+        let found = kept.lazy.compactMap(\.context).first { configuration.hasContext(of: $0.configuration) }
+        let made = try TLSSettings(configuration, scope: "", byServerName: [:], context: found)
+        if found == nil {
+            kept.removeAll { $0.context == nil }
+            kept.append(Kept(context: made.shared))
         }
-        return configuration.unknownServerName == .refuse ? nil : self
+        return made
     }
 }
 
@@ -106,12 +148,12 @@ extension TLSConfiguration {
         switch role {
         case .server:
             if identity == nil { return .serverWithoutIdentity }
-            if clientAuthentication != .none, trustAnchors == nil, acceptedPeers != .anybody {
+            if clientAuthentication != .none, !knowsWhomToBelieve {
                 return .clientAuthenticationWithoutTrustAnchors
             }
             if acceptedPeers == .serverName { return .serverNameMissing }
         case .client:
-            if trustAnchors == nil, acceptedPeers != .anybody { return .clientWithoutTrustAnchors }
+            if !knowsWhomToBelieve { return .clientWithoutTrustAnchors }
             if acceptedPeers == .serverName, serverName == nil { return .serverNameMissing }
         }
         if let serverName, !isHostName(serverName), !isAddress(serverName) { return .serverNameInvalid(serverName) }
@@ -123,10 +165,26 @@ extension TLSConfiguration {
             return .applicationProtocolInvalid(name)
         }
         if requiresApplicationProtocol, applicationProtocols.isEmpty { return .applicationProtocolsEmpty }
+        let unknown = cipherSuites.first { !Self.offeredCipherSuites.contains($0) }
+        if let name = unknown ?? groups.first(where: { !Self.offeredGroups.contains($0) }) { return .notOffered(name) }
         if minimumVersion > maximumVersion {
             return .versionsReversed(minimum: minimumVersion, maximum: maximumVersion)
         }
         return nil
+    }
+
+    private var knowsWhomToBelieve: Bool {
+        trustAnchors != nil || trustDomains != nil || !pins.isEmpty || acceptedPeers == .anybody
+    }
+
+    /// Whether a client's SSL_CTX for `other` serves these settings too: what is not compared here is each
+    /// connection's, or is asked of the settings themselves.
+    fileprivate func hasContext(of other: TLSConfiguration) -> Bool {
+        role == other.role && identity === other.identity && trustAnchors === other.trustAnchors
+            && revocations === other.revocations && applicationProtocols == other.applicationProtocols
+            && minimumVersion == other.minimumVersion && maximumVersion == other.maximumVersion
+            && cipherSuites == other.cipherSuites && groups == other.groups && limits == other.limits
+            && (storedSessions > 0) == (other.storedSessions > 0)
     }
 
     /// The names that a peer may have, if they matter.

@@ -121,4 +121,28 @@ import Testing
         }
         #expect(resumed == [false, true, false, true])
     }
+
+    @Test func aServerMayOfferFewerCipherSuites() throws {
+        var server = try Fixture.serverConfiguration()
+        server.maximumVersion = .tls12
+        server.cipherSuites = ["ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES128-GCM-SHA256"]
+        let pair = try Pair(try Fixture.clientConfiguration(), server).connect()
+        try pair.expectWorks()
+        #expect(pair.client.cipherSuite?.name == "ECDHE-ECDSA-CHACHA20-POLY1305")
+        #expect(pair.server.cipherSuite?.number == 0xCCA9)
+        var client = try Fixture.clientConfiguration()
+        client.cipherSuites = ["ECDHE-ECDSA-AES128-GCM-SHA256"]
+        #expect(try Pair(client, server).connect().client.cipherSuite?.name == "ECDHE-ECDSA-AES128-GCM-SHA256")
+        // What the client likes best counts where the server says so.
+        client.cipherSuites = ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"]
+        server.prefersClientCiphers = true
+        #expect(try Pair(client, server).connect().client.cipherSuite?.name == "ECDHE-ECDSA-AES128-GCM-SHA256")
+        for name in ["AES128-SHA", "DEFAULT"] {
+            server.cipherSuites = [name]
+            #expect(tlsError { _ = try TLSSettings(server) } == .settingInvalid(.notOffered(name)))
+        }
+        server.cipherSuites = []
+        server.groups = ["P-521"]
+        #expect(tlsError { _ = try TLSSettings(server) } == .settingInvalid(.notOffered("P-521")))
+    }
 }

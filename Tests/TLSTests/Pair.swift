@@ -14,8 +14,10 @@ final class Pair {
     /// Bytes that went over the wire in either direction.
     var wireBytes = 0
 
-    init(_ client: TLSSettings, _ server: TLSSettings, sessionKey: String = "") throws {
-        self.client = try TLSEngine(client, sessionKey: sessionKey)
+    init(
+        _ client: TLSSettings, _ server: TLSSettings, sessionKey: String = "", names: TLSServerNames = TLSServerNames()
+    ) throws {
+        self.client = try TLSEngine(client, sessionKey: sessionKey, names: names)
         self.server = try TLSEngine(server)
     }
 

@@ -213,7 +213,9 @@ extension Proxy {
             guard case .secret(let material) = resource.value else { continue }
             switch material {
             case .identity(let identity): entries.append(Self.entry(chain: identity.chain))
-            case .trust(let trust): entries.append(Self.entry(anchors: trust.anchors.certificates))
+            case .trust(let trust):
+                let domains = (trust.trustDomains ?? [:]).sorted { $0.key < $1.key }.flatMap(\.value.certificates)
+                entries.append(Self.entry(anchors: (trust.anchors?.certificates ?? []) + domains))
             case .ticketKeys, .generic: break
             }
         }

@@ -81,6 +81,7 @@ private struct StatisticList {
         count("ssl.fail_verify_error", tls.refusedChains)
         count("ssl.fail_verify_san", tls.refusedNames)
         count("ssl.fail_verify_no_cert", tls.missingCertificates)
+        count("ssl.fail_verify_cert_hash", tls.refusedPins)
     }
 
     mutating func count(_ name: String, _ classes: (UInt64, UInt64, UInt64, UInt64, UInt64)) {
@@ -163,12 +164,14 @@ struct HandshakeCounters {
     var refusedChains: UInt64 = 0
     var refusedNames: UInt64 = 0
     var missingCertificates: UInt64 = 0
+    var refusedPins: UInt64 = 0
 
     /// A connection ended before it was secured, perhaps before it was there at all.
     mutating func note(failure reason: CloseReason) {
         switch reason {
         case .tls(.certificateRefused): refusedChains += 1
         case .tls(.peerNameRefused): refusedNames += 1
+        case .tls(.certificateNotPinned): refusedPins += 1
         case .tls(.peerCertificateMissing): missingCertificates += 1
         case .tls, .handshakeTimedOut, .handshakeBrokenOff: errors += 1
         case .finished, .requested, .violation, .failed, .connectFailed, .connectTimedOut, .outputLimit, .loopStopped:

@@ -130,7 +130,7 @@ final class ResourceCompiler: Sendable {
                     transport.type.isEmpty
                     ? nil : arena.any(typeURL: "type.googleapis.com/" + transport.type, arena.bytes(transport.bytes))
                 let rules = try TransportRules(upstream: transport.name, content?.pointee)
-                try TLSMaking.check(rules)
+                try TLSMaking.check(rules, cluster.http)
                 all.append(rules)
             } catch {
                 throw error.under("transport_socket")

@@ -8,16 +8,10 @@ import TLS
 /// What a secret holds, ready for TLS settings. Keys are in no description.
 public enum SecretMaterial: Sendable {
     case identity(TLSIdentity)
-    case trust(Trust)
+    case trust(TrustMaterial)
     case ticketKeys(TLSTicketKeys)
     /// A password, an HMAC key.
     case generic([UInt8])
-
-    /// Whom to believe, and what their certificates must say beside.
-    public struct Trust: Sendable {
-        public var anchors: TrustAnchors
-        public var validation: TLSValidation
-    }
 
     /// - Parameter message: its files are read here.
     init(_ message: Secret) throws(ConfigurationError) {
@@ -44,25 +38,17 @@ public enum SecretMaterial: Sendable {
         }
     }
 
-    private static func trust(_ context: CertificateValidationContext) throws(ConfigurationError) -> Trust {
-        let path = "validation_context"
+    private static func trust(_ context: CertificateValidationContext) throws(ConfigurationError) -> TrustMaterial {
         var copy = context
-        let validation: TLSValidation
         do throws(ConfigurationError) {
-            validation = try TLSValidation(withUnsafeMutablePointer(to: &copy) { encode($0) })
+            let validation = try TLSValidation(withUnsafeMutablePointer(to: &copy) { encode($0) })
+            try validation.check()
+            guard validation.checksAnything || validation.acceptsUntrusted || !validation.names.isEmpty else {
+                throw .invalid(path: "trusted_ca", message: "it is missing")
+            }
+            return try TrustMaterial(validation) { (pem) throws(TLSError) in try TrustAnchors(pem: pem) }
         } catch {
-            throw error.under(path)
-        }
-        if validation.trustDomains != nil {
-            throw .unsupported(path: path + ".custom_validator_config", message: "name roots in trusted_ca")
-        }
-        guard let pem = try bytes(context.trusted_ca, path + ".trusted_ca") else {
-            throw .invalid(path: path + ".trusted_ca", message: "it is missing")
-        }
-        do throws(TLSError) {
-            return Trust(anchors: try TrustAnchors(pem: pem), validation: validation)
-        } catch {
-            throw .invalid(path: path + ".trusted_ca", message: "\(error)")
+            throw error.under("validation_context")
         }
     }
 

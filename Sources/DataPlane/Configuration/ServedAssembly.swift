@@ -21,7 +21,8 @@ struct ServedAssembly {
     private var listeners: [String: Made<ServedListener>] = [:]
     private var clusters: [String: Made<ServedCluster>] = [:]
     /// Of clusters, which often say the same: by what they say and the secrets in it.
-    private var settings: [SettingsKey: TLSSettings] = [:]
+    private var settings: [SettingsKey: TransportSecurity] = [:]
+    private var shared = SharedTLS()
     /// For all listeners, so that clients resume their sessions across changes; nil: the system has no randomness.
     private let ticketKeys = try? TLSTicketKeys()
 
@@ -50,15 +51,13 @@ struct ServedAssembly {
             }
         }
         var newClusters: [String: Made<ServedCluster>] = [:]
-        var newSettings: [SettingsKey: TLSSettings] = [:]
+        var newSettings: [SettingsKey: TransportSecurity] = [:]
         for (name, resource) in table.clusters {
             guard case .cluster(let configuration, let transports) = resource.value else { continue }
             let origin = Self.origin(of: resource, in: table)
             if let made = clusters[name], made.origin == origin {
                 newClusters[name] = made
-                for (key, value) in Self.keys(configuration, transports, table) {
-                    newSettings[key] = settings[key] ?? value
-                }
+                for key in Self.keys(configuration, transports, table) { newSettings[key] = settings[key] }
             } else {
                 let made = cluster(resource, configuration, transports, origin, table, &newSettings)
                 problems += made.problems
@@ -111,39 +110,39 @@ struct ServedAssembly {
     private static func keys(
         _ configuration: ClusterConfiguration, _ transports: [TransportRules],
         _ table: ResourceTable<CompiledResource>
-    ) -> [(SettingsKey, TLSSettings?)] {
+    ) -> [SettingsKey] {
         zip(configuration.transports, transports).compactMap { transport, rules in
             guard case .tls = rules else { return nil }
-            return (SettingsKey(transport: transport, secrets: rules.secrets.map { table.secrets[$0]?.number }), nil)
+            return SettingsKey(transport: transport, secrets: rules.secrets.map { table.secrets[$0]?.number })
         }
     }
 
-    private func cluster(
+    private mutating func cluster(
         _ resource: StoredResource<CompiledResource>, _ configuration: ClusterConfiguration,
         _ transports: [TransportRules], _ origin: Origin, _ table: ResourceTable<CompiledResource>,
-        _ newSettings: inout [SettingsKey: TLSSettings]
+        _ newSettings: inout [SettingsKey: TransportSecurity]
     ) -> Made<ServedCluster> {
         var problems: [String] = []
-        var list: [TLSSettings?] = []
+        var security: [TransportSecurity] = []
         for (transport, rules) in zip(configuration.transports, transports) {
             guard case .tls(let tls) = rules else {
-                list.append(nil)
+                security.append(.plaintext)
                 continue
             }
             let key = SettingsKey(transport: transport, secrets: tls.rules.secrets.map { table.secrets[$0]?.number })
             if let made = newSettings[key] ?? settings[key] {
                 newSettings[key] = made
-                list.append(made)
+                security.append(made)
                 continue
             }
             do {
-                let made = try TLSMaking.client(tls, Self.secrets(table))
+                let settings = try TLSMaking.client(tls, &shared, Self.secrets(table))
+                let made = TransportSecurity.tls(settings, TransportSecurity.ServerNaming(tls, settings))
                 newSettings[key] = made
-                list.append(made)
+                security.append(made)
             } catch {
                 problems.append("cluster \(resource.name): \(error)")
-                // What was meant to be TLS is never plaintext: nobody is believed.
-                list.append(try? TLSSettings(.client(trusting: TrustAnchors([]), accepting: .anyTrusted)))
+                security.append(.unusable)
             }
         }
         var endpoints: EndpointSet?
@@ -153,7 +152,18 @@ struct ServedAssembly {
         return Made(
             origin: origin,
             object: ServedCluster(
-                name: resource.name, configuration: configuration, endpoints: endpoints, tls: list),
+                name: resource.name, configuration: configuration, endpoints: endpoints, security: security),
             problems: problems)
+    }
+}
+
+extension TransportSecurity.ServerNaming {
+    fileprivate init(_ tls: UpstreamTLS, _ settings: TLSSettings) {
+        let validation = tls.rules.validation
+        // Without anybody to believe names are checked still, where requests bring some; as in Envoy.
+        let isOpen = settings.configuration.acceptedPeers == .anybody
+        self.init(
+            sendsEndpointName: tls.sendsEndpointName, checksSentName: tls.checksSentName,
+            acceptsUntrusted: isOpen && (validation.acceptsUntrusted || validation.secret != nil))
     }
 }

@@ -14,7 +14,7 @@ final class Arrival: SocketUser {
     private enum Stage {
         case proxyHeader, detection
         /// TLS shakes hands; the chain is chosen.
-        case handshake(FilterChain)
+        case handshake(FilterChain, TLSSettings)
         case done
     }
 
@@ -33,7 +33,7 @@ final class Arrival: SocketUser {
     }
 
     override func established(_ peer: Peer) {
-        if case .handshake(let chain) = stage { return secured(peer, chain) }
+        if case .handshake(let chain, let settings) = stage { return secured(peer, chain, settings) }
         listener.began(id)
         let source = NetworkAddress(peer.address)
         let local = loop.localAddress(of: id).map { NetworkAddress($0) } ?? .pipe("")
@@ -153,18 +153,23 @@ final class Arrival: SocketUser {
             // Its secrets are not there: what was meant to be TLS is never plaintext.
             return chain.tls == nil ? begin(chain) : loop.close(id)
         }
-        stage = .handshake(chain)
+        stage = .handshake(chain, settings)
         loop.startTLS(id, settings, received: seen, within: chain.transportTimeout ?? .seconds(10))
         seen = []
     }
 
-    private func secured(_ peer: Peer, _ chain: FilterChain) {
+    private func secured(_ peer: Peer, _ chain: FilterChain, _ settings: TLSSettings) {
         guard let secure = peer.secure else { return loop.close(id) }
         facts.isTLS = true
         listener.counters.tls.handshakes += 1
         facts.serverName = secure.serverName ?? facts.serverName
         facts.applicationProtocol = secure.alpn
-        facts.peer = secure.certificates.first.flatMap { PeerCertificateFacts(der: $0) }
+        facts.session = TLSSessionFacts(
+            version: secure.version.map(\.word) ?? "", cipher: secure.cipher ?? "", cipherNumber: secure.cipherNumber)
+        let isVerified = settings.configuration.acceptedPeers != .anybody
+        let shown = secure.certificates.first.flatMap { try? Certificate(der: $0) }
+        facts.peer = shown.map { PeerCertificateFacts($0, isVerified: isVerified) }
+        endBeforeCertificates(settings, peer: isVerified ? shown : nil)
         begin(chain)
     }
 

@@ -2,13 +2,12 @@ import Certificates
 import Forwarding
 
 extension PeerCertificateFacts {
-    /// What a certificate that was verified says; nil for one that cannot be read.
-    convenience init?(der: [UInt8]) {
-        guard let certificate = try? Certificate(der: der) else { return nil }
+    /// What a certificate says.
+    convenience init(_ certificate: Certificate, isVerified: Bool) {
         self.init(
             uriNames: certificate.uris, dnsNames: certificate.dnsNames, subject: certificate.subject,
             serial: certificate.serial, fingerprint: Self.hexadecimal(Digest.sha256(of: certificate.der)),
-            pem: String(decoding: certificate.pem, as: UTF8.self))
+            pem: String(decoding: certificate.pem, as: UTF8.self), isVerified: isVerified)
     }
 
     private static func hexadecimal(_ bytes: [UInt8]) -> String {

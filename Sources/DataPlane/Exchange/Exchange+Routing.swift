@@ -95,6 +95,7 @@ extension Exchange {
         if service.settings.router.suppressesHeaders, !head.contains("x-envoy-original-path") {
             outgoing.remove("x-envoy-original-path")
         }
+        serverName = cluster.configuration.http.serverName(outgoing, received: head)
         startWholeTimer()
         mirror(settings)
         beginTry()

@@ -24,7 +24,7 @@ extension Exchange {
         retryHosts?.note(host)
         cluster.state.begin(host)
         hostHasBegun = true
-        switch cluster.pool(host, isHTTP2: protocolName == "HTTP/2").acquire(self) {
+        switch cluster.pool(host, isHTTP2: protocolName == "HTTP/2", asked: serverName).acquire(self) {
         case .ready: sendRequest()
         case .waits: break
         case .refused(let failure): tryFailed(failure)

@@ -58,6 +58,8 @@ final class Exchange: UpstreamUser {
     var limits: RequestTimeouts.Limits?
     /// The head that goes upstream, but for what is each try's own.
     var outgoing = HeaderList()
+    /// The server that TLS asks for, where the cluster takes it from requests.
+    var serverName: String?
     /// The session's host.
     var sticky: (address: NetworkAddress, isStrict: Bool)?
     var tries = 0

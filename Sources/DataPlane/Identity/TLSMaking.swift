@@ -9,9 +9,6 @@ enum TLSMaking {
         var description: String
     }
 
-    /// Roots of the machine, where a context asks for them. Source: Debian, ca-certificates.
-    static let systemRoots = "/etc/ssl/certs/ca-certificates.crt"
-
     // MARK: What cannot be done
 
     /// Refuses what the TLS of this proxy cannot do, when the resource comes.
@@ -27,10 +24,16 @@ enum TLSMaking {
         }
     }
 
-    static func check(_ transport: TransportRules) throws(ConfigurationError) {
+    /// - Parameter http: of the cluster: where server names come from.
+    static func check(_ transport: TransportRules, _ http: UpstreamProtocol) throws(ConfigurationError) {
         switch transport {
         case .plain: break
-        case .tls(let tls): try check(tls.rules)
+        case .tls(let tls):
+            try check(tls.rules)
+            let sendsName = !tls.serverName.isEmpty || tls.sendsEndpointName || http.takesServerName
+            if tls.checksSentName, !sendsName {
+                throw .invalid(path: "auto_sni_san_validation", message: "no server name is sent that could be checked")
+            }
         case .proxyHeader:
             throw .unsupported(path: "transport_socket", message: "no PROXY header is sent to hosts")
         }
@@ -41,15 +44,27 @@ enum TLSMaking {
             if isSet { throw .unsupported(path: "common_tls_context." + field, message: message) }
         }
         let validation = rules.validation
-        try refuse(validation.revocations != nil, "validation_context.crl", "revocation lists are not read")
+        do throws(ConfigurationError) {
+            try validation.check()
+        } catch {
+            throw error.under("common_tls_context.validation_context")
+        }
+        let isVouchedFor = validation.namesAuthorities || validation.secret != nil || validation.acceptsUntrusted
+        guard isVouchedFor || validation.names.isEmpty else {
+            throw .invalid(
+                path: "common_tls_context.validation_context.match_typed_subject_alt_names",
+                message: "nobody vouches for names without trusted_ca")
+        }
+        guard isVouchedFor || validation.revocations == nil else {
+            throw .invalid(
+                path: "common_tls_context.validation_context.crl", message: "nobody has issued what it takes back")
+        }
         try refuse(
-            !validation.hashes.isEmpty, "validation_context.verify_certificate_hash", "name the identity instead")
+            !rules.ciphers.allSatisfy(TLSConfiguration.offeredCipherSuites.contains), "tls_params.cipher_suites",
+            "ECDHE with AES-GCM or ChaCha20 are offered, no others")
         try refuse(
-            !validation.keyHashes.isEmpty, "validation_context.verify_certificate_spki", "name the identity instead")
-        try refuse(validation.allowsExpired, "validation_context.allow_expired_certificate", "expired ones are refused")
-        try refuse(
-            !rules.ciphers.isEmpty, "tls_params.cipher_suites", "ECDHE with AES-GCM or ChaCha20 are offered, no others")
-        try refuse(!rules.curves.isEmpty, "tls_params.ecdh_curves", "X25519, P-256 and P-384 are offered, no others")
+            !rules.curves.allSatisfy(TLSConfiguration.offeredGroups.contains), "tls_params.ecdh_curves",
+            "X25519, P-256 and P-384 are offered, no others")
         try refuse(!rules.signatures.isEmpty, "tls_params.signature_algorithms", "the library's are offered")
     }
 
@@ -65,8 +80,11 @@ enum TLSMaking {
         let validation = tls.rules.validation
         if validation.checksAnything || validation.acceptsUntrusted || tls.requiresCertificate {
             configuration.clientAuthentication = tls.requiresCertificate ? .required : .optional
-            try believe(validation, in: &configuration, secrets)
+            try trust(validation, secrets) { (pem) throws(TLSError) in try TrustAnchors(pem: pem) }
+                .apply(to: &configuration)
         }
+        if let lifetime = tls.sessionLifetime { configuration.sessionLifetime = lifetime }
+        configuration.prefersClientCiphers = tls.prefersClientCiphers
         setVersions(tls.rules, in: &configuration)
         switch tls.ticketKeys {
         case .none: break
@@ -82,23 +100,23 @@ enum TLSMaking {
         return try TLSSettings(configuration)
     }
 
-    static func client(_ tls: UpstreamTLS, _ secrets: Secrets) throws -> TLSSettings {
+    /// - Parameter kept: what clusters have in common.
+    static func client(_ tls: UpstreamTLS, _ kept: inout SharedTLS, _ secrets: Secrets) throws -> TLSSettings {
         var configuration = TLSConfiguration.client(
             trusting: try TrustAnchors([]), serverName: tls.serverName.isEmpty ? nil : tls.serverName,
             accepting: .anyTrusted, identity: try identity(tls.rules, secrets),
             applicationProtocols: tls.rules.applicationProtocols)
-        if tls.rules.validation.checksAnything {
-            try believe(tls.rules.validation, in: &configuration, secrets)
+        if tls.rules.validation.checksAnything || tls.rules.validation.acceptsUntrusted {
+            try trust(tls.rules.validation, secrets) { (pem) throws(TLSError) in try kept.anchors(pem) }
+                .apply(to: &configuration)
         } else {
             // As in Envoy: without anybody to believe, everybody is.
             configuration.acceptedPeers = .anybody
         }
-        if tls.checksSentName, configuration.acceptedPeers == .anyTrusted, configuration.serverName != nil {
-            configuration.acceptedPeers = .serverName
-        }
+        if configuration.acceptedPeers == .anybody { configuration.trustAnchors = nil }
         setVersions(tls.rules, in: &configuration)
         configuration.storedSessions = Int(tls.keptSessions)
-        return try TLSSettings(configuration)
+        return try kept.family.settings(configuration)
     }
 
     /// For the way to a control plane, which is believed by its name where nothing else is said.
@@ -113,6 +131,7 @@ enum TLSMaking {
     private static func setVersions(_ rules: TLSRules, in configuration: inout TLSConfiguration) {
         configuration.minimumVersion = rules.versions.lowerBound == .tls13 ? .tls13 : .tls12
         configuration.maximumVersion = rules.versions.upperBound == .tls12 ? .tls12 : .tls13
+        (configuration.cipherSuites, configuration.groups) = (rules.ciphers, rules.curves)
     }
 
     private static func missing(_ name: String) -> Problem {
@@ -128,26 +147,14 @@ enum TLSMaking {
         return identity
     }
 
-    /// Whom to believe, and who is welcome.
-    private static func believe(
-        _ validation: TLSValidation, in configuration: inout TLSConfiguration, _ secrets: Secrets
-    ) throws {
-        if validation.acceptsUntrusted {
-            configuration.acceptedPeers = .anybody
-            return
-        }
-        var anchors: TrustAnchors?
-        var names = validation.names
-        if let name = validation.secret {
-            guard case .trust(let trust)? = secrets(name) else { throw missing(name) }
-            anchors = trust.anchors
-            names += trust.validation.names
-        }
-        if let roots = validation.roots { anchors = try TrustAnchors(pem: try read(roots)) }
-        if validation.usesSystemRoots, anchors == nil { anchors = try TrustAnchors(file: systemRoots) }
-        guard let anchors else { throw Problem(description: "nothing says whom to believe") }
-        configuration.trustAnchors = anchors
-        configuration.acceptedPeers = names.isEmpty ? .anyTrusted : .named(names.map(peerName))
+    /// Whom to believe, and who is welcome: what the resource says, and the secret that it names.
+    private static func trust(
+        _ validation: TLSValidation, _ secrets: Secrets, roots: ([UInt8]) throws(TLSError) -> TrustAnchors
+    ) throws -> TrustMaterial {
+        let own = try TrustMaterial(validation, roots: roots)
+        guard let name = validation.secret else { return own }
+        guard case .trust(let told)? = secrets(name) else { throw missing(name) }
+        return own.merged(with: told)
     }
 
     /// SPIFFE IDs and trust domains are known by their own rules: a certificate with two of them is nobody's.
@@ -184,4 +191,23 @@ enum TLSMaking {
     }
 
     private static func read(_ given: GivenBytes) throws -> [UInt8] { try GivenFiles.read(given) }
+}
+
+/// What clients of many clusters have in common, and is kept once: for as long as somebody uses it.
+struct SharedTLS {
+    private struct Kept { weak var anchors: TrustAnchors? }
+
+    var family = TLSClientFamily()
+    /// By the digest of their PEM.
+    private var kept: [[UInt8]: Kept] = [:]
+
+    /// The anchors of a PEM file; those of the machine are a hundred and more.
+    mutating func anchors(_ pem: [UInt8]) throws(TLSError) -> TrustAnchors {
+        let digest = Digest.sha256(of: pem)
+        if let anchors = kept[digest]?.anchors { return anchors }
+        kept = kept.filter { $0.value.anchors != nil }
+        let made = try TrustAnchors(pem: pem)
+        kept[digest] = Kept(anchors: made)
+        return made
+    }
 }

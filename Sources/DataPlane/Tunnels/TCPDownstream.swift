@@ -1,5 +1,6 @@
 import Forwarding
 import Reactor
+import TLS
 import Time
 
 /// One end of bytes that are led on as they are.
@@ -89,6 +90,14 @@ final class TCPDownstream: TunnelEnd {
             record.flags.insert(.noHealthyUpstream)
             return end(.requested)
         }
+        var tls: TLSSettings?
+        switch cluster.security(at: host.transport) {
+        case .plaintext: break
+        case .tls(let settings, _): tls = settings
+        case .unusable:
+            record.flags.insert(.upstreamConnectionFailure)
+            return end(.requested)
+        }
         guard cluster.mayConnect(host, isFirst: false) else {
             record.flags.insert(.upstreamOverflow)
             return end(.requested)
@@ -101,8 +110,14 @@ final class TCPDownstream: TunnelEnd {
         let upstream = TCPUpstream(worker, self)
         self.upstream = upstream
         upstream.id = loop.connect(
-            to: SocketAddress(host.address), tls: cluster.tls(of: host), options: cluster.connectOptions,
+            to: SocketAddress(host.address), tls: tls, names: cluster.names(of: host, at: host.transport),
+            options: cluster.connectOptions,
             handler: SocketHandler(user: upstream))
+    }
+
+    /// What the connection to the host is secured with.
+    fileprivate var upstreamSecurity: TransportSecurity? {
+        host.flatMap { cluster?.security(at: $0.transport) }
     }
 
     fileprivate func connected(_ upstream: TCPUpstream) {
@@ -199,6 +214,7 @@ final class TCPUpstream: TunnelEnd {
 
     override func established(_ peer: Peer) {
         isOpen = true
+        if let security = downstream?.upstreamSecurity { endBeforeCertificates(security, peer) }
         downstream?.connected(self)
     }
 

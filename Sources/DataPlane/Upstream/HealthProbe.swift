@@ -3,6 +3,7 @@ import HTTP
 import HTTP1
 import HTTP2
 import Reactor
+import TLS
 import Time
 
 /// One active check of a host, on a connection of its own. The cluster's machine knows when it is too late.
@@ -25,9 +26,15 @@ class HealthProbe: SocketUser {
         var options = cluster.connectOptions
         let left = worker.loop.now.duration(to: probe.deadline)
         (options.timeout, options.handshakeTimeout) = (left, left)
+        var tls: TLSSettings?
+        switch cluster.security(at: probe.transport) {
+        case .plaintext: break
+        case .tls(let settings, _): tls = settings
+        case .unusable: return worker.later { cluster.probed(.failed, probe) }
+        }
         user.id = worker.loop.connect(
-            to: SocketAddress(probe.address), tls: cluster.tls(at: probe.transport), options: options,
-            handler: SocketHandler(user: user))
+            to: SocketAddress(probe.address), tls: tls, names: cluster.names(of: probe.host, at: probe.transport),
+            options: options, handler: SocketHandler(user: user))
         // A host that accepts and is silent must not keep the connection.
         worker.loop.setTimer(at: probe.deadline, for: user.id, token: 0)
     }

@@ -11,35 +11,75 @@ enum UpstreamWish: Int { case http1, http2, negotiated }
 /// All connections of this worker to one host, kept with it.
 final class HostPools {
     private var pools: [HostConnections?] = [nil, nil, nil]
+    /// Of servers that requests name; the last used is the last.
+    private var named: [HostConnections] = []
+    /// Names are the clients' to choose: the connections of the one that was used longest ago go, when there are more.
+    static let mostNames = 32
 
-    func pool(_ wish: UpstreamWish, of host: UpstreamHost, in cluster: WorkerCluster) -> HostConnections {
-        let settings = cluster.tls(of: host)
-        if let pool = pools[wish.rawValue] {
-            // Other certificates: what is open serves to its end, new requests go over new connections.
-            if pool.tls === settings, pool.configuration === cluster.served.configuration { return pool }
+    /// - Parameter asked: the server that the request names, where that matters.
+    func pool(
+        _ wish: UpstreamWish, asked: String?, of host: UpstreamHost, in cluster: WorkerCluster
+    ) -> HostConnections {
+        func isCurrent(_ pool: HostConnections) -> Bool {
+            pool.security.isSame(as: cluster.security(at: host.transport))
+                && (pool.endpointName == nil || pool.endpointName == host.endpoint.hostname)
+                && pool.configuration === cluster.served.configuration
+        }
+        guard let asked else {
+            if let pool = pools[wish.rawValue] {
+                // Other certificates: what is open serves to its end, new requests go over new connections.
+                if isCurrent(pool) { return pool }
+                pool.drain()
+            }
+            let made = HostConnections(cluster, host, wish)
+            pools[wish.rawValue] = made
+            return made
+        }
+        if let place = named.lastIndex(where: { $0.wish == wish && $0.asked == asked }) {
+            let pool = named.remove(at: place)
+            if isCurrent(pool) {
+                named.append(pool)
+                return pool
+            }
             pool.drain()
         }
-        let made = HostConnections(cluster, host, wish, settings)
-        pools[wish.rawValue] = made
+        while named.count >= Self.mostNames { named.removeFirst().drain() }
+        let made = HostConnections(cluster, host, wish, asked: asked)
+        named.append(made)
         return made
+    }
+
+    /// Whether a name's first connection may go past the breakers: for the host's only one, or in place of an idle one
+    /// of another name, which is closed. Else whoever thinks of names would have as many connections.
+    func mayForce(_ pool: HostConnections) -> Bool {
+        connectionCount == 0 || named.contains { $0 !== pool && $0.closeIdle() }
     }
 
     /// The host is gone, or its connections are to go.
     func drain() {
         for pool in pools { pool?.drain() }
         pools = [nil, nil, nil]
+        for pool in named { pool.drain() }
+        named = []
     }
 
-    var connectionCount: Int { pools.reduce(0) { $0 + ($1?.connectionCount ?? 0) } }
+    var connectionCount: Int {
+        pools.reduce(0) { $0 + ($1?.connectionCount ?? 0) } + named.reduce(0) { $0 + $1.connectionCount }
+    }
 }
 
 /// The connections to one host in one protocol with the same TLS settings, and who waits for one.
 final class HostConnections {
     let cluster: WorkerCluster
     let host: UpstreamHost
-    let tls: TLSSettings?
+    let security: TransportSecurity
     let configuration: ClusterConfiguration
-    private let wish: UpstreamWish
+    let wish: UpstreamWish
+    /// The server that its requests name; nil: they name none, or it does not matter.
+    let asked: String?
+    private let names: TLSServerNames
+    /// The endpoint's host name, where it is sent.
+    let endpointName: String?
     private unowned let worker: Worker
 
     /// HTTP/1 connections without a request; the last used is the last.
@@ -52,8 +92,15 @@ final class HostConnections {
     /// What ALPN agreed on last: a connection of HTTP/2 serves all who wait.
     private var speaksHTTP2: Bool
 
-    init(_ cluster: WorkerCluster, _ host: UpstreamHost, _ wish: UpstreamWish, _ tls: TLSSettings?) {
-        (self.cluster, self.host, self.wish, self.tls) = (cluster, host, wish, tls)
+    init(_ cluster: WorkerCluster, _ host: UpstreamHost, _ wish: UpstreamWish, asked: String? = nil) {
+        (self.cluster, self.host, self.wish, self.asked) = (cluster, host, wish, asked)
+        security = cluster.security(at: host.transport)
+        names = cluster.names(of: host, at: host.transport, asked: asked)
+        if case .tls(_, let naming) = security, naming.sendsEndpointName {
+            endpointName = host.endpoint.hostname
+        } else {
+            endpointName = nil
+        }
         configuration = cluster.served.configuration
         worker = cluster.worker
         speaksHTTP2 = wish == .http2
@@ -83,9 +130,10 @@ final class HostConnections {
             (user.upstream, user.upstreamStream) = (connection, 0)
             return .ready
         }
+        if case .unusable = security { return .refused(.tlsFailed("a certificate or roots are missing")) }
         guard cluster.state.tryAcquire(.pending, user.breakerPriority) else { return .refused(.overflow) }
         if !(speaksHTTP2 && connecting > 0) {
-            if cluster.mayConnect(host, isFirst: connectionCount == 0) {
+            if cluster.mayConnect(host, isFirst: mayForce) {
                 connect()
             } else if connectionCount == 0 {
                 cluster.state.release(.pending, user.breakerPriority)
@@ -95,6 +143,25 @@ final class HostConnections {
         waiting.append(user)
         user.waitingIn = self
         return .waits
+    }
+
+    /// Whether a connection may be made past the breakers: the first, without which nothing would move.
+    private var mayForce: Bool {
+        guard connectionCount == 0 else { return false }
+        guard asked != nil, cluster.state.breaker(.normal).isOpen(.connections) else { return true }
+        return cluster.pools(of: host).mayForce(self)
+    }
+
+    /// Closes a connection that nobody uses.
+    /// - Returns: false if there is none.
+    func closeIdle() -> Bool {
+        if let connection = idle.popLast() {
+            connection.drain()
+            return true
+        }
+        guard let connection = multiplexed.first(where: \.isIdle) else { return false }
+        connection.drain()
+        return true
     }
 
     private func isExpired(_ connection: HTTP1Upstream) -> Bool {
@@ -116,9 +183,11 @@ final class HostConnections {
     private func connect() {
         connecting += 1
         cluster.connectionBegan(host)
+        var settings: TLSSettings?
+        if case .tls(let made, _) = security { settings = made }
         let attempt = ConnectingUpstream(worker, self)
         attempt.id = worker.loop.connect(
-            to: SocketAddress(host.address), tls: tls, options: cluster.connectOptions,
+            to: SocketAddress(host.address), tls: settings, names: names, options: cluster.connectOptions,
             handler: SocketHandler(user: attempt))
     }
 
@@ -128,6 +197,7 @@ final class HostConnections {
     fileprivate func connected(_ attempt: ConnectingUpstream, _ peer: Peer) {
         connecting -= 1
         cluster.counters.connected += 1
+        attempt.endBeforeCertificates(security, peer)
         if peer.secure != nil { cluster.counters.tls.handshakes += 1 }
         let speaks: Bool
         switch wish {
@@ -204,7 +274,7 @@ final class HostConnections {
         http1[ObjectIdentifier(connection)] = nil
         cluster.connectionEnded(host)
         // Those who wait may have counted on it.
-        if !waiting.isEmpty, connecting == 0, cluster.mayConnect(host, isFirst: connectionCount == 0) {
+        if !waiting.isEmpty, connecting == 0, cluster.mayConnect(host, isFirst: mayForce) {
             connect()
         }
     }

@@ -75,7 +75,8 @@ final class WorkerCall: UpstreamUser {
         guard let host = cluster.pick(PickQuestion()) else { return end(.noHost) }
         self.host = host
         cluster.state.begin(host)
-        switch cluster.pool(host, isHTTP2: head.isGRPC).acquire(self) {
+        let asked = cluster.configuration.http.serverName(head, received: head)
+        switch cluster.pool(host, isHTTP2: head.isGRPC, asked: asked).acquire(self) {
         case .ready: upstreamReady()
         case .waits: break
         case .refused(let failure): end(.failed(failure))

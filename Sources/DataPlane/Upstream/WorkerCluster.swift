@@ -95,10 +95,33 @@ final class WorkerCluster {
 
     // MARK: Hosts and connections
 
-    func tls(of host: UpstreamHost) -> TLSSettings? { tls(at: host.transport) }
+    func security(at transport: Int) -> TransportSecurity {
+        transport < served.security.count ? served.security[transport] : .plaintext
+    }
 
-    func tls(at transport: Int) -> TLSSettings? {
-        transport < served.tls.count ? served.tls[transport] : nil
+    /// What a connection to a host asks of its server by name. Source: Envoy, `ClientContextImpl::newSsl`,
+    /// `DefaultCertValidator`.
+    /// - Parameter asked: the server that the request names, for clusters that take it from there.
+    func names(of host: UpstreamHost, at transport: Int, asked: String? = nil) -> TLSServerNames {
+        guard case .tls(let settings, let naming) = security(at: transport) else { return TLSServerNames() }
+        var names = TLSServerNames()
+        if let asked, configuration.http.takesServerName, IPAddress(asked) == nil {
+            names.sent = asked
+        } else if naming.sendsEndpointName, !host.endpoint.hostname.isEmpty {
+            names.sent = host.endpoint.hostname.lowercased()
+        }
+        if naming.acceptsUntrusted { return names }
+        if let asked, configuration.http.takesCertificateName {
+            names.required = asked
+        } else if naming.checksSentName {
+            names.required = names.sent ?? settings.configuration.serverName
+            names.requiredAlone = names.required != nil
+            // Without a name, and nobody else that it could be, the address is who was called.
+            if names.required == nil, settings.configuration.acceptedPeers == .anyTrusted {
+                names.required = host.address.ip.map { "\($0)" }
+            }
+        }
+        return names
     }
 
     func pools(of host: UpstreamHost) -> HostPools {
@@ -108,16 +131,20 @@ final class WorkerCluster {
         return made
     }
 
-    /// - Parameter isHTTP2: what the downstream request came in, for clusters that pass it on in the same.
-    func pool(_ host: UpstreamHost, isHTTP2: Bool) -> HostConnections {
+    /// - Parameters:
+    ///   - isHTTP2: what the downstream request came in, for clusters that pass it on in the same.
+    ///   - asked: the server that the request names, as `UpstreamProtocol.serverName` says.
+    func pool(_ host: UpstreamHost, isHTTP2: Bool, asked: String?) -> HostConnections {
+        var isSecured = false
+        if case .tls = security(at: host.transport) { isSecured = true }
         let wish: UpstreamWish
         switch configuration.http.choice {
         case .http1: wish = .http1
         case .http2: wish = .http2
         case .downstream: wish = isHTTP2 ? .http2 : .http1
-        case .negotiated: wish = tls(of: host) == nil ? .http1 : .negotiated
+        case .negotiated: wish = isSecured ? .negotiated : .http1
         }
-        return pools(of: host).pool(wish, of: host, in: self)
+        return pools(of: host).pool(wish, asked: isSecured ? asked : nil, of: host, in: self)
     }
 
     func pick(_ question: PickQuestion) -> UpstreamHost? {

@@ -46,23 +46,56 @@ public final class ServedListener: Sendable {
     public func tls(of chain: FilterChain) -> TLSSettings? { settings[ObjectIdentifier(chain)] }
 }
 
+/// What one of a cluster's transports secures connections with.
+public enum TransportSecurity: Sendable {
+    case plaintext
+    case tls(TLSSettings, ServerNaming)
+    /// It is meant to be TLS and cannot be made, for the lack of a secret: there are no connections.
+    case unusable
+
+    /// What names of servers are sent and checked, beside those in the settings.
+    public struct ServerNaming: Sendable, Hashable {
+        /// The endpoint's host name is sent.
+        public var sendsEndpointName: Bool
+        /// The certificate must be for the name that is sent, whatever other names the settings accept.
+        public var checksSentName: Bool
+        /// Nothing of certificates is checked.
+        public var acceptsUntrusted: Bool
+
+        public init(sendsEndpointName: Bool = false, checksSentName: Bool = false, acceptsUntrusted: Bool = false) {
+            self.sendsEndpointName = sendsEndpointName
+            self.checksSentName = checksSentName
+            self.acceptsUntrusted = acceptsUntrusted
+        }
+    }
+
+    /// Whether connections of the one may serve in place of the other's.
+    func isSame(as other: TransportSecurity) -> Bool {
+        switch (self, other) {
+        case (.plaintext, .plaintext), (.unusable, .unusable): true
+        case (.tls(let one, let naming), .tls(let another, let otherNaming)): one === another && naming == otherNaming
+        case (.plaintext, _), (.tls, _), (.unusable, _): false
+        }
+    }
+}
+
 /// A cluster, its endpoints, and what connections to them are secured with.
 public final class ServedCluster: Sendable {
     public let name: String
     public let configuration: ClusterConfiguration
     /// Nil while the control plane has named none, which is served like an empty set.
     public let endpoints: EndpointSet?
-    /// By the position in the configuration's list of transports, which hosts refer to; nil, or no entry: plaintext.
-    public let tls: [TLSSettings?]
+    /// By the position in the configuration's list of transports, which hosts refer to; no entry: plaintext.
+    public let security: [TransportSecurity]
 
     /// Settings that are equal should be the same object: connections and their TLS sessions are kept by its identity.
     public init(
-        name: String, configuration: ClusterConfiguration, endpoints: EndpointSet?, tls: [TLSSettings?] = []
+        name: String, configuration: ClusterConfiguration, endpoints: EndpointSet?, security: [TransportSecurity] = []
     ) {
         self.name = name
         self.configuration = configuration
         self.endpoints = endpoints
-        self.tls = tls
+        self.security = security
     }
 }
 

@@ -70,7 +70,11 @@ struct SocketHandler: ConnectionHandler {
     }
 
     mutating func timerFired(_ token: UInt64, loop: WorkerLoop, id: ConnectionID) {
-        user.timerFired(token)
+        switch token {
+        case CertificateTimer.drain: user.drain()
+        case CertificateTimer.close: return loop.close(id)
+        default: user.timerFired(token)
+        }
         follow()
     }
 

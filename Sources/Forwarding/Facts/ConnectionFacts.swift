@@ -27,8 +27,10 @@ extension NetworkAddress: CustomStringConvertible {
     }
 }
 
-/// What a verified peer's certificate says. Shared by all that is asked on its connection.
+/// What a peer's certificate says. Shared by all that is asked on its connection.
 public final class PeerCertificateFacts: Sendable {
+    /// Whether somebody vouches for it; else it says what whoever connected wanted it to.
+    public let isVerified: Bool
     /// Subject alternative names of the kind URI, in the certificate's order.
     public let uriNames: [String]
     /// Subject alternative names of the kind DNS, in the certificate's order.
@@ -44,10 +46,11 @@ public final class PeerCertificateFacts: Sendable {
 
     public init(
         uriNames: [String] = [], dnsNames: [String] = [], subject: String = "", serial: String = "",
-        fingerprint: String = "", pem: String = ""
+        fingerprint: String = "", pem: String = "", isVerified: Bool = true
     ) {
         (self.uriNames, self.dnsNames, self.subject) = (uriNames, dnsNames, subject)
         (self.serial, self.fingerprint, self.pem) = (serial, fingerprint, pem)
+        self.isVerified = isVerified
     }
 
     /// What authorization calls the principal: the first URI, else the first DNS name, else the subject.
@@ -68,6 +71,20 @@ public final class PeerCertificateFacts: Sendable {
     }
 }
 
+/// What was agreed on with a downstream connection's peer.
+public final class TLSSessionFacts: Sendable {
+    /// `TLSv1.3`.
+    public let version: String
+    /// As OpenSSL names it.
+    public let cipher: String
+    /// Of the cipher, in IANA's registry.
+    public let cipherNumber: UInt16
+
+    public init(version: String, cipher: String, cipherNumber: UInt16) {
+        (self.version, self.cipher, self.cipherNumber) = (version, cipher, cipherNumber)
+    }
+}
+
 /// What is known of a downstream connection before its first request.
 public struct ConnectionFacts: Sendable {
     /// Who connected, as the PROXY protocol tells where it is in use.
@@ -79,9 +96,11 @@ public struct ConnectionFacts: Sendable {
     /// From the TLS client hello, in lower case.
     public var serverName: String?
     public var isTLS: Bool
+    /// Nil for plaintext.
+    public var session: TLSSessionFacts?
     /// What ALPN agreed on.
     public var applicationProtocol: String?
-    /// Nil: there is no certificate, or nobody verified it.
+    /// Nil: there is no certificate.
     public var peer: PeerCertificateFacts?
 
     /// - Parameter directSource: nil: the same as `source`.

@@ -120,7 +120,8 @@ extension SupportedFields {
         + SupportedFields([
             "envoy.config.core.v3.TransportSocket": "name typed_config*",
             "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": "",
-            // Stapling: there is nothing to staple, and the policy that insists on it is not taken.
+            // Stapling: there is nothing to staple, and the policy that insists on it is not taken. Sessions are kept in
+            // tickets alone, and a chain has one certificate: nothing else to look for.
             "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": """
             common_tls_context require_client_certificate require_sni session_ticket_keys \
             session_ticket_keys_sds_secret_config disable_stateless_session_resumption \
@@ -143,7 +144,7 @@ extension SupportedFields {
             """,
             "envoy.extensions.transport_sockets.tls.v3.TlsCertificate": "certificate_chain private_key",
             "envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys": "keys",
-            "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig": "name sds_config*~",
+            "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig": "name sds_config~",
             "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": """
             trusted_ca system_root_certs verify_certificate_spki verify_certificate_hash \
             match_typed_subject_alt_names match_subject_alt_names crl allow_expired_certificate \

@@ -24,7 +24,7 @@ public struct TLSRules: Sendable, Equatable {
     /// In the order of preference.
     public let applicationProtocols: [String]
     public let versions: ClosedRange<Version>
-    /// As OpenSSL names them; empty: the library's choice.
+    /// Of TLS 1.2, as OpenSSL names them; empty: the library's choice.
     public let ciphers: [String]
     public let curves: [String]
     public let signatures: [String]
@@ -51,7 +51,10 @@ public struct TLSRules: Sendable, Equatable {
             throw .invalid(path: "tls_params", message: "the least version is above the greatest")
         }
         versions = least...most
-        ciphers = parameters.map { Array($0.cipher_suites_list) } ?? []
+        // Several in brackets are as good as each other: the first is taken for the better one.
+        ciphers = (parameters.map { Array($0.cipher_suites_list) } ?? []).flatMap { entry in
+            entry.split(whereSeparator: { "[|]".contains($0) }).map(String.init)
+        }
         curves = parameters.map { Array($0.ecdh_curves_list) } ?? []
         signatures = parameters.map { Array($0.signature_algorithms_list) } ?? []
     }
@@ -85,24 +88,45 @@ public struct TLSValidation: Sendable {
     }
 
     /// Roots; nil: of the secret, or none.
-    public let roots: GivenBytes?
+    public private(set) var roots: GivenBytes?
     /// A validation context that is fetched; what stands here is added to it.
-    public let secret: String?
-    public let usesSystemRoots: Bool
+    public private(set) var secret: String?
+    public private(set) var usesSystemRoots: Bool
     /// One of them has to be among the certificate's; empty: any will do.
-    public let names: [Name]
-    public let revocations: GivenBytes?
-    public let checksLeafRevocationOnly: Bool
+    public private(set) var names: [Name]
+    public private(set) var revocations: GivenBytes?
+    public private(set) var checksLeafRevocationOnly: Bool
     /// SHA-256 of the certificate, lower-case hexadecimal; one has to be it.
-    public let hashes: [String]
+    public private(set) var hashes: [String]
     /// SHA-256 of the key, Base64; one has to be it.
-    public let keyHashes: [String]
-    public let allowsExpired: Bool
+    public private(set) var keyHashes: [String]
+    public private(set) var allowsExpired: Bool
     /// A certificate that no root vouches for is taken too.
-    public let acceptsUntrusted: Bool
+    public private(set) var acceptsUntrusted: Bool
     /// By trust domain: the roots for SPIFFE IDs of it; nil: not validated so.
-    public let trustDomains: [(name: String, bundle: GivenBytes)]?
-    public let deepest: UInt32?
+    public private(set) var trustDomains: [(name: String, bundle: GivenBytes)]?
+    public private(set) var deepest: UInt32?
+
+    /// Whether there is somebody to believe, whose signature is asked for.
+    public var namesAuthorities: Bool { roots != nil || usesSystemRoots || trustDomains != nil }
+
+    /// This one where the other, which a secret brings, says nothing. Source: Envoy, `CombinedCertificateValidationContext`,
+    /// which merges the secret into the default as `MergeFrom` does.
+    public func merged(with told: TLSValidation) -> TLSValidation {
+        var merged = self
+        merged.roots = told.roots ?? roots
+        merged.usesSystemRoots = usesSystemRoots || told.usesSystemRoots
+        merged.names += told.names
+        merged.revocations = told.revocations ?? revocations
+        merged.checksLeafRevocationOnly = checksLeafRevocationOnly || told.checksLeafRevocationOnly
+        merged.hashes += told.hashes
+        merged.keyHashes += told.keyHashes
+        merged.allowsExpired = allowsExpired || told.allowsExpired
+        merged.acceptsUntrusted = acceptsUntrusted || told.acceptsUntrusted
+        merged.trustDomains = told.trustDomains ?? trustDomains
+        merged.deepest = told.deepest ?? deepest
+        return merged
+    }
 
     /// Whether a certificate of the other side is checked at all.
     public var checksAnything: Bool {
@@ -241,7 +265,6 @@ public struct DownstreamTLS: Sendable, Equatable {
     /// A client that names no server is refused.
     public let requiresServerName: Bool
     public let ticketKeys: TicketKeys
-    public let resumesSessions: Bool
     public let sessionLifetime: Duration?
     public let prefersClientCiphers: Bool
 
@@ -265,7 +288,6 @@ public struct DownstreamTLS: Sendable, Equatable {
         case .disable_stateless_session_resumption(let isOff): ticketKeys = isOff ? .none : .own
         case nil: ticketKeys = .own
         }
-        resumesSessions = message.disable_stateful_session_resumption == 0
         sessionLifetime = try message.session_timeout.duration("session_timeout")
         prefersClientCiphers = message.prefer_client_ciphers != 0
     }

@@ -16,6 +16,8 @@ public struct AccessRecord: Sendable {
         /// `TLSv1.3`.
         public var version = ""
         public var cipher = ""
+        /// In IANA's registry; 0: none.
+        public var cipherNumber: UInt16 = 0
         /// The first URI of the certificate that this side showed.
         public var localURI = ""
 
@@ -79,6 +81,10 @@ public struct AccessRecord: Sendable {
     public init(_ kind: Kind, _ connection: ConnectionFacts, start: Timestamp, began: Instant, ended: Instant) {
         (self.kind, self.connection, remote) = (kind, connection, connection.source)
         (self.start, self.began, self.ended) = (start, began, ended)
+        if let agreed = connection.session {
+            session = Session(version: agreed.version, cipher: agreed.cipher)
+            session.cipherNumber = agreed.cipherNumber
+        }
     }
 
     public var duration: Duration { began.duration(to: ended) }

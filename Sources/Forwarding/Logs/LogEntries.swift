@@ -140,6 +140,9 @@ public enum LogEntries {
         let localURI = record.session.localURI
         return arena.make(TLSProperties.self) { tls in
             tls.tls_version = version
+            if record.session.cipherNumber != 0 {
+                tls.tls_cipher_suite = arena.u32(UInt32(record.session.cipherNumber))
+            }
             if let name = connection.serverName { tls.tls_sni_hostname = arena(name.printable) }
             if !localURI.isEmpty {
                 tls.local_certificate_properties = certificate(uris: [localURI], names: [], subject: "", in: arena)

@@ -165,9 +165,8 @@ extension RouteCondition {
             let target = target ?? UnsafeRawBufferPointer(start: nil, count: 0)
             for parameter in parameters where !parameter.matches(target) { return false }
         }
-        // A certificate that is not verified is not told of: showing and verifying are the same here.
         if let presentsCertificate, presentsCertificate != (connection.peer != nil) { return false }
-        if let verifiesCertificate, verifiesCertificate != (connection.peer != nil) { return false }
+        if let verifiesCertificate, verifiesCertificate != (connection.peer?.isVerified == true) { return false }
         return self.metadata.allSatisfy { $0.matches(metadata) }
     }
 }

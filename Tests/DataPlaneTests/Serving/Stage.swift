@@ -90,7 +90,7 @@ enum Resources {
 
     /// A cluster of fixed hosts on this machine.
     static func cluster(
-        _ name: String, ports: [UInt16], _ fields: String = "", tls: TLSSettings? = nil
+        _ name: String, ports: [UInt16], _ fields: String = "", security: TransportSecurity = .plaintext
     ) throws -> ServedCluster {
         let endpoints = ports.map {
             "- endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: \($0)}}}"
@@ -107,7 +107,7 @@ enum Resources {
                 \(indented(endpoints, by: 4))
             """
         let configuration = try ClusterConfiguration(bytes("envoy.config.cluster.v3.Cluster", yaml))
-        return ServedCluster(name: name, configuration: configuration, endpoints: nil, tls: [tls])
+        return ServedCluster(name: name, configuration: configuration, endpoints: nil, security: [security])
     }
 
     static let http2 = """

@@ -121,6 +121,10 @@ struct AccessControlTests {
         #expect(try !matches(principal: principal(#"{"exact": "other"}"#), request(connection: secure(peer))))
         #expect(try !matches(principal: exact, request(connection: secure(nil))))
         #expect(try matches(principal: #"{"authenticated": {}}"#, request(connection: secure(peer))))
+        // What an unverified one says is nobody's name.
+        let claimed = PeerCertificateFacts(uriNames: [web], isVerified: false)
+        #expect(try !matches(principal: exact, request(connection: secure(claimed))))
+        #expect(try matches(principal: #"{"authenticated": {}}"#, request(connection: secure(claimed))))
         // A certificate that nobody saw has no names, whatever the facts hold.
         var unsafe = secure(peer)
         unsafe.isTLS = false

@@ -1,5 +1,6 @@
 import Addresses
 import EnvoyAPI
+import HTTP
 import Protobuf
 import Testing
 import Time
@@ -201,6 +202,21 @@ struct ClusterReadingTests {
                 PickQuestion(destination: hostAddress(number)), now: Instant(nanoseconds: 0), random: &random)
             #expect((host != nil) == (number < 2))
         }
+    }
+
+    @Test(arguments: [
+        ("shop.test", "shop.test"), ("Shop.Test.:8080", "shop.test"), ("10.0.0.1:80", "10.0.0.1"), ("[::1]:80", "::1"),
+        ("::1", "::1"), (".shop.test", ".shop.test"), ("", ""),
+    ])
+    func requestsNameTheServer(_ authority: String, _ server: String) {
+        var http = UpstreamProtocol()
+        let head = HeaderList([(":authority", authority), ("x-server", "other.test:1")])
+        #expect(http.serverName(head, received: head) == nil)
+        http.takesCertificateName = true
+        #expect(http.serverName(head, received: head) == server)
+        http.serverNameHeader = "x-server"
+        #expect(http.serverName(head, received: head) == "other.test")
+        #expect(http.serverName(head, received: HeaderList()) == server)
     }
 
     @Test func failuresMayBeNamedByTheirHeaders() throws {

@@ -167,11 +167,12 @@ extension AccessRule {
         }
     }
 
-    /// Any of the peer's names, as Envoy asks: each URI, each DNS name, the subject.
+    /// Any of the peer's names, as Envoy asks: each URI, each DNS name, the subject. But what an unverified certificate
+    /// says is nobody's name: Envoy takes that too, where a listener accepts untrusted certificates.
     private static func isAuthenticated(_ connection: ConnectionFacts, _ text: TextMatcher?) -> Bool {
         guard connection.isTLS else { return false }
         guard let text else { return true }
-        guard let peer = connection.peer else { return text.matches("") }
+        guard let peer = connection.peer, peer.isVerified else { return text.matches("") }
         return peer.uriNames.contains { text.matches($0) } || peer.dnsNames.contains { text.matches($0) }
             || text.matches(peer.subject)
     }

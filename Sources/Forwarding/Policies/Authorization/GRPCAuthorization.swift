@@ -135,7 +135,7 @@ struct QuestionContent: Sendable {
                 peer.address = address(facts.remote, arena)
                 peer.service = field("x-envoy-downstream-service-cluster")
                 if let certificate = facts.connection.peer {
-                    peer.principal = arena(certificate.principal)
+                    if certificate.isVerified { peer.principal = arena(certificate.principal) }
                     if tellsCertificate { peer.certificate = arena(certificate.encodedPEM) }
                 }
             }
