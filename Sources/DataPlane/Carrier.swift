@@ -1,4 +1,5 @@
 import Discovery
+import Forwarding
 import Protobuf
 import Reactor
 import Synchronization
@@ -16,6 +17,9 @@ final class Carrier: Sendable {
         options.drainTime = configuration.drainTime
         options.logger = configuration.logger
         let arena = Arena()
+        let place = configuration.node.locality
+        let locality = EndpointLocality(region: place.region, zone: place.zone, subZone: place.subZone)
+        options.locality = locality == EndpointLocality() ? nil : locality
         options.node = encode(arena.node(configuration.node))
         workers = try Workers(options)
     }

@@ -10,6 +10,7 @@ extension Exchange {
     func beginTry() {
         guard let cluster, stage != .ended else { return }
         stage = .waiting
+        if namedHost == nil, let names = cluster.namedHosts { return findNamedHost(names, cluster) }
         tries += 1
         requestIsSent = false
         wentWell = false
@@ -24,17 +25,31 @@ extension Exchange {
         retryHosts?.note(host)
         cluster.state.begin(host)
         hostHasBegun = true
-        switch cluster.pool(host, isHTTP2: protocolName == "HTTP/2").acquire(self) {
+        switch cluster.pool(host, isHTTP2: protocolName == "HTTP/2", priority).acquire(self) {
         case .ready: sendRequest()
         case .waits: break
         case .refused(let failure): tryFailed(failure)
         }
     }
 
+    /// Looks up the host that the request itself names, and begins then.
+    private func findNamedHost(_ names: NamedHosts, _ cluster: WorkerCluster) {
+        let (name, port) = NamedHosts.parts(of: outgoing[":authority"] ?? "")
+        names.find(name) { [self] ip in
+            guard stage == .waiting else { return }
+            guard let ip else {
+                return reply(503, "DNS resolution failure", flag: .noHealthyUpstream, "dns_resolution_failure")
+            }
+            namedHost = .ip(ip, port: port ?? (cluster.tls(at: 0) == nil ? 80 : 443))
+            beginTry()
+        }
+    }
+
     private var question: PickQuestion {
         PickQuestion(
-            hash: hash, subset: forward.flatMap { SubsetCriteria($0.target.metadataMatch) },
-            destination: connection.destination, preferred: sticky?.address,
+            hash: hash, subset: forward?.target.subset,
+            destination: namedHost ?? cluster?.destination(of: outgoing, on: connection),
+            preferred: sticky?.address ?? cluster?.preferred(by: outgoing),
             insistsOnPreferred: sticky?.isStrict ?? false, retry: retryHosts)
     }
 
@@ -58,12 +73,10 @@ extension Exchange {
         let ends = requestEnded && held.isEmpty && requestTrailers == nil && !isTunnelWish
         var framing = isTunnelWish ? .none : shape.framing
         if requestEnded, case .chunked = framing, requestTrailers == nil { framing = .length(UInt64(held.count)) }
-        guard
-            upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self)
-        else {
+        if let failure = upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self) {
             upstream.cancel(self)
             self.upstream = nil
-            return tryFailed(.protocolError("the request cannot be said to this upstream"))
+            return tryFailed(failure)
         }
         if !ends {
             if !held.isEmpty {

@@ -60,6 +60,8 @@ final class Exchange: UpstreamUser {
     var outgoing = HeaderList()
     /// The session's host.
     var sticky: (address: NetworkAddress, isStrict: Bool)?
+    /// Of clusters whose requests name their hosts.
+    var namedHost: NetworkAddress?
     var tries = 0
     /// What the breakers count for this try.
     var holdsRequest = false

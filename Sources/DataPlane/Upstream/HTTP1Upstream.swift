@@ -40,8 +40,8 @@ final class HTTP1Upstream: HTTPUpstream {
 
     override func send(
         _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
-    ) -> Bool {
-        guard self.user === user else { return false }
+    ) -> UpstreamFailure? {
+        guard self.user === user else { return .unsayable }
         let method = head.withValue(of: ":method") { HTTP1Method($0) } ?? .other
         let framing = ends && framing == .chunked ? .none : framing
         var isWritten = true
@@ -54,7 +54,7 @@ final class HTTP1Upstream: HTTPUpstream {
             }
             if isWritten { loop.write(bytes, to: id) }
         }
-        guard isWritten else { return false }
+        guard isWritten else { return .unsayable }
         isChunked = framing == .chunked
         isTunnel = upgrade != nil || method == .connect
         requestEnded = ends
@@ -62,7 +62,7 @@ final class HTTP1Upstream: HTTPUpstream {
         requests += 1
         receiver.expectResponse(to: method, upgrade: upgrade != nil)
         if let most = pool.requestsPerConnection, requests >= most { isDraining = true }
-        return true
+        return nil
     }
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) {

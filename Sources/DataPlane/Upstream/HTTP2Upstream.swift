@@ -30,21 +30,30 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     override var hasRoom: Bool {
         !isDraining && !connection.isDraining && connection.failure == nil
-            && streams.count < min(mostStreams, connection.peerConcurrentStreams)
+            && connection.mayOpenStreams && streams.count < min(mostStreams, connection.peerConcurrentStreams)
     }
     override var isIdle: Bool { streams.isEmpty }
 
     override func send(
         _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
-    ) -> Bool {
-        guard upgrade == nil, let stream = connection.open(head, endStream: ends, now: loop.now) else { return false }
+    ) -> UpstreamFailure? {
+        guard upgrade == nil else { return .unsayable }
+        guard let stream = connection.open(head, endStream: ends, now: loop.now) else {
+            guard !connection.mayOpenStreams else { return .unsayable }
+            drain()
+            return .refused
+        }
         user.upstream = self
         user.upstreamStream = stream
         streams.insert(Stream(user: user, requestEnded: ends), at: stream)
         requests += 1
-        if let most = pool.requestsPerConnection, requests >= most { isDraining = true }
+        let hasDoneItsShare = pool.requestsPerConnection.map { requests >= $0 } ?? false
+        if hasDoneItsShare || !connection.mayOpenStreams {
+            isDraining = true
+            pool.left(self)
+        }
         becameDirty()
-        return true
+        return nil
     }
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) {
@@ -73,7 +82,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         user.upstream = nil
         connection.reset(user.upstreamStream, .cancel)
         becameDirty()
-        if !isDraining { worker.later { [self] in pool.gotRoom(self) } }
+        worker.later { [self] in gotRoom() }
     }
 
     override func pauseResponse(for user: UpstreamUser) {
@@ -145,7 +154,9 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     private func gotRoom() {
         if isDraining {
-            if streams.isEmpty { connection.drain(now: loop.now) }
+            guard streams.isEmpty else { return }
+            connection.drain(now: loop.now)
+            becameDirty()
         } else {
             pool.gotRoom(self)
         }

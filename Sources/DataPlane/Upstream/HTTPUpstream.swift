@@ -21,9 +21,10 @@ class HTTPUpstream: SocketUser {
     var isIdle: Bool { preconditionFailure() }
 
     /// Sends a request's head. With `ends` it is the whole request.
-    /// - Returns: false if it cannot be said in this protocol, or the connection takes none: nothing was sent.
-    func send(_ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser) -> Bool
-    {
+    /// - Returns: why nothing was sent: it cannot be said in this protocol, or the connection takes none. Nil: it was.
+    func send(
+        _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
+    ) -> UpstreamFailure? {
         preconditionFailure()
     }
     func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) { preconditionFailure() }
@@ -36,7 +37,21 @@ class HTTPUpstream: SocketUser {
     func resumeResponse(for user: UpstreamUser) { preconditionFailure() }
 }
 
+extension UpstreamFailure {
+    static let unsayable = UpstreamFailure.protocolError("the request cannot be said to this upstream")
+}
+
 extension CloseReason {
+    /// Whether this side ended the connection for reasons of its own: that says nothing of the host.
+    var isOwnDoing: Bool {
+        switch self {
+        case .requested, .loopStopped, .finished: true
+        case .violation, .failed, .connectFailed, .connectTimedOut, .handshakeTimedOut, .handshakeBrokenOff, .tls,
+            .outputLimit:
+            false
+        }
+    }
+
     /// What an attempt to connect that ended so means.
     var connectFailure: UpstreamFailure {
         switch self {

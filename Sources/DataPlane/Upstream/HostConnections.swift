@@ -10,24 +10,33 @@ enum UpstreamWish: Int { case http1, http2, negotiated }
 
 /// All connections of this worker to one host, kept with it.
 final class HostPools {
-    private var pools: [HostConnections?] = [nil, nil, nil]
+    /// By wish, and of each by priority: those of high priority have bounds of their own.
+    private var pools = [HostConnections?](repeating: nil, count: 3 * RequestPriority.allCases.count)
+    /// Nobody keeps it: what is made serves who asked for it, and ends.
+    private let isPassing: Bool
 
-    func pool(_ wish: UpstreamWish, of host: UpstreamHost, in cluster: WorkerCluster) -> HostConnections {
+    init(isPassing: Bool) { self.isPassing = isPassing }
+
+    func pool(
+        _ wish: UpstreamWish, _ priority: RequestPriority, of host: UpstreamHost, in cluster: WorkerCluster
+    ) -> HostConnections {
         let settings = cluster.tls(of: host)
-        if let pool = pools[wish.rawValue] {
+        let place = wish.rawValue * RequestPriority.allCases.count + priority.rawValue
+        if let pool = pools[place] {
             // Other certificates: what is open serves to its end, new requests go over new connections.
             if pool.tls === settings, pool.configuration === cluster.served.configuration { return pool }
             pool.drain()
         }
-        let made = HostConnections(cluster, host, wish, settings)
-        pools[wish.rawValue] = made
+        let made = HostConnections(cluster, host, wish, priority, settings)
+        pools[place] = made
+        if isPassing { made.drain() }
         return made
     }
 
     /// The host is gone, or its connections are to go.
     func drain() {
         for pool in pools { pool?.drain() }
-        pools = [nil, nil, nil]
+        for place in pools.indices { pools[place] = nil }
     }
 
     var connectionCount: Int { pools.reduce(0) { $0 + ($1?.connectionCount ?? 0) } }
@@ -40,6 +49,7 @@ final class HostConnections {
     let tls: TLSSettings?
     let configuration: ClusterConfiguration
     private let wish: UpstreamWish
+    private let priority: RequestPriority
     private unowned let worker: Worker
 
     /// HTTP/1 connections without a request; the last used is the last.
@@ -52,8 +62,11 @@ final class HostConnections {
     /// What ALPN agreed on last: a connection of HTTP/2 serves all who wait.
     private var speaksHTTP2: Bool
 
-    init(_ cluster: WorkerCluster, _ host: UpstreamHost, _ wish: UpstreamWish, _ tls: TLSSettings?) {
-        (self.cluster, self.host, self.wish, self.tls) = (cluster, host, wish, tls)
+    init(
+        _ cluster: WorkerCluster, _ host: UpstreamHost, _ wish: UpstreamWish, _ priority: RequestPriority,
+        _ tls: TLSSettings?
+    ) {
+        (self.cluster, self.host, self.wish, self.priority, self.tls) = (cluster, host, wish, priority, tls)
         configuration = cluster.served.configuration
         worker = cluster.worker
         speaksHTTP2 = wish == .http2
@@ -76,16 +89,16 @@ final class HostConnections {
     func acquire(_ user: UpstreamUser) -> Answer {
         while let connection = idle.popLast() {
             guard connection.hasRoom, !isExpired(connection) else { continue }
-            connection.lend(to: user)
+            lend(connection, to: user)
             return .ready
         }
         if let connection = multiplexed.first(where: \.hasRoom) {
-            (user.upstream, user.upstreamStream) = (connection, 0)
+            lend(connection, to: user)
             return .ready
         }
         guard cluster.state.tryAcquire(.pending, user.breakerPriority) else { return .refused(.overflow) }
         if !(speaksHTTP2 && connecting > 0) {
-            if cluster.mayConnect(host, isFirst: connectionCount == 0) {
+            if cluster.mayConnect(host, priority, isFirst: connectionCount == 0) {
                 connect()
             } else if connectionCount == 0 {
                 cluster.state.release(.pending, user.breakerPriority)
@@ -95,6 +108,16 @@ final class HostConnections {
         waiting.append(user)
         user.waitingIn = self
         return .waits
+    }
+
+    private func lend(_ connection: HTTPUpstream, to user: UpstreamUser) {
+        // As Envoy has it: each request that gets a connection is a success of connecting.
+        cluster.report(.connected, host)
+        if let single = connection as? HTTP1Upstream {
+            single.lend(to: user)
+        } else {
+            (user.upstream, user.upstreamStream) = (connection, 0)
+        }
     }
 
     private func isExpired(_ connection: HTTP1Upstream) -> Bool {
@@ -116,9 +139,14 @@ final class HostConnections {
     private func connect() {
         connecting += 1
         cluster.connectionBegan(host)
-        let attempt = ConnectingUpstream(worker, self)
+        dial([host.address] + host.endpoint.otherAddresses)
+    }
+
+    /// Tries the addresses of the host, one after the other.
+    private func dial(_ addresses: [NetworkAddress]) {
+        let attempt = ConnectingUpstream(worker, self, others: Array(addresses.dropFirst()))
         attempt.id = worker.loop.connect(
-            to: SocketAddress(host.address), tls: tls, options: cluster.connectOptions,
+            to: SocketAddress(addresses[0]), tls: tls, options: cluster.connectOptions,
             handler: SocketHandler(user: attempt))
     }
 
@@ -154,16 +182,18 @@ final class HostConnections {
             gotRoom(connection)
             if isDraining { connection.isDraining = true }
         }
+        connectForWaiting()
     }
 
     /// There is none. As with Envoy all who wait are told, unless another attempt is under way.
     fileprivate func failed(_ attempt: ConnectingUpstream, _ reason: CloseReason) {
+        if !attempt.others.isEmpty, !reason.isOwnDoing { return dial(attempt.others) }
         connecting -= 1
-        cluster.connectionEnded(host)
+        cluster.connectionEnded(host, priority)
         cluster.counters.connectFailed += 1
         cluster.counters.tls.note(failure: reason)
         let failure = reason.connectFailure
-        cluster.connectFailed(host, failure)
+        if !reason.isOwnDoing { cluster.connectFailed(host, failure) }
         let told = connecting > 0 ? Array(waiting.prefix(1)) : waiting
         waiting.removeFirst(told.count)
         for user in told {
@@ -179,11 +209,7 @@ final class HostConnections {
             let user = waiting.removeFirst()
             user.waitingIn = nil
             cluster.state.release(.pending, user.breakerPriority)
-            if let single = connection as? HTTP1Upstream {
-                single.lend(to: user)
-            } else {
-                (user.upstream, user.upstreamStream) = (connection, 0)
-            }
+            lend(connection, to: user)
             user.upstreamReady()
         }
         guard let single = connection as? HTTP1Upstream, single.hasRoom else { return }
@@ -196,17 +222,22 @@ final class HostConnections {
             idle.removeAll { $0 === single }
         } else {
             multiplexed.removeAll { $0 === connection }
+            connectForWaiting()
         }
+    }
+
+    /// Those who wait may have counted on a connection that takes no more requests.
+    private func connectForWaiting() {
+        guard !waiting.isEmpty, connecting == 0, !multiplexed.contains(where: \.hasRoom) else { return }
+        // What is left by the pool carries nobody who waits.
+        if cluster.mayConnect(host, priority, isFirst: http1.isEmpty && multiplexed.isEmpty) { connect() }
     }
 
     func closed(_ connection: HTTPUpstream) {
         left(connection)
         http1[ObjectIdentifier(connection)] = nil
-        cluster.connectionEnded(host)
-        // Those who wait may have counted on it.
-        if !waiting.isEmpty, connecting == 0, cluster.mayConnect(host, isFirst: connectionCount == 0) {
-            connect()
-        }
+        cluster.connectionEnded(host, priority)
+        connectForWaiting()
     }
 
     /// No new requests; connections end with those that they have.
@@ -217,15 +248,18 @@ final class HostConnections {
         idle = []
         for connection in http1.values { connection.isDraining = true }
         for connection in multiplexed { connection.drain() }
+        connectForWaiting()
     }
 }
 
 /// A connection that is not there yet.
 private final class ConnectingUpstream: SocketUser {
     private var pool: HostConnections?
+    /// Further addresses of the same host.
+    let others: [NetworkAddress]
 
-    init(_ worker: Worker, _ pool: HostConnections) {
-        self.pool = pool
+    init(_ worker: Worker, _ pool: HostConnections, others: [NetworkAddress]) {
+        (self.pool, self.others) = (pool, others)
         super.init(worker, .none)
     }
 
