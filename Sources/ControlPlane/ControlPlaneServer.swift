@@ -198,7 +198,7 @@ public final class ControlPlaneServer: Sendable {
             authenticator: parts.identity.authenticator,
             refusals: CallRefusals(parts.thread.mailbox, logger: logger))
         let services: [any Service] =
-            [control, mesh, clientStatus, health, checks, AccessLogSink(), LoadReportSink()]
+            [control, mesh, clientStatus, health, checks, AccessLogSink(), LoadReportSink(parts.mesh.value.loads)]
             + parts.identity.services(operators: operators, logger: logger)
         let reflection = ReflectionService(
             served: DiscoveryServer.servedServices + services.flatMap { $0.methods.map(\.serviceName) })

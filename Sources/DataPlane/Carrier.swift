@@ -9,6 +9,10 @@ final class Carrier: Sendable {
     private let workers: Workers
     /// Ends the workers off the control loop's thread, which goes on answering meanwhile.
     private let ending = Mutex(false)
+    /// Whether listeners are served: until an operator ends them.
+    private let hasListeners = Mutex(true)
+    /// The last that was to be served.
+    private let served = Mutex<ProxyConfiguration?>(nil)
 
     /// - Throws: ``Reactor/ReactorError`` when the process has no descriptors or threads left.
     init(_ configuration: Proxy.Configuration) throws {
@@ -16,6 +20,7 @@ final class Carrier: Sendable {
         options.count = configuration.concurrency
         options.drainTime = configuration.drainTime
         options.logger = configuration.logger
+        options.logs = LogOutputs(logger: configuration.logger)
         let arena = Arena()
         let place = configuration.node.locality
         let locality = EndpointLocality(region: place.region, zone: place.zone, subZone: place.subZone)
@@ -24,9 +29,28 @@ final class Carrier: Sendable {
         workers = try Workers(options)
     }
 
+    /// Serves no listener from now on: those that are open stop listening and let their connections end. The rest goes
+    /// on.
+    func drainListeners() {
+        guard
+            hasListeners.withLock({ has in
+                defer { has = false }
+                return has
+            }), let last = served.withLock({ $0 })
+        else { return }
+        _ = serve(last)
+    }
+
+    /// Tells clients with each answer to go elsewhere, and goes on accepting.
+    func announceEnd() { workers.announceEnd() }
+
     /// Gives every worker the configuration, and waits until each has it: what is acknowledged is in force.
     /// - Returns: listeners that cannot be opened.
     func serve(_ configuration: ProxyConfiguration) -> [ListenerFailure] {
+        served.withLock { $0 = configuration }
+        let configuration =
+            hasListeners.withLock { $0 }
+            ? configuration : ProxyConfiguration(routes: configuration.routes, clusters: configuration.clusters)
         let failures = workers.serve(configuration)
         if !ending.withLock({ $0 }) { _ = workers.ask { _ in true } }
         return failures
@@ -52,13 +76,43 @@ final class Carrier: Sendable {
     /// What was counted.
     /// - Parameter done: called from another thread.
     func statistics(_ done: @escaping @Sendable ([Statistic]) -> Void) {
-        gather({ $0.statistics }, { done(Statistic.summed($0.flatMap { $0 })) })
+        let logs = workers.options.logs
+        let all = served.withLock { $0 }?.clusters ?? [:]
+        let take: @Sendable ([[Statistic]]) -> Void = { counted in
+            let lost = Statistic(.proxy("filesystem"), "write_failed", Int64(clamping: logs.dropped))
+            let used = Statistic.summed(counted.flatMap { $0 } + [lost])
+            let scopes = Set(used.map(\.scope))
+            // Clusters that no request has gone to are counted too: their hosts are watched.
+            let unused = all.values.filter { !scopes.contains(.cluster($0.name)) }.flatMap { cluster in
+                let hosts = ClusterStatus(unused: cluster).hosts
+                let scope = Statistic.Scope.cluster(cluster.name)
+                return [
+                    Statistic.shared(scope, "membership_total", hosts.count),
+                    .shared(scope, "membership_healthy", hosts.count { $0.healthFlags == "healthy" }),
+                ]
+            }
+            done(used + unused)
+        }
+        gather({ $0.statistics }, take)
     }
 
-    /// What the workers know of hosts.
+    /// What the workers know of hosts; of clusters that no request has gone to, what was configured.
     /// - Parameter done: called from another thread.
     func clusters(_ done: @escaping @Sendable ([ClusterStatus]) -> Void) {
-        gather({ $0.clusterStatuses }, { done(ClusterStatus.merged($0.flatMap { $0 })) })
+        let all = served.withLock { $0 }?.clusters ?? [:]
+        let take: @Sendable ([[ClusterStatus]]) -> Void = { statuses in
+            let used = ClusterStatus.merged(statuses.flatMap { $0 })
+            let names = Set(used.map(\.name))
+            let unused = all.values.filter { !names.contains($0.name) }.map { ClusterStatus(unused: $0) }
+            done((used + unused).sorted { $0.name < $1.name })
+        }
+        gather({ $0.clusterStatuses }, take)
+    }
+
+    /// What went to hosts since the last time, of clusters that report it.
+    /// - Parameter done: called from another thread.
+    func loads(_ done: @escaping @Sendable ([ClusterLoad]) -> Void) {
+        gather({ $0.takeLoads() }, { done(ClusterLoad.merged($0.flatMap { $0 })) })
     }
 
     /// Asks the workers off the control loop's thread, which does not wait for them.

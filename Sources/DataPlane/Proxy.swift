@@ -1,5 +1,6 @@
 import Agent
 import Discovery
+import Forwarding
 import Glibc
 import Logging
 import Reactor
@@ -18,7 +19,7 @@ public final class Proxy {
     let configuration: Configuration
     let logger: Logger
     let jobs = JobQueue()
-    let compiler = ResourceCompiler()
+    let compiler: ResourceCompiler
     private let enrolment: Enrolment?
     private let cache: ResourceCache?
 
@@ -29,6 +30,8 @@ public final class Proxy {
     private(set) var runner: DiscoveryClientRunner?
     private(set) var carrier: Carrier?
     private(set) var phase = Phase.initializing
+    /// An operator has ended the listeners.
+    private(set) var hasDrainedListeners = false
     /// An operator has said that health checks are to fail.
     var failsHealthChecks = false
     /// Why a listener could not be opened, by name.
@@ -39,6 +42,7 @@ public final class Proxy {
     private(set) var startedAt = Timestamp.systemClock()
     /// Responses of the control plane that were taken, and those that were refused in part.
     var updates = UpdateCounts()
+    private var loads: LoadReporter?
     private var isSubscribed = false
     private var isSettling = false
     /// Subscriptions to make and to take back in the next turn, in order.
@@ -54,6 +58,7 @@ public final class Proxy {
     public init(_ configuration: Configuration) throws(ProxyError) {
         self.configuration = configuration
         logger = configuration.logger
+        compiler = ResourceCompiler(fixed: configuration.fixed.map { ($0.type, $0.name) })
         cache = configuration.cacheDirectory.map { ResourceCache(directory: $0, nodeID: configuration.node.id) }
         switch configuration.control {
         case .enrolled(let terms):
@@ -192,13 +197,23 @@ public final class Proxy {
 
     // MARK: Ending
 
-    /// Takes no more connections, lets those that are there finish, and ends.
+    /// Lets the control plane know, takes connections until others have heard of it, lets those that are there finish,
+    /// and ends.
     func drain() {
-        guard phase != .draining else { return stopNow() }
+        guard phase != .draining, let runner else { return stopNow() }
+        // Nobody comes by a control plane that does not know of this proxy, or to a proxy that does not listen.
+        let isKnown = updates.isConnected && !hasDrainedListeners && !store.served.listeners.isEmpty
+        let notice = isKnown ? configuration.noticeTime : .zero
         phase = .draining
         logger.notice("draining", metadata: ["seconds": "\(configuration.drainTime.components.seconds)"])
-        carrier?.drain(configuration.drainTime) { [jobs] in jobs.add { $0.stopNow() } }
-        runner?.schedule(after: configuration.drainTime) { [unowned self] in stopNow() }
+        runner.leave()
+        carrier?.announceEnd()
+        loads?.report()
+        runner.schedule(after: notice) { [unowned self] in
+            loads?.end()
+            carrier?.drain(configuration.drainTime - notice) { [jobs] in jobs.add { $0.stopNow() } }
+        }
+        runner.schedule(after: configuration.drainTime) { [unowned self] in stopNow() }
     }
 
     func stopNow() { runner?.stop() }
@@ -211,8 +226,8 @@ public final class Proxy {
 
     /// Stops listening and lets connections end; the proxy goes on.
     func drainListeners() {
-        phase = .draining
-        carrier?.drain(configuration.drainTime) {}
+        hasDrainedListeners = true
+        carrier?.drainListeners()
     }
 
     // MARK: What the control plane says
@@ -221,6 +236,7 @@ public final class Proxy {
         guard let runner else { return }
         switch action {
         case .update(let type, let resource):
+            updates.note(type, resource.name) { $0.taken += 1 }
             do throws(ConfigurationProblem) {
                 try take(type, resource)
             } catch {
@@ -228,12 +244,19 @@ public final class Proxy {
                     "an accepted resource cannot be used",
                     metadata: ["type": "\(type)", "name": "\(resource.name)", "reason": "\(error.description)"])
             }
-        case .removed(_, _, .unsubscribed): return
-        case .removed(let type, let name, _): store.remove(type, name: name)
+        case .removed(let type, let name, .unsubscribed): return updates.forget(type, name)
+        // Static resources are not the control plane's to take away.
+        case .removed(let type, let name, _) where compiler.isFixed(type, name): return
+        case .removed(let type, let name, _):
+            store.remove(type, name: name)
+            isCacheDue = isCacheDue || ResourceCache.types.contains(type)
+        case .doesNotExist(let type, let name) where compiler.isFixed(type, name): return
         case .doesNotExist(let type, let name):
             logger.warning("the control plane has no such resource", metadata: ["type": "\(type)", "name": "\(name)"])
             store.noteAbsent(type, name: name)
+            isCacheDue = isCacheDue || ResourceCache.types.contains(type)
         case .rejected(let type, let name, _, let reason):
+            if let name { updates.note(type, name) { $0.refused += 1 } }
             logger.error(
                 "a resource is refused; what was before stays in force",
                 metadata: ["type": "\(type)", "name": "\(name ?? "")", "reason": "\(reason)"])
@@ -353,6 +376,17 @@ public final class Proxy {
         guard phase != .draining, let carrier else { return }
         lastServed = served
         noteListeners(carrier.serve(served))
+        if loads == nil, served.clusters.values.contains(where: \.configuration.reportsLoad) { reportLoads() }
+    }
+
+    private func reportLoads() {
+        guard let runner, let carrier, updates.isConnected else { return }
+        let answers = LoadAnswers()
+        loads = LoadReporter(runner, node: configuration.node, logger: logger) { [jobs] answer in
+            let number = answers.add(answer)
+            carrier.loads { loads in jobs.add { _ in answers.take(number)?(loads) } }
+        }
+        loads?.begin()
     }
 
     private func noteListeners(_ failures: [ListenerFailure]) {
@@ -374,7 +408,8 @@ public final class Proxy {
     private func setAlarm() {
         guard let deadline = store.nextDeadline, deadline != alarm, let runner else { return }
         alarm = deadline
-        runner.schedule(after: max(.zero, runner.now.duration(to: deadline))) { [unowned self] in
+        // One that is far away is looked at again in an hour.
+        runner.schedule(after: min(.seconds(3600), max(.zero, runner.now.duration(to: deadline)))) { [unowned self] in
             alarm = nil
             settleSoon()
         }
@@ -385,10 +420,7 @@ public final class Proxy {
     private func startFromCache(because reason: String) {
         guard let cache, !hasTriedCache else { return }
         hasTriedCache = true
-        guard store.accepted.clusters.count + store.accepted.listeners.count <= configuration.fixed.count else {
-            return
-        }
-        let entries = cache.read()
+        let entries = cache.read().filter { store.lacks($0.type, $0.resource.name) }
         guard !entries.isEmpty else { return }
         logger.warning(
             "the control plane is away; starting with the resources of the last run",
@@ -415,19 +447,6 @@ public final class Proxy {
             }
         }
     }
-}
-
-/// Why a resource is not usable, in words.
-struct ConfigurationProblem: Error {
-    var description: String
-}
-
-/// What the control plane sent, counted.
-struct UpdateCounts: Sendable {
-    var accepted: [ResourceType: Int] = [:]
-    var refused: [ResourceType: Int] = [:]
-    var failedConnections = 0
-    var isConnected = false
 }
 
 /// Carries the proxy through closures that run on its own thread.

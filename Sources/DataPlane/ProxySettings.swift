@@ -39,6 +39,11 @@ extension Proxy {
         public var version: String
         public var logger: Logger
 
+        /// How long connections are still accepted once the proxy is told to end: until the control plane, whose stream
+        /// ends at once, has taken it out of the others' endpoints, five seconds later, and told them. Of a short drain
+        /// time half.
+        var noticeTime: Duration { min(.seconds(6), drainTime / 2) }
+
         public init(node: Node, control: ControlPlane, version: String, logger: Logger) {
             self.node = node
             self.control = control

@@ -197,7 +197,7 @@ public final class GRPCClientConnection {
             abort(call, GRPCStatus(.resourceExhausted, words), &events)
         case .goAway(_, let code, let text):
             events.list.append(.serverDrains(text.isEmpty ? "\(code)" : "\(code): \(text)"))
-        case .pingAcknowledged: break
+        case .pingAcknowledged, .informational: break
         case .connectionFailed(let failure):
             endAll(GRPCStatus(.unavailable, "the connection failed: \(failure)"), &events)
             events.list.append(.connectionFailed(failure))

@@ -208,7 +208,7 @@ public final class GRPCServerConnection {
         case .streamLimited(let call, let limit, let count, let allowed):
             events.list.append(.refused(call, "limit \(limit.rawValue): \(count), allowed \(allowed)"))
         case .goAway: events.list.append(.peerDrains)
-        case .pingAcknowledged: break
+        case .pingAcknowledged, .informational: break
         case .connectionFailed(let failure):
             endAll(&events)
             events.list.append(.connectionFailed(failure))

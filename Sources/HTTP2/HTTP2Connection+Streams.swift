@@ -39,8 +39,9 @@ extension HTTP2Connection {
         if first {
             collectedEvents.append(.headers(stream, list, endStream: endStream))
         } else if role == .client, let status = list[":status"] {
-            guard !status.hasPrefix("1") else { return }
-            collectedEvents.append(.headers(stream, list, endStream: endStream))
+            collectedEvents.append(
+                status.hasPrefix("1")
+                    ? .informational(stream, list) : .headers(stream, list, endStream: endStream))
         } else {
             collectedEvents.append(.trailers(stream, list))
         }

@@ -10,8 +10,10 @@ public typealias HTTP2StreamID = Int32
 
 /// What the peer did, in the order in which it did it.
 public enum HTTP2Event {
-    /// A request (on a server) or the final response (on a client). Informational responses are not reported.
+    /// A request (on a server) or the final response (on a client).
     case headers(HTTP2StreamID, HeaderList, endStream: Bool)
+    /// An informational response (on a client); the final one follows.
+    case informational(HTTP2StreamID, HeaderList)
     /// A part of a body: at least one byte, valid until the bytes given to `receive` are gone. To be
     /// `consume`d, or the peer's window stays shut.
     case data(HTTP2StreamID, UnsafeRawBufferPointer)

@@ -81,7 +81,7 @@ public enum HTTP2Fuzzing {
             case .trailers(let stream, _), .endOfStream(let stream):
                 connection.sendTrailers(HeaderList([("a", "b")]), on: stream)
             case .streamLimited(let stream, _, _, _), .writable(let stream): connection.reset(stream, .cancel)
-            case .streamClosed, .goAway, .pingAcknowledged, .connectionFailed: break
+            case .informational, .streamClosed, .goAway, .pingAcknowledged, .connectionFailed: break
             }
         }
         events.removeAll()

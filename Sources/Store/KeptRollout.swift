@@ -23,9 +23,11 @@ extension Store {
     /// Keeps the roll-out in place of the one before.
     public func keep(rollout body: Data) throws(StoreError) {
         try StoreError.wrap(path) {
-            try database.write { db in
-                try db.execute(sql: "INSERT OR REPLACE INTO rollout VALUES (1, ?)", arguments: [body])
-            }
+            try database.write { db in try Self.put(rollout: body, into: db) }
         }
+    }
+
+    static func put(rollout body: Data, into db: Database) throws {
+        try db.execute(sql: "INSERT OR REPLACE INTO rollout VALUES (1, ?)", arguments: [body])
     }
 }

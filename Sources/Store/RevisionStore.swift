@@ -1,3 +1,4 @@
+import Foundation
 import GRDB
 import Time
 
@@ -140,10 +141,14 @@ extension Store {
 
     /// Makes a revision: itself, what it changes, and the state after it, in one transaction; and folds what is beyond
     /// the bounds of the history.
-    /// - Parameter changes: each of another object; the counts of the revision are made of them.
+    /// - Parameters:
+    ///   - changes: each of another object; the counts of the revision are made of them.
+    ///   - rollout: how it comes to the proxies, in place of what is kept of that; nil: that stays.
+    ///   - base: of a roll-out under way: the revisions since then are kept beyond the bounds, up to twice as many.
     /// - Throws: ``StoreError/outOfStep(path:expected:found:)`` when its number is not the next one.
     public func commit(
-        _ revision: StoredRevision, _ changes: [StoredObjectChange], bounds: HistoryBounds = .standard
+        _ revision: StoredRevision, _ changes: [StoredObjectChange], bounds: HistoryBounds = .standard,
+        rollout: Data? = nil, keepingSince base: Int64? = nil
     ) throws(StoreError) {
         try StoreError.wrap(path) {
             try database.write { db in
@@ -162,7 +167,8 @@ extension Store {
                         try remove.execute(arguments: [change.key.kind, change.key.namespace, change.key.name])
                     }
                 }
-                try Self.fold(db, bounds)
+                if let rollout { try Self.put(rollout: rollout, into: db) }
+                try Self.fold(db, bounds, keepingSince: base ?? .max)
             }
         }
     }
@@ -220,17 +226,17 @@ extension Store {
     }
 
     /// Forgets the oldest revisions: the state holds what they led to.
-    private static func fold(_ db: Database, _ bounds: HistoryBounds) throws {
+    private static func fold(_ db: Database, _ bounds: HistoryBounds, keepingSince base: Int64) throws {
         try db.execute(
             sql: """
-                DELETE FROM revision WHERE number <= (SELECT MAX(number) FROM revision) - ?
-                """, arguments: [bounds.revisions])
+                DELETE FROM revision WHERE number <= (SELECT MAX(number) FROM revision) - (? * IIF(number < ?, 1, 2))
+                """, arguments: [bounds.revisions, base])
         try db.execute(
             sql: """
                 DELETE FROM revision WHERE number < (SELECT MAX(number) FROM revision) AND number IN (
                     SELECT number FROM
                         (SELECT number, SUM(bytes) OVER (ORDER BY number DESC) AS total FROM revision)
-                    WHERE total > ?)
-                """, arguments: [bounds.bytes])
+                    WHERE total > (? * IIF(number < ?, 1, 2)))
+                """, arguments: [bounds.bytes, base])
     }
 }

@@ -8,7 +8,9 @@ public struct Instant: InstantProtocol, Hashable, Sendable {
     }
 
     public func advanced(by duration: Duration) -> Instant {
-        Instant(nanoseconds: nanoseconds &+ duration.nanoseconds)
+        let (sum, overflows) = nanoseconds.addingReportingOverflow(duration.nanoseconds)
+        // A deadline that no clock reaches stays ahead.
+        return Instant(nanoseconds: overflows ? (duration < .zero ? .min : .max) : sum)
     }
 
     public func duration(to other: Instant) -> Duration {

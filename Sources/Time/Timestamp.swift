@@ -21,7 +21,8 @@ public struct Timestamp: Hashable, Comparable, Sendable {
     }
 
     public static func + (left: Timestamp, right: Duration) -> Timestamp {
-        Timestamp(nanoseconds: left.nanoseconds &+ right.nanoseconds)
+        let (sum, overflows) = left.nanoseconds.addingReportingOverflow(right.nanoseconds)
+        return Timestamp(nanoseconds: overflows ? (right < .zero ? .min : .max) : sum)
     }
 
     public static func - (left: Timestamp, right: Timestamp) -> Duration {
@@ -29,7 +30,8 @@ public struct Timestamp: Hashable, Comparable, Sendable {
     }
 
     public static func - (left: Timestamp, right: Duration) -> Timestamp {
-        Timestamp(nanoseconds: left.nanoseconds &- right.nanoseconds)
+        let (difference, overflows) = left.nanoseconds.subtractingReportingOverflow(right.nanoseconds)
+        return Timestamp(nanoseconds: overflows ? (right < .zero ? .max : .min) : difference)
     }
 }
 

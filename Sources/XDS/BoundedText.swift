@@ -3,7 +3,7 @@ extension String {
     /// which counts, or with nothing where the limit has no room for that.
     ///
     /// By scalars, because one character can be of any length.
-    func cut(toBytes limit: Int) -> String {
+    package func cut(toBytes limit: Int) -> String {
         if utf8.count <= limit { return self }
         let mark = limit >= Self.mark.utf8.count ? Self.mark : ""
         var end = utf8.index(startIndex, offsetBy: limit - mark.utf8.count)

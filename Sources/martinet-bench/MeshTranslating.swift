@@ -81,12 +81,17 @@ struct MeshTranslating {
     ) throws -> Double {
         var times: [Double] = []
         var last: ViewChanges?
+        var told: (version: UInt64, warnings: [MeshFinding]) = (0, [])
         for round in 0..<(what == "endpoint" ? 101 : 11) {
             let change = MeshIndex.Change.put(try make(round))
             let start = processorMicroseconds()
             var next = translation.index
             next.apply(change)
             last = translation.follow(next, changes: [change])
+            // As the control plane does after each change.
+            if translation.warningsVersion != told.version {
+                told = (translation.warningsVersion, translation.warnings)
+            }
             times.append(processorMicroseconds() - start)
         }
         let median = times.sorted()[times.count / 2]

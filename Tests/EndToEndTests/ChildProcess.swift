@@ -94,7 +94,8 @@ func temporaryDirectory() throws -> String {
 /// Asks again and again until the answer is there; a failure names what was waited for.
 @discardableResult
 func eventually<Value>(
-    _ what: String, within seconds: TimeInterval = 15, sourceLocation: SourceLocation = #_sourceLocation,
+    _ what: @autoclosure () -> String, within seconds: TimeInterval = 15,
+    sourceLocation: SourceLocation = #_sourceLocation,
     _ ask: () throws -> Value?
 ) throws -> Value {
     let deadline = Date().addingTimeInterval(seconds)
@@ -102,6 +103,7 @@ func eventually<Value>(
         if let value = try? ask() { return value }
         usleep(20_000)
     }
+    let what = what()
     Issue.record("waited \(seconds) s in vain for: \(what)", sourceLocation: sourceLocation)
     throw WaitedInVain(what: what)
 }

@@ -76,7 +76,7 @@ struct ProxyTests {
         }
         let mode = try FileManager.default.attributesOfItem(atPath: directory + "/cache/resources")[.posixPermissions]
         #expect(mode as? Int == 0o600)
-        first.process.stop(SIGTERM)
+        first.process.stop()
         shop.control.stop(SIGKILL)
         let second = try start()
         try eventually("the second to serve without a control plane; \(second.process.log.suffix(1_000))") {
@@ -85,13 +85,49 @@ struct ProxyTests {
         #expect(second.process.log.contains("starting with the resources of the last run"))
     }
 
-    @Test func itFinishesWhatIsUnderWayWhenItIsTold() throws {
+    @Test func itIsReachedUntilOthersHaveHeardThatItEnds() throws {
         try onMartinet {
             let shop = try Shop(.delta)
-            shop.envoy.process.process.terminate()
-            try eventually("it to end") { shop.envoy.process.process.isRunning ? nil : true }
-            #expect(shop.envoy.process.process.terminationStatus == 0, "\(shop.envoy.process.log.suffix(1_000))")
+            let process = shop.envoy.process.process
+            process.terminate()
+            try eventually("the control plane to see it go") {
+                try shop.control.command("status").output.contains("shop-proxy") ? nil : true
+            }
+            // Who has not heard of it yet is served, and told not to come back by this connection.
+            let (status, answer, _) = try ChildProcess.run(
+                "/usr/bin/curl", ["-si", "http://127.0.0.1:\(shop.port)/"])
+            #expect(status == 0 && answer.lowercased().contains("connection: close"), "\(answer)")
+            #expect(try httpGet("http://127.0.0.1:\(shop.envoy.adminPort)/ready").code == 503)
+            process.terminate()
+            try eventually("it to end") { process.isRunning ? nil : true }
+            #expect(process.terminationStatus == 0, "\(shop.envoy.process.log.suffix(1_000))")
             #expect(try httpGet("http://127.0.0.1:\(shop.port)/").code == 0)
+        }
+    }
+
+    @Test func endedListenersLeaveTheRestRunning() throws {
+        try onMartinet {
+            let shop = try Shop(.delta)
+            let envoy = shop.envoy
+            let (status, output, _) = try ChildProcess.run(
+                "/usr/bin/curl", ["-sf", "-X", "POST", "http://127.0.0.1:\(envoy.adminPort)/drain_listeners"])
+            #expect(status == 0 && output == "OK\n")
+            try eventually("the port to close") {
+                try httpGet("http://127.0.0.1:\(shop.port)/").code == 0 ? true : nil
+            }
+            #expect(try httpGet("http://127.0.0.1:\(envoy.adminPort)/ready").code == 503)
+            // Configuration is taken on, and listeners stay closed.
+            try shop.control.write(RawResources.routes("shop", weights: [("v1", 1), ("v2", 1)]), to: "routes.yaml")
+            try eventually("the change to come in") {
+                try envoy.stat("http.shop.rds.shop.update_success") >= 2 ? true : nil
+            }
+            #expect(try httpGet("http://127.0.0.1:\(shop.port)/").code == 0)
+            // The first SIGTERM is not taken for a second one.
+            envoy.process.process.terminate()
+            try eventually("it to drain") { envoy.process.log.contains("draining") ? true : nil }
+            envoy.process.process.terminate()
+            try eventually("it to end") { envoy.process.process.isRunning ? nil : true }
+            #expect(envoy.process.process.terminationStatus == 0)
         }
     }
 
@@ -108,8 +144,35 @@ struct ProxyTests {
             ], timeout: 20)
         #expect(status == 1)
         #expect(errors.contains("error:") && errors.contains("\(control.httpPort)"), "\(errors)")
-        let (wrong, _, words) = try ChildProcess.run(Installation.martinet, ["proxy", "--concurrency", "0"])
-        #expect(wrong == 64 && words.contains("--concurrency"), "\(words)")
+    }
+
+    @Test(arguments: [
+        (["--concurrency", "0"], "--concurrency"),
+        (["--bootstrap", "envoy.yaml", "--root-cert", "root.pem"], "--root-cert has no place beside --bootstrap"),
+        (["--bootstrap", "envoy.yaml", "--gateway"], "--gateway has no place beside --bootstrap"),
+        (["--address", "10.0.0.7", "--ttl", "1h"], "--ttl has no use without --root-cert"),
+        (["--address", "10.0.0.7", "--tls-server-name", "x"], "--tls-server-name has no use without --root-cert"),
+    ])
+    func anOptionWithoutUseIsToldOf(options: [String], words: String) throws {
+        let (status, _, errors) = try ChildProcess.run(Installation.martinet, ["proxy"] + options)
+        #expect(status == 64 && errors.contains(words), "\(errors)")
+    }
+
+    @Test func itReportsItsLoad() throws {
+        try onMartinet {
+            let shop = try Shop(.delta)
+            try shop.control.write(
+                RawResources.clusters(["v1", "v2"], options: "    lrs_server: { self: {} }"), to: "clusters.yaml")
+            try eventually("the change to come in") {
+                try shop.envoy.admin("/config_dump").contains("lrs_server") ? true : nil
+            }
+            #expect(try shop.tally(20) == ["v1": 20])
+            // What was not reported yet is told at the end.
+            shop.envoy.process.process.terminate()
+            try eventually("the load to be told") {
+                try shop.control.metric("martinet_load_reported_requests_total") >= 20 ? true : nil
+            }
+        }
     }
 
     @Test func itsAdminPagesSayWhatEnvoysSay() throws {
@@ -121,6 +184,11 @@ struct ProxyTests {
             #expect(try envoy.admin("/listeners").contains("::127.0.0.1:\(shop.port)"))
             #expect(try envoy.stat("http.shop.downstream_rq_2xx") >= 10)
             #expect(try envoy.stat("cluster.v1.upstream_rq_total") >= 10)
+            #expect(try envoy.stat("http.shop.rds.shop.update_success") >= 1)
+            #expect(try envoy.stat("cluster.v2.update_success") >= 1)
+            // No request has gone there.
+            #expect(try envoy.stat("cluster.v2.membership_total") == 1)
+            #expect(try envoy.admin("/clusters").contains("v2::127.0.0.1:\(shop.v2)::health_flags::healthy"))
             let metrics = try envoy.admin("/stats/prometheus")
             #expect(
                 metrics.contains(

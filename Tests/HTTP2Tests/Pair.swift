@@ -107,6 +107,7 @@ final class Pair {
         case .streamLimited(let stream, let limit, let count, let allowed):
             return "limited \(stream) \(limit.rawValue) \(count) of \(allowed)"
         case .goAway(let last, let code, let text): return "goaway \(last) \(code) \(text)"
+        case .informational(let stream, let list): return "informational \(stream) \(list[":status"] ?? "")"
         case .pingAcknowledged(let payload): return "pong \(payload)"
         case .connectionFailed(let failure): return "failed \(failure)"
         }

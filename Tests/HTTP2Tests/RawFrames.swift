@@ -236,6 +236,7 @@ final class RawClient {
         case .streamLimited(let stream, let limit, let count, let allowed):
             log.append("limited \(stream) \(limit.rawValue) \(count) of \(allowed)")
         case .goAway(let last, let code, _): log.append("goaway \(last) \(code)")
+        case .informational(let stream, _): log.append("informational \(stream)")
         case .pingAcknowledged(let payload): log.append("pong \(payload)")
         case .connectionFailed(let failure): log.append("failed \(failure)")
         }

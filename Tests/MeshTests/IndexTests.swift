@@ -257,3 +257,14 @@ private struct Xorshift: RandomNumberGenerator {
         return state
     }
 }
+
+/// A domain that two have stays with the one whose own host it is.
+@Test func anEntryThatTakesTheShortNameOfAServiceIsTold() {
+    for host in ["reviews", "reviews.default", "reviews.default.svc"] {
+        let entry = object(
+            .serviceEntry, "hosts: [\(host)]\nports: [{number: 9080, name: http, protocol: HTTP}]\nresolution: DNS")
+        let told = index(bookshop, entry).findings().filter { $0.kind == .hostClaimedTwice }
+        #expect(told.map(\.path) == ["spec.hosts[0]"] && told.first?.words.contains("`\(host)` is short") == true)
+        #expect(index(entry).findings().filter { $0.kind == .hostClaimedTwice }.isEmpty)
+    }
+}

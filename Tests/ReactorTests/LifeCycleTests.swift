@@ -6,6 +6,13 @@ import Time
 
 @Suite struct LifeCycleTests {
     @Test func anEventFetchedBeforeACloseNeverReachesTheNextConnectionOnThatDescriptor() throws {
+        // Other tests of this process open descriptors too: the kernel may give the freed one to them.
+        for _ in 1...50 where try isDescriptorReusedWithinABatch() { return }
+        Issue.record("in 50 attempts no new connection got the descriptor of the closed one")
+    }
+
+    /// Whether the new connection got the descriptor of the one that was closed in the same batch of events.
+    private func isDescriptorReusedWithinABatch() throws -> Bool {
         let loop = try EventLoop<Probe>()
         var servers: [Probe] = []
         let listener = try loop.listen(.loopback(port: 0)) { _, _, _ in
@@ -19,7 +26,7 @@ import Time
         loop.turn { servers.count == 2 && servers[1].isEstablished }
         loop.settleDown()
         let secondID = try #require(servers[1].id)
-        let reused = loop.slab[secondID.index].pointee.descriptor
+        let freed = loop.slab[secondID.index].pointee.descriptor
         servers[0].onReceived = { loop, _, _ in loop.close(secondID) }
         // One batch of events in this order: the first's input, a new connection, the second's input.
         first.send("close the other")
@@ -28,12 +35,12 @@ import Time
         loop.turn(waiting: .seconds(1))
         #expect(servers.count == 3)
         let thirdID = try #require(servers[2].id)
-        #expect(loop.slab[thirdID.index].pointee.descriptor == reused)
         #expect(loop.statistics.staleEvents == 1)
         #expect(servers[1].reasons == [.requested] && servers[1].receivedCount == 0)
         third.send("mine")
         loop.turn { servers[2].receivedCount == 4 }
         #expect(servers[2].text == "mine")
+        return loop.slab[thirdID.index].pointee.descriptor == freed
     }
 
     @Test func anEventOfAClosedConnectionNeverReachesTheNextOneInItsSlot() throws {

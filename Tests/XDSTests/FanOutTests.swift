@@ -25,6 +25,30 @@ private func syncedDelta(_ number: Int, _ snapshot: Snapshot) -> DeltaStream {
 }
 
 @Suite struct FanOutTests {
+    /// What a view shows is not with a client because nothing is under way to it.
+    @Test func whoeverHasNotAnsweredToAllThatItsViewShowsIsBehind() throws {
+        let first = try Snapshot([cluster(1, "one")])
+        let second = try Snapshot([cluster(1, "two")])
+        let third = try Snapshot([cluster(1, "three")])
+        var stream = syncedDelta(1, first)
+        func isBehind(_ shown: Snapshot) -> Bool { stream.status(in: nil, showing: shown).types[0].isBehind }
+        #expect(!isBehind(first) && isBehind(second))
+        #expect(stream.status(in: nil, showing: second).types[0].pendingSince == nil)
+        let sent = responses(stream.publish(second, now: now))
+        #expect(sent.count == 1 && isBehind(second))
+        // It does not read: what comes later waits for its answer.
+        #expect(responses(stream.publish(third, now: now)).isEmpty)
+        func answer(_ response: PreparedResponse) -> [PreparedResponse] {
+            responses(
+                stream.receive(
+                    DeltaDiscoveryRequest(typeURL: ResourceType.cluster.typeURL, responseNonce: response.nonce),
+                    now: now))
+        }
+        let last = answer(sent[0])
+        #expect(last.count == 1 && isBehind(third))
+        #expect(answer(last[0]).isEmpty && !isBehind(third))
+    }
+
     @Test func oneChangeForTenThousandDeltaStreamsIsComputedAndEncodedOnce() throws {
         let cache = SnapshotCache()
         let first = try cache.publish((0..<5000).map { cluster($0, "one") })

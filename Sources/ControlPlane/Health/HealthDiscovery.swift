@@ -53,7 +53,8 @@ final class HealthDiscovery: Service {
 
         private struct State {
             var phase = Phase.silent
-            /// The last report: proxies tell every second what they have found, and mostly the same.
+            /// The last report: proxies tell every second what they have found, and mostly the same. No more than one
+            /// can be asked for.
             var found: [String: Bool] = [:]
         }
 
@@ -137,7 +138,9 @@ final class HealthDiscovery: Service {
             }
             guard isThere else { return }
             let (desk, call, number) = (service.desk, call, number)
-            let isTaken = service.mailbox.submit { _ in
+            let isTaken = service.mailbox.submit { [self] _ in
+                // Its end may be known already: then nothing would end it any more.
+                guard state.withLock({ $0.phase == .checking }) else { return }
                 let isTaken = desk.value.begin(number, checker) { call.send($0) }
                 if !isTaken { call.finish(StreamPlaces.full("streams of health checks")) }
             }
@@ -145,6 +148,8 @@ final class HealthDiscovery: Service {
         }
 
         private func take(_ found: [String: Bool]) {
+            guard found.count <= HealthDesk.mostOrders, found.keys.allSatisfy({ $0.utf8.count <= longestHealthName })
+            else { return refuse("a report of what nobody asked for") }
             let isNews = state.withLock { state in
                 guard state.phase == .checking, state.found != found else { return false }
                 state.found = found

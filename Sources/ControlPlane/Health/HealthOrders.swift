@@ -17,9 +17,19 @@ struct HealthOrder: Hashable, Sendable {
 
 /// A proxy that checks.
 struct HealthChecker: Hashable, Sendable {
+    /// With the namespace and the service account that it has proved.
     var proxy: ProxyClass
-    /// The one that it stands beside; nil: it checks others alone.
+    /// The one that it says that it stands beside; nil: it checks others alone.
     var workload: Workload?
+}
+
+/// Which workloads without a proxy a proxy is asked about besides its own.
+struct HealthNeighbours: OptionSet, Hashable, Sendable {
+    let rawValue: Int
+    /// Those of its namespace whose objects name no service account.
+    static let anybodys = HealthNeighbours(rawValue: 1)
+    /// Those of its namespace that run under its own service account.
+    static let ofOwnAccount = HealthNeighbours(rawValue: 2)
 }
 
 extension MeshIndex {
@@ -44,9 +54,9 @@ extension MeshIndex {
         return nil
     }
 
-    /// What a proxy is asked to check.
-    /// - Parameter hasNeighbours: whether it also checks the workloads of its namespace that have no proxy.
-    func healthOrders(for checker: HealthChecker, hasNeighbours: Bool) -> [HealthOrder] {
+    /// What a proxy is asked to check. A workload that runs under a service account is judged by that account alone: a
+    /// proxy proves its namespace and account, and merely says which workload it stands beside.
+    func healthOrders(for checker: HealthChecker, neighbours: HealthNeighbours) -> [HealthOrder] {
         var orders: [HealthOrder] = []
         func add(_ workload: Workload, at address: String?) {
             guard let address, IPAddress(address) != nil, let probe = probe(of: workload),
@@ -54,15 +64,25 @@ extension MeshIndex {
             else { return }
             orders.append(HealthOrder(workload: workload.id, address: address, port: port, probe: probe))
         }
-        if let own = checker.workload {
+        let account = checker.proxy.serviceAccount
+        if let own = checker.workload, own.id.namespace == checker.proxy.namespace,
+            connectedWorkload(own.id)?.serviceAccount == account
+        {
             add(own, at: checker.proxy.isIntercepted ? own.addresses.first : checker.proxy.applicationAddress)
         }
-        guard hasNeighbours else { return orders }
+        guard !neighbours.isEmpty else { return orders }
         for object in objects(of: .workloadEntry, in: checker.proxy.namespace) {
-            guard let workload = Workload(object), connectedWorkload(workload.id) == nil else { continue }
+            guard orders.count < HealthDesk.mostOrders else { break }
+            guard case .workloadEntry(let entry) = object.body, let workload = Workload(object),
+                connectedWorkload(workload.id) == nil
+            else { continue }
+            let isAsked =
+                entry.serviceAccount.map { $0 == account && neighbours.contains(.ofOwnAccount) }
+                ?? neighbours.contains(.anybodys)
+            guard isAsked else { continue }
             add(workload, at: workload.addresses.first)
         }
-        return Array(orders.prefix(HealthDesk.mostOrders))
+        return orders
     }
 }
 
@@ -75,12 +95,15 @@ extension Kubernetes.Probe {
             case .text(let name): workload.ports.first { $0.name == name }?.port
             }
         }
-        return switch check {
-        case .http(let http): number(http.port)
-        case .tcp(let port): number(port)
-        case .grpc(let port, _): port
-        case .command: nil
-        }
+        let port: Int? =
+            switch check {
+            case .http(let http): number(http.port)
+            case .tcp(let port): number(port)
+            case .grpc(let port, _): port
+            case .command: nil
+            }
+        // Names mean what a proxy says of itself.
+        return port.flatMap { (1...65_535).contains($0) ? $0 : nil }
     }
 }
 
@@ -98,6 +121,9 @@ func encodedSpecifier(_ orders: [HealthOrder]) -> [UInt8] {
         })
 }
 
+/// Bytes of the longest name under which health is reported: names of namespaces and workloads have up to 255.
+let longestHealthName = 2 * NodeClaims.longestText + 1
+
 /// The name under which a workload's health is reported.
 func healthName(_ id: Workload.ID) -> String { "\(id.namespace)/\(id.name)" }
 
@@ -113,7 +139,7 @@ private func clusterCheck(_ order: HealthOrder, _ arena: Arena) -> UnsafeMutable
                             $0.set(
                                 socket_address: arena.make {
                                     $0.address = arena(order.address)
-                                    $0.set(port_value: UInt32(order.port))
+                                    $0.set(port_value: UInt32(clamping: order.port))
                                 })
                         }
                     })
@@ -160,7 +186,8 @@ private func healthCheck(_ order: HealthOrder, _ arena: Arena) -> UnsafeMutableP
                     (made.n_expected_statuses, made.expected_statuses) = arena.list(
                         arena.make(Int64Range.self) { ($0.start, $0.end) = (200, 400) })
                 })
-        // Proxies have no clusters of HTTP/2 for this: that it takes connections is what they can see.
+        // Envoy makes no cluster of HTTP/2 for this, and its health check over gRPC needs one: that the workload takes
+        // connections is what a proxy can see. Source: Envoy, HdsDelegate.
         case .tcp, .grpc, .command: check.set(tcp_health_check: arena.make())
         }
     }

@@ -61,8 +61,7 @@ struct AuthorityStart {
                     hint: "pass --trust-domain \(owner), or another --data")
             }
             let crossSigned =
-                row.crossSigned.isEmpty
-                ? nil : try Certificate.list(pem: Array(row.crossSigned.utf8), source: what).first
+                row.crossSigned.isEmpty ? [] : try Certificate.list(pem: Array(row.crossSigned.utf8), source: what)
             var key: PrivateKey?
             if !row.keyFile.isEmpty {
                 let bytes: [UInt8]

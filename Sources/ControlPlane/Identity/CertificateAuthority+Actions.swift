@@ -57,13 +57,16 @@ extension CertificateAuthority {
         events.append(.madeIntermediate(authority.id, under: root, validity: certificate.validity))
     }
 
+    /// So many roots back a proxy that was not started again since may know.
+    private static let mostCrossSigned = 4
+
     private func crossSign(_ root: AuthorityID, by: AuthorityID, _ validity: Range<Timestamp>) throws {
         guard let signer = kept[by]?.issuer, var authority = kept[root] else {
             throw StartProblem.keyMissing(by, files)
         }
         let certificate = try signer.crossSign(
             authority.certificate, trustDomain: configuration.trustDomain, validity: validity, serial: try .random())
-        authority.crossSigned = certificate
+        authority.crossSigned = Array(([certificate] + (kept[by]?.crossSigned ?? [])).prefix(Self.mostCrossSigned))
         kept[root] = authority
         unsaved.authorities.append(authority.stored)
         events.append(.crossSigned(CrossSignature(root: root, by: by, validity: certificate.validity)))
@@ -123,7 +126,9 @@ extension CertificateAuthority {
         }
         // Towards the root, which peers have; and the root certified by the one before it, for those who know only that.
         var chain = authority.certificates.filter { !$0.isSelfSigned }
-        if let signature, let crossSigned = kept[signature.root]?.crossSigned { chain.append(crossSigned) }
+        if let signature, let crossSigned = kept[signature.root]?.crossSigned.first {
+            chain.append(crossSigned)
+        }
         issuing = Issuing(id: id, issuer: issuer, chain: Array(KeptAuthority.text(chain).utf8))
         portSchedule?.hasten(now: configuration.clock())
         publishShared()
@@ -191,7 +196,7 @@ extension CertificateAuthority {
                 spiffeID: identity, dnsNames: configuration.allServerNames, ipAddresses: ["127.0.0.1", "::1"],
                 validity: leaf.validity, serial: try .random()),
             for: key.publicKey)
-        let chain = certificate.pem + issuing.chain
+        let chain = certificate.pem + issuing.chain + linksToEarlierRoots(besides: issuing.chain, now: now)
         let keyPEM = try key.pem()
         let anchors = bundle
         let schedule = LeafSchedule(
@@ -217,6 +222,14 @@ extension CertificateAuthority {
                         portFailed("\(error)", now: now)
                     }
                 }, fail: { [self] in portFailed($0.message, now: now) }))
+    }
+
+    /// The root in force certified by the one before it, and so on, PEM. A proxy that reads its trust for this port once,
+    /// as it starts, comes back after roots have changed.
+    private func linksToEarlierRoots(besides chain: [UInt8], now: Timestamp) -> [UInt8] {
+        guard let root = machine.activeRoot, let links = kept[root.id]?.crossSigned else { return [] }
+        let given = Set((try? Certificate.list(pem: chain, source: "the issuer's chain")) ?? [])
+        return Array(KeptAuthority.text(links.filter { $0.notAfter > now && !given.contains($0) }).utf8)
     }
 
     func portFailed(_ reason: String, now: Timestamp) {

@@ -9,8 +9,8 @@ struct KeptAuthority {
     let tier: AuthorityTier
     /// Its own first, then what leads from it to its root.
     let certificates: [Certificate]
-    /// A root's: its name and key, certified by the root before it.
-    var crossSigned: Certificate?
+    /// A root's: its name and key, certified by the root before it; then that one's by the one before, and so on.
+    var crossSigned: [Certificate]
     /// nil: the key is elsewhere.
     let key: PrivateKey?
     /// What signs; nil without a key.
@@ -18,7 +18,7 @@ struct KeptAuthority {
     let createdAt: Timestamp
 
     init(
-        tier: AuthorityTier, certificates: [Certificate], crossSigned: Certificate? = nil, key: PrivateKey?,
+        tier: AuthorityTier, certificates: [Certificate], crossSigned: [Certificate] = [], key: PrivateKey?,
         createdAt: Timestamp
     ) throws(CertificateError) {
         precondition(!certificates.isEmpty, "an authority has a certificate")
@@ -39,7 +39,7 @@ struct KeptAuthority {
     var stored: StoredAuthority {
         StoredAuthority(
             id: id.text, tier: tier.rawValue, certificates: Self.text(certificates),
-            crossSigned: Self.text(crossSigned.map { [$0] } ?? []), keyFile: key == nil ? "" : id.text,
+            crossSigned: Self.text(crossSigned), keyFile: key == nil ? "" : id.text,
             createdAt: createdAt)
     }
 

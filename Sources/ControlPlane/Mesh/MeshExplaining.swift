@@ -135,9 +135,19 @@ extension MeshSource {
     func explain(_ query: ExplainQuery) throws(GRPCStatus) -> ExplainReport {
         do throws(ExplainError) {
             guard let settings = configuration.translation else { throw .notTranslated }
+            let id = Workload.ID(namespace: query.namespace, name: query.workload)
+            let rollout = pacing?.report.flatMap { $0.isUnderWay ? $0 : nil }
+            // A proxy that a roll-out has not reached does what it did before.
+            let older = rollout == nil ? nil : indexBefore?(id)
             var report = try ExplainReport(
-                query, of: state.index, settings: settings, proxyClass: { proxyClass?($0) })
+                query, of: older ?? state.index, settings: settings, proxyClass: { proxyClass?($0) })
             report.revision = state.revision
+            guard let rollout else { return report }
+            if older != nil { report.revision = rollout.base }
+            report.text +=
+                "note: revision \(rollout.revision) has not come to all proxies; this is by revision \(report.revision), "
+                + "which the proxy of \(id.name) has, and others may have revision "
+                + "\(older == nil ? rollout.base : rollout.revision)\n"
             return report
         } catch {
             throw GRPCStatus(.notFound, "\(error)\n\(error.hint)")

@@ -69,6 +69,9 @@ public enum MeshRequestError: Error, Sendable {
     case ownedByDirectory(String)
     /// A revision comes to the proxies share by share, and another one would come between.
     case rolloutUnderWay(Int64)
+    /// A revision that nobody asked to roll out has not come to all proxies, and what rolls out another one would undo
+    /// both. `isHeld`: it was rejected.
+    case trialUnderWay(Int64, isHeld: Bool)
     case store(StoreError)
 }
 
@@ -92,6 +95,10 @@ extension MeshRequestError: CustomStringConvertible {
             "the objects of this mesh are the files in \(directory), and cannot be changed otherwise"
         case .rolloutUnderWay(let revision):
             "revision \(revision) is being rolled out, and nothing else is changed meanwhile"
+        case .trialUnderWay(let revision, isHeld: true):
+            "revision \(revision) was rejected and is kept from the proxies: no other is rolled out over it"
+        case .trialUnderWay(let revision, isHeld: false):
+            "the first proxies have not answered to revision \(revision): no other is rolled out over it"
         case .store(let error): "\(error)"
         }
     }
@@ -111,6 +118,10 @@ extension MeshRequestError: CustomStringConvertible {
         case .rolloutUnderWay:
             "`martinet rollout` shows how far it is; wait for it, or end it with `martinet rollout promote` or "
                 + "`martinet rollout abort`; nothing was changed"
+        case .trialUnderWay(_, isHeld: true):
+            "apply what mends it without --canary, or end it with `martinet rollout promote` or `martinet rollout "
+                + "abort`; nothing was changed"
+        case .trialUnderWay(_, isHeld: false): "try again in a moment; nothing was changed"
         case .store(let error): error.hint
         }
     }

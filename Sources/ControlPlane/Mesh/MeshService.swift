@@ -159,7 +159,8 @@ extension GRPCStatus {
     init(_ error: MeshRequestError) {
         let code: GRPCStatusCode =
             switch error {
-            case .stale, .rollbackRefused, .ownedByDirectory, .tooManyObjects, .rolloutUnderWay: .failedPrecondition
+            case .stale, .rollbackRefused, .ownedByDirectory, .tooManyObjects, .rolloutUnderWay, .trialUnderWay:
+                .failedPrecondition
             case .refused, .noObjects, .wordsTooLong: .invalidArgument
             case .missing, .noSuchRevision: .notFound
             case .store: .resourceExhausted

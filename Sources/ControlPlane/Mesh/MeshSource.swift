@@ -34,6 +34,8 @@ public final class MeshSource {
     /// Called after each change of the index, once it is on disk: from the old index, by these changes, to the new one.
     /// ``state`` is the new one then.
     public var changed: ((_ old: MeshIndex, _ new: MeshIndex, _ changes: [MeshIndex.Change]) -> Void)?
+    /// Whether a directory of files is the source, instead of users.
+    var isOfDirectory: Bool { files != nil }
     /// Says what proxies would get by a plan, a line each, for `diff`; nil: nobody says it.
     public var pushPlan: ((MeshPlan, _ old: MeshIndex) -> [String])?
     /// Follows revisions to proxies; nil: nobody does.
@@ -44,6 +46,8 @@ public final class MeshSource {
     private(set) var rolloutOrder: RolloutOrder?
     /// The class of a workload's proxy, if that is connected.
     var proxyClass: ((Workload.ID) -> ProxyClass?)?
+    /// What the proxy of a workload has, if that is not the newest revision; nil: it is.
+    var indexBefore: ((Workload.ID) -> MeshIndex?)?
     /// What the translation of the objects in force has to tell of them.
     var translationFindings: (() -> [MeshFinding])?
 
@@ -166,6 +170,9 @@ public final class MeshSource {
         if !request.isDryRun, !request.isUndoing, let revision = pacing?.revisionUnderWay {
             throw .rolloutUnderWay(revision)
         }
+        if request.rollout != nil, !request.isDryRun, let trial = pacing?.trialUnderWay {
+            throw .trialUnderWay(trial.revision, isHeld: trial.isHeld)
+        }
         let plan: MeshPlan
         do throws(MeshRequestError) {
             plan = try state.planning(request, now: configuration.clock())
@@ -177,11 +184,7 @@ public final class MeshSource {
         if request.isDryRun { return (plan, state.revision) }
         do throws(StoreError) {
             try store.respell(plan.respelled.map { ($0.key.stored, ObjectSpelling($0.source)) })
-            if !plan.isEmpty {
-                // On disk before the revision is: whoever is killed between them gives it to no proxy too early.
-                if let order = request.rollout { try pacing?.expect(plan.base + 1, over: plan.base, order) }
-                try commit(plan)
-            }
+            if !plan.isEmpty { try commit(plan, request.rollout) }
         } catch {
             throw .store(error)
         }
@@ -191,7 +194,7 @@ public final class MeshSource {
         return (plan, state.revision)
     }
 
-    private func commit(_ plan: MeshPlan) throws(StoreError) {
+    private func commit(_ plan: MeshPlan, _ order: RolloutOrder?) throws(StoreError) {
         let changes = plan.changes.filter { $0.kind != .unchanged }.map { change in
             StoredObjectChange(
                 key: change.key.stored, before: change.before.map { ObjectSpelling($0) },
@@ -199,7 +202,11 @@ public final class MeshSource {
         }
         let revision = StoredRevision(
             number: plan.base + 1, time: plan.time, author: plan.author, message: plan.message, base: plan.base)
-        try store.commit(revision, changes, bounds: configuration.history)
+        // In one step with how it comes to the proxies: whoever is killed gives it to no proxy too early, and nothing is
+        // rolled out that was never made.
+        try store.commit(
+            revision, changes, bounds: configuration.history,
+            rollout: pacing?.record(of: revision.number, over: plan.base, order), keepingSince: pacing?.baseUnderWay)
     }
 
     private func adopt(_ plan: MeshPlan) {

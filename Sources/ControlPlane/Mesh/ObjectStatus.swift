@@ -61,6 +61,15 @@ struct ObjectStatus {
             document = .fields([
                 ("conditions", .conditions(status.conditions)), ("listeners", .list(status.listeners.map(\.node))),
             ])
+        } else if case let ancestors = translator.ancestorStatuses(of: object), !ancestors.isEmpty {
+            conditions = ancestors.flatMap { status in
+                let place = status.target.section.map { " \($0)" } ?? ""
+                return status.conditions.map { condition in
+                    ObjectCondition(
+                        condition, about: "Service \(object.key.namespace)/\(status.target.name)\(place)")
+                }
+            }
+            document = .fields([("ancestors", .list(ancestors.map(\.node)))])
         } else {
             let parents = translator.parentStatuses(of: object)
             guard !parents.isEmpty else { return nil }
@@ -87,6 +96,19 @@ extension GatewayStatus.Listener {
                 "supportedKinds",
                 .list(supportedKinds.map { .fields([("group", .text($0.group)), ("kind", .text($0.name))]) })
             ),
+            ("conditions", .conditions(conditions)),
+        ])
+    }
+}
+
+extension AncestorStatus {
+    fileprivate var node: DocumentNode {
+        var fields: [(String, DocumentNode)] = [
+            ("group", .text(target.group)), ("kind", .text(target.kind)), ("name", .text(target.name)),
+        ]
+        if let section = target.section { fields.append(("sectionName", .text(section))) }
+        return .fields([
+            ("ancestorRef", .fields(fields)), ("controllerName", .text(GatewayAPI.GatewayClass.ours)),
             ("conditions", .conditions(conditions)),
         ])
     }

@@ -1,3 +1,4 @@
+import Foundation
 import Identity
 import Time
 
@@ -17,7 +18,8 @@ public struct Rollout: Hashable, Sendable {
         case holding
         /// Whoever watches how proxies do is asked.
         case judging
-        /// A proxy has rejected it, so that none gets it; another revision or a user ends this.
+        /// A proxy has rejected it, so that none gets it; another revision that nobody asks to roll out, or a user, ends
+        /// this.
         case held(reason: String)
         /// It was taken back from all proxies, and a revision that undoes it comes.
         case undoing(reason: String)
@@ -89,26 +91,36 @@ public struct Rollout: Hashable, Sendable {
     /// What the share looked like when it was last counted.
     public private(set) var tally = RolloutTally()
     private let patience: Patience
-    /// Until when nobody in the share means that they may come back.
+    /// Until when some may come back that had it, or had something else; nil: those that are there are all there are.
     private var returningUntil: Instant?
+    /// So many were there before; nil: nobody knows.
+    private var returning: Int?
 
+    /// - Parameter order: 1 to ``RolloutOrder/stepLimit`` steps.
     public init(_ revision: Int64, over base: Int64, order: RolloutOrder, patience: Patience = Patience()) {
         (self.revision, self.base, self.order, self.patience) = (revision, base, order, patience)
         (phase, step) = (.probing, 0)
     }
 
     /// As it was kept when the control plane ended: the answers of the step count again, and so does its hold.
-    public init(kept: Kept, newest: Int64, now: Instant, patience: Patience = Patience()) {
-        self.init(kept.revision, over: kept.base, order: kept.order, patience: patience)
+    /// - Parameter canUndo: whether revisions may be made here that undo others: without that, a canary goes on as what
+    ///   nobody asked to roll out.
+    public init(
+        kept: Kept, newest: Int64, now: Instant, patience: Patience = Patience(), canUndo: Bool = true
+    ) {
+        // What mends a revision that is held goes on as any other change does.
+        let isMended = kept.state == .held && newest > kept.revision
+        self.init(
+            kept.revision, over: kept.base, order: isMended || !canUndo ? .guarding : kept.order, patience: patience)
         step = min(max(0, kept.step), order.percents.count - 1)
         returningUntil = now.advanced(by: patience.returning)
-        deadline = returningUntil
+        (deadline, returning) = (returningUntil, kept.affected.flatMap { $0 > 0 ? $0 : nil })
         switch kept.state {
-        case .running where newest > revision:
-            // A guarded revision and one more, of which the proxies had not heard.
-            (revision, phase) = (newest, .probing)
-        case .running: phase = order.isGuard ? .probing : .spreading
-        case .held where newest > revision: (revision, phase) = (newest, .probing)
+        // Nothing is changed while a user rolls something out: that it was over has not come to the disk.
+        case .running where newest > revision && !kept.order.isGuard && canUndo: (phase, deadline) = (.complete, nil)
+        // A revision that was tried and one more, of which the proxies had not heard; or the same.
+        case .running: revision = max(revision, newest)
+        case .held where isMended: revision = newest
         case .held: (phase, deadline) = (.held(reason: kept.reason), nil)
         // The revision that undoes it was made, and this was not told of it.
         case .undoing where newest > revision:
@@ -158,6 +170,10 @@ public struct Rollout: Hashable, Sendable {
         case .superseded(let newer):
             guard isGiven || isHeld else { return [] }
             (revision, step, phase, tally) = (newer, 0, .probing, RolloutTally())
+            if let returningUntil {
+                deadline = returningUntil
+                return []
+            }
             // A row of changes does not keep the first of them from proxies for ever.
             if deadline == nil { deadline = now.advanced(by: patience.guarded) }
             return [.probe(percent: percent)]
@@ -172,7 +188,7 @@ public struct Rollout: Hashable, Sendable {
         }
     }
 
-    private var isHeld: Bool {
+    var isHeld: Bool {
         if case .held = phase { return true }
         return false
     }
@@ -182,9 +198,10 @@ public struct Rollout: Hashable, Sendable {
     private mutating func begin(_ now: Instant) -> [Action] {
         switch phase {
         case .probing:
-            if returningUntil == nil { deadline = now.advanced(by: answerTime) }
+            // Begun again: those that come back get what they had, and who comes first says nothing of the others.
+            guard returningUntil == nil else { return [] }
+            deadline = now.advanced(by: answerTime)
             return [.probe(percent: percent)]
-        // Begun again: those that come back get what they had.
         case .spreading: return [.spread(percent: percent)]
         case .undoing(let reason): return [.withdraw, .undo(reason: reason)]
         case .held: return [.withdraw]
@@ -200,14 +217,17 @@ public struct Rollout: Hashable, Sendable {
         if let rejection = tally.rejections.first {
             return fail(rejection + (tally.rejected > 1 ? " (and \(tally.rejected - 1) more)" : ""))
         }
-        let isAnswered = tally.pending == 0 && (tally.share > 0 || !isReturning(now))
+        if returningUntil != nil {
+            guard let returning, tally.affected >= returning else { return [] }
+            return endReturning(now)
+        }
+        let isAnswered = tally.pending == 0
         switch phase {
         case .probing:
             guard isAnswered else { return [.probe(percent: percent)] }
             return spread(now)
         case .spreading:
             guard isAnswered else { return [] }
-            returningUntil = nil
             guard !isLastStep else { return finish() }
             (phase, deadline) = (.holding, now.advanced(by: order.hold))
             return [
@@ -217,13 +237,17 @@ public struct Rollout: Hashable, Sendable {
         }
     }
 
-    private func isReturning(_ now: Instant) -> Bool { returningUntil.map { now < $0 } ?? false }
+    /// Those that come back have come back: the step begins anew with those that are there.
+    private mutating func endReturning(_ now: Instant) -> [Action] {
+        (returningUntil, returning) = (nil, nil)
+        deadline = now.advanced(by: answerTime)
+        return [.probe(percent: percent)]
+    }
 
     private mutating func spread(_ now: Instant) -> [Action] {
         // The rest of those that a guard protects get it as everybody gets everything.
         if order.isGuard { return finish() }
-        phase = .spreading
-        if returningUntil == nil { deadline = now.advanced(by: answerTime) }
+        (phase, deadline) = (.spreading, now.advanced(by: answerTime))
         return [.spread(percent: percent)]
     }
 
@@ -236,12 +260,7 @@ public struct Rollout: Hashable, Sendable {
         guard let due = deadline, now >= due else { return [] }
         switch phase {
         case .probing, .spreading:
-            if let returning = returningUntil, now >= returning {
-                // Those that come back have come back.
-                returningUntil = nil
-                deadline = now.advanced(by: answerTime)
-                return []
-            }
+            if returningUntil != nil { return endReturning(now) }
             if order.isGuard {
                 return [.tell("\(name) goes to all proxies: \(tally.pending) that were to try it say nothing")]
                     + finish()
@@ -364,12 +383,30 @@ extension Rollout {
         public var state: State
         public var reason = ""
         public var undoneBy: Int64?
+        /// How many proxies it affected when it was last counted.
+        public var affected: Int?
         /// Who has it.
         public var share: RolloutShare?
+
+        /// Whether there is something that must come to the disk.
+        func differs(from other: Kept) -> Bool {
+            var alike = other
+            // Proxies come and go all the time: as many as there were at the last step is enough.
+            alike.affected = affected
+            return self != alike
+        }
+
+        func encoded() -> Data {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = .sortedKeys
+            guard let body = try? encoder.encode(self) else { preconditionFailure("a roll-out is text and numbers") }
+            return body
+        }
     }
 
     public func kept(share: RolloutShare?) -> Kept {
         var kept = Kept(revision: revision, base: base, order: order, step: step, state: .running, share: share)
+        if isUnderWay { kept.affected = returning ?? tally.affected }
         switch phase {
         case .probing, .spreading, .holding, .judging: break
         case .held(let reason): (kept.state, kept.reason) = (.held, reason)

@@ -1,6 +1,6 @@
 import EnvoyAPI
+import Foundation
 import Protobuf
-import Store
 import Time
 
 // What a user asks about roll-outs and is told of them, as bytes. Source: Protos/martinet/control/v1/mesh.proto.
@@ -9,10 +9,15 @@ import Time
 protocol RevisionPacing: AnyObject {
     /// The one that a user rolls out; nil: others may come.
     var revisionUnderWay: Int64? { get }
+    /// The one that nobody asked to roll out and that has not come to all; nil: another one may be rolled out.
+    var trialUnderWay: (revision: Int64, isHeld: Bool)? { get }
+    /// What proxies have that a roll-out has not reached; nil: all have the newest.
+    var baseUnderWay: Int64? { get }
     /// How the newest roll-out stands; nil: there was none.
     var report: RolloutReport? { get }
-    /// A revision comes that is to be rolled out. What is on disk then says so.
-    func expect(_ revision: Int64, over base: Int64, _ order: RolloutOrder) throws(StoreError)
+    /// What is to be on disk as soon as a revision is; nil: what is there.
+    /// - Parameter order: how it is to come to the proxies; nil: nobody has said it.
+    func record(of revision: Int64, over base: Int64, _ order: RolloutOrder?) -> Data?
     /// - Returns: why nothing was done.
     func perform(_ request: RolloutRequest) -> RolloutProblem?
 }

@@ -40,8 +40,9 @@ final class RolloutRunner {
     private var answeredAt = Instant(nanoseconds: 0)
     private var shareChangedAt: Instant?
     private var keptLast: Rollout.Kept?
-    /// What the next revision is to be.
-    private var expected: Rollout.Kept?
+    /// Whether the disk has not taken how far it is.
+    private var isUnkept = false
+    private var isKeepingAgain = false
     /// Proxies that came, and may have been given a view by an earlier share.
     private var newcomers: Set<String> = []
     /// Changes when answers to what was shown before say nothing any more.
@@ -96,12 +97,13 @@ final class RolloutRunner {
             // Its revision was never made.
             guard kept.revision <= source.state.revision else { return }
             let resumed = Rollout(
-                kept: kept, newest: source.state.revision, now: now, patience: configuration.patience)
+                kept: kept, newest: source.state.revision, now: now, patience: configuration.patience,
+                canUndo: !source.isOfDirectory)
             if resumed.isUnderWay { publisher.keep(try source.index(at: kept.base)) }
             (rollout, keptLast, begunAt) = (resumed, kept, now)
-            guard resumed.isUnderWay else { return }
+            guard resumed.isUnderWay else { return keep() }
             if resumed.isGiven {
-                share = kept.share
+                share = kept.share ?? RolloutShare(salt: kept.revision)
                 classes.setShare(share)
             }
             logger.notice(
@@ -120,13 +122,11 @@ final class RolloutRunner {
 
     /// Whether a revision comes to a part of these first.
     func paces(_ members: [RolloutShare.Member]) -> Bool {
-        if source.rolloutOrder == nil { forgetExpected() }
-        if source.rolloutOrder != nil {
-            guard members.isEmpty, let expected else { return !members.isEmpty }
-            var done = expected
-            done.state = .complete
-            rollout = Rollout(kept: done, newest: done.revision, now: now, patience: configuration.patience)
-            self.expected = nil
+        if let order = source.rolloutOrder {
+            guard members.isEmpty else { return true }
+            let revision = source.state.revision
+            let done = Rollout.Kept(revision: revision, base: revision - 1, order: order, step: 0, state: .complete)
+            rollout = Rollout(kept: done, newest: revision, now: now, patience: configuration.patience)
             keep()
             return false
         }
@@ -138,20 +138,12 @@ final class RolloutRunner {
         }
     }
 
-    /// The revision that was to be rolled out could not be made; another one takes its number.
-    private func forgetExpected() {
-        guard var kept = expected else { return }
-        expected = nil
-        kept.state = .complete
-        try? write(rollout?.kept(share: share) ?? kept)
-    }
-
     /// A revision is there, and the views of these classes show the one before.
     func revisionCame(_ revision: Int64, affecting views: Set<ViewName>) {
         generation += 1
         let current = rollout.flatMap { $0.isUnderWay ? $0 : nil }
         if case .undoing = current?.phase { return }
-        if current != nil, source.rolloutOrder == nil {
+        if let current, source.rolloutOrder == nil, current.order.isGuard {
             affect(views)
             return handle(.superseded(by: revision))
         }
@@ -159,7 +151,7 @@ final class RolloutRunner {
             revision, over: current?.base ?? revision - 1, order: source.rolloutOrder ?? .guarding,
             patience: configuration.patience)
         if current == nil || share == nil { share = RolloutShare(salt: revision) }
-        (expected, begunAt) = (nil, now)
+        begunAt = now
         affect(views)
         handle(.begun)
     }
@@ -171,6 +163,13 @@ final class RolloutRunner {
     func affect(_ views: some Sequence<ViewName>) {
         guard share != nil else { return }
         share?.affect(views)
+        classes.setShare(share)
+    }
+
+    /// No proxy is of these classes any more.
+    func forget(_ views: some Sequence<ViewName>) {
+        guard share != nil else { return }
+        for view in views { share?.forget(view) }
         classes.setShare(share)
     }
 
@@ -272,7 +271,7 @@ final class RolloutRunner {
         guard let rollout else { return }
         var request = MeshRequest()
         request.author = "martinet"
-        request.message = "rollback of revision \(rollout.revision): \(reason.prefix(1_000))"
+        request.message = "rollback of revision \(rollout.revision): \(reason.cut(toBytes: 1_000))"
         request.isUndoing = true
         do throws(MeshRequestError) {
             let done = try source.rollback(to: rollout.base, request)
@@ -337,7 +336,7 @@ final class RolloutRunner {
     // MARK: On disk
 
     private func keep() {
-        guard let kept = rollout?.kept(share: share), kept != keptLast else { return }
+        guard let kept = rollout?.kept(share: share), keptLast.map({ kept.differs(from: $0) }) ?? true else { return }
         if let rollout, rollout.order.isGuard {
             let isOnDisk = keptLast.map { $0.order.isGuard && $0.state != .complete } ?? false
             // Most are over sooner than the disk has written that they began. Whoever is killed meanwhile gives it to
@@ -345,12 +344,7 @@ final class RolloutRunner {
             if rollout.isGiven, !isOnDisk || isKeptLater { return keepLater() }
             if rollout.phase == .complete, !isOnDisk { return }
         }
-        do throws(StoreError) {
-            try write(kept)
-        } catch {
-            logger.error(
-                "how far a roll-out is is not kept for a restart: \(error)", metadata: ["hint": "\(error.hint)"])
-        }
+        write(kept)
     }
 
     private func keepLater() {
@@ -360,32 +354,50 @@ final class RolloutRunner {
             guard let self else { return }
             isKeptLater = false
             guard let rollout, rollout.order.isGuard, rollout.isGiven else { return }
-            try? write(rollout.kept(share: share))
+            write(rollout.kept(share: share))
         }
     }
 
-    private func write(_ kept: Rollout.Kept) throws(StoreError) {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = .sortedKeys
-        guard let body = try? encoder.encode(kept) else { preconditionFailure("a roll-out is text and numbers") }
-        try store.keep(rollout: body)
-        keptLast = kept
+    /// What the disk does not take is tried again, and goes with the next revision.
+    private func write(_ kept: Rollout.Kept) {
+        do throws(StoreError) {
+            try store.keep(rollout: kept.encoded())
+            (keptLast, isUnkept) = (kept, false)
+        } catch {
+            if !isUnkept {
+                logger.error(
+                    "how far a roll-out is is not kept for a restart: \(error)", metadata: ["hint": "\(error.hint)"])
+            }
+            isUnkept = true
+            guard let clock, !isKeepingAgain else { return }
+            isKeepingAgain = true
+            clock.schedule(.seconds(1)) { [weak self] in
+                guard let self else { return }
+                isKeepingAgain = false
+                if isUnkept, let rollout { write(rollout.kept(share: share)) }
+            }
+        }
     }
 }
 
 extension RolloutRunner: RevisionPacing {
     var revisionUnderWay: Int64? {
-        guard let rollout, rollout.isUnderWay, !rollout.order.isGuard else { return nil }
+        guard let rollout, rollout.isUnderWay, !rollout.isHeld, !rollout.order.isGuard else { return nil }
         return rollout.revision
     }
 
+    var trialUnderWay: (revision: Int64, isHeld: Bool)? {
+        guard let rollout, rollout.isUnderWay else { return nil }
+        return (rollout.revision, rollout.isHeld)
+    }
+
+    var baseUnderWay: Int64? { rollout.flatMap { $0.isUnderWay ? $0.base : nil } }
+
     var report: RolloutReport? { rollout.map { RolloutReport($0, now: now) } }
 
-    func expect(_ revision: Int64, over base: Int64, _ order: RolloutOrder) throws(StoreError) {
-        let base = rollout.flatMap { $0.isUnderWay ? $0.base : nil } ?? base
-        let kept = Rollout.Kept(revision: revision, base: base, order: order, step: 0, state: .running)
-        try write(kept)
-        expected = kept
+    func record(of revision: Int64, over base: Int64, _ order: RolloutOrder?) -> Data? {
+        guard let order else { return isUnkept ? rollout?.kept(share: share).encoded() : nil }
+        return Rollout.Kept(revision: revision, base: base, order: order, step: 0, state: .running).encoded()
     }
 
     func perform(_ request: RolloutRequest) -> RolloutProblem? {

@@ -12,6 +12,9 @@ public struct RolloutShare: Hashable, Sendable, Codable {
     public private(set) var common: UInt64 = 0
     /// By the name of the view that a class has otherwise.
     private(set) var limits: [String: UInt64] = [:]
+    /// Nodes above their limit that have it all the same: where there are few, a limit that takes in one of them would
+    /// take in more than its share of those that come later.
+    private(set) var chosen: Set<String> = []
 
     public init(salt: Int64) { self.salt = salt }
 
@@ -27,9 +30,12 @@ public struct RolloutShare: Hashable, Sendable, Codable {
     public func affects(_ view: ViewName) -> Bool { limits[view.text] != nil }
 
     public func contains(_ node: String, _ view: ViewName) -> Bool {
-        guard let limit = limits[view.text], limit > 0 else { return false }
-        return draw(node) <= limit
+        guard let limit = limits[view.text] else { return false }
+        return chosen.contains(node) || limit > 0 && draw(node) <= limit
     }
+
+    /// No proxy is of this class any more.
+    mutating func forget(_ view: ViewName) { limits[view.text] = nil }
 
     /// Notes classes that get something else by the revision.
     mutating func affect(_ views: some Sequence<ViewName>) {
@@ -50,21 +56,35 @@ public struct RolloutShare: Hashable, Sendable, Codable {
 
     /// Gives it to this share of the proxies that are there, rounded up: at least to one.
     mutating func spread(_ percent: Int, over members: some Collection<Member>) {
-        common = max(common, limit(percent, members))
+        let limit = limit(percent, members)
+        common = max(common, min(limit, Self.part(percent)))
         for (view, limit) in limits { limits[view] = max(limit, common) }
+        for node in Set(members.map(\.node)) where draw(node) <= limit && draw(node) > common { chosen.insert(node) }
+        chosen = chosen.filter { draw($0) > common }
+    }
+
+    /// What is drawn by this share of all nodes that there may be.
+    private static func part(_ percent: Int) -> UInt64 {
+        percent >= 100 ? .max : UInt64.max / 100 * UInt64(max(0, percent))
     }
 
     /// Gives it to one proxy of each class that has some in the share and none that has it.
     mutating func probe(_ percent: Int, among members: some Collection<Member>) {
         let limit = max(common, limit(percent, members))
-        var lowest: [String: UInt64] = [:]
+        var lowest: [String: (draw: UInt64, node: String)] = [:]
+        var tried: Set<String> = []
         for member in members {
             let draw = draw(member.node)
-            lowest[member.view.text] = min(lowest[member.view.text] ?? .max, draw)
+            if contains(member.node, member.view) { tried.insert(member.view.text) }
+            if draw < lowest[member.view.text]?.draw ?? .max { lowest[member.view.text] = (draw, member.node) }
         }
-        for (view, draw) in lowest where draw <= limit {
+        for (view, first) in lowest where first.draw <= limit && !tried.contains(view) {
             guard let own = limits[view] else { continue }
-            limits[view] = max(own, draw)
+            if first.draw <= Self.part(percent) {
+                limits[view] = max(own, first.draw)
+            } else {
+                chosen.insert(first.node)
+            }
         }
     }
 

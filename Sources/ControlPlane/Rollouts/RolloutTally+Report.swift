@@ -32,7 +32,8 @@ extension RolloutTally {
                     refusing.insert(stream.node.id)
                     guard rejections.count < Self.rejectionLimit else { continue }
                     rejections.append("\(stream.node.id): \(type.type.shortName) rejected: \(rejection.detail.message)")
-                case (nil, _): break
+                // Sent is not all: something waits for its turn, or for the client to read.
+                case (nil, _): if type.isBehind { hasAcknowledged = false }
                 }
             }
             if hasAcknowledged { waiting[stream.node.id] = left - 1 }

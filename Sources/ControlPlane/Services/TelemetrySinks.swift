@@ -3,7 +3,9 @@ import EnvoyAPI
 import GRPC
 import Metrics
 import Protobuf
+import Reactor
 import Synchronization
+import Time
 
 /// How many streams of one kind are open at once: what a stream costs is bounded, and so is their number.
 final class StreamPlaces: Sendable {
@@ -78,16 +80,19 @@ final class AccessLogSink: Service {
     }
 }
 
-/// `envoy.service.load_stats.v3.LoadReportingService`: asks proxies for the load of all their clusters, and counts what
-/// they report.
+/// `envoy.service.load_stats.v3.LoadReportingService`: asks proxies for the load of all their clusters, counts what they
+/// report, and keeps it for whoever judges by it.
 final class LoadReportSink: Service {
     /// How often proxies report.
     static let interval = Duration.seconds(10)
 
     private let places = StreamPlaces(limit: 20_000)
+    fileprivate let ledger: LoadLedger
     fileprivate let reports = Counter(label: "martinet_load_reports_total")
     fileprivate let requests = Counter(label: "martinet_load_reported_requests_total")
     fileprivate let malformed = Counter(label: "martinet_telemetry_malformed_total", dimensions: [("kind", "load")])
+
+    init(_ ledger: LoadLedger) { self.ledger = ledger }
 
     var methods: [GRPCMethod] {
         [GRPCMethod(LoadReportingService.streamLoadStats, clientStreams: true, serverStreams: true)]
@@ -102,6 +107,8 @@ final class LoadReportSink: Service {
         private let sink: LoadReportSink
         private let call: ServiceCall
         private var isAnswered = false
+        /// The first request says it.
+        private var node = ""
 
         init(_ sink: LoadReportSink, _ call: ServiceCall) { (self.sink, self.call) = (sink, call) }
 
@@ -118,8 +125,10 @@ final class LoadReportSink: Service {
                         }
                     }
                     sink.requests.increment(by: Int64(clamping: issued))
+                    let report = LoadLedger.Report(message, at: Loop.readClock())
+                    if !node.isEmpty, !report.clusters.isEmpty { sink.ledger.note(report, of: node) }
                 } else {
-                    isAnswered = true
+                    (isAnswered, node) = (true, message.node?.pointee.id.string ?? "")
                     call.send(LoadReportSink.answer())
                 }
             } catch {
@@ -130,7 +139,10 @@ final class LoadReportSink: Service {
 
         func halfClosed() { call.finish(.ok) }
 
-        func ended() { sink.places.giveBack() }
+        func ended() {
+            sink.places.giveBack()
+            sink.ledger.forget(node)
+        }
     }
 
     /// What a proxy is told once.
@@ -142,5 +154,27 @@ final class LoadReportSink: Service {
                 $0.load_reporting_interval = arena.duration(interval)
                 $0.set(report_endpoint_granularity: true)
             })
+    }
+}
+
+extension LoadLedger.Report {
+    /// - Parameter now: when it came.
+    init(_ message: LoadStatsRequest, at now: Instant) {
+        // Each cluster says how long its numbers took; they are of one report.
+        var longest = Duration.zero
+        clusters = message.cluster_stats_list.map { cluster in
+            if let interval = cluster.pointee.load_report_interval?.pointee {
+                longest = max(longest, .seconds(interval.seconds) + .nanoseconds(Int64(interval.nanos)))
+            }
+            var load = LoadLedger.Load()
+            for locality in cluster.pointee.upstream_locality_stats_list {
+                load += LoadLedger.Load(
+                    successes: locality.pointee.total_successful_requests,
+                    errors: locality.pointee.total_error_requests)
+            }
+            return (cluster.pointee.cluster_name.string, load)
+        }
+        let length = min(max(longest, .zero), .seconds(3_600))
+        time = now.advanced(by: .zero - length)..<now
     }
 }

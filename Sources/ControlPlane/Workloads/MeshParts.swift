@@ -12,6 +12,9 @@ final class MeshParts {
     let publisher: MeshPublisher
     let rollouts: RolloutRunner
     let health: HealthDesk
+    /// What proxies tell of their traffic.
+    let loads = LoadLedger()
+    private let loadHealth: LoadHealth
     private let progress: PublishedProgress
 
     /// On the control thread's loop, before it runs; shows what was there before at once.
@@ -38,17 +41,20 @@ final class MeshParts {
                 patience: configuration.rolloutPatience, logger: configuration.logger))
         health = HealthDesk(
             index: { [unowned source] in source.state.index },
-            judge: { [unowned source] in source.note(workloads: $0) })
-        publisher.meshChanged = { [unowned health] in health.meshChanged() }
+            judge: { [unowned publisher] in publisher.note(judgements: $0) })
+        publisher.meshChanged = { [unowned health] in health.meshChanged($0) }
         progress = PublishedProgress(server: server, rollouts: rollouts) { [weak publisher] in
             publisher?.affected[$0]
         }
         source.progress = progress
         source.proxyClass = { [unowned publisher] in publisher.registry.proxyClass(of: $0) }
+        source.indexBefore = { [unowned publisher] in publisher.indexBefore($0) }
         source.translationFindings = { [unowned publisher] in publisher.told }
         source.pushPlan = { [unowned publisher] plan, _ in publisher.pushPlan(plan) }
         publisher.viewsChanged = { server.current?.assignViewsAgain() }
         publisher.start(on: loop)
+        loadHealth = LoadHealth(loads)
+        rollouts.health = loadHealth
         rollouts.start(on: loop)
         try source.start(on: loop)
         rollouts.resume()

@@ -51,7 +51,7 @@ extension RevisionReport {
                     rejections.append(
                         "\(stream.node.id): \(type.type.shortName) rejected: \(type.rejection?.detail.message ?? "")")
                 case .pending: node.isPending = true
-                case .waiting, .synced: break
+                case .waiting, .synced: if type.isBehind { node.isPending = true }
                 }
             }
             nodes[stream.node.id] = node

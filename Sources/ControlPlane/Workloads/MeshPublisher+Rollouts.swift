@@ -36,8 +36,9 @@ extension MeshPublisher {
             names += viewsOfClass[proxy]?.sorted() ?? []
         }
         if !names.isEmpty { pacing?.affect(names) }
-        show(translation.proxies.filter(all.contains))
-        showCandidates(translation.proxies.filter(all.contains))
+        let ordered = translation.ordered(all)
+        show(ordered)
+        showCandidates(ordered)
     }
 
     /// Shows what a part of the proxies gets.
@@ -70,6 +71,14 @@ extension MeshPublisher {
             guard let view = place.view, classes.contains(view.proxy), let name = place.commonName else { return nil }
             return RolloutShare.Member(place.node.id, name)
         }
+    }
+
+    /// What the proxy of a workload has as long as a roll-out has not reached it; nil: it has the newest, or is not there.
+    func indexBefore(_ id: Workload.ID) -> MeshIndex? {
+        guard let kept, let stream = registry.stream(of: id), places[stream]?.view?.isCandidate == false else {
+            return nil
+        }
+        return kept.index
     }
 
     /// Proxies see the mesh as it was, until ``release()``. For a control plane that begins again.

@@ -45,7 +45,7 @@ final class MeshPublisher {
     /// What proxies see that a roll-out has not reached; nil: all see the newest mesh.
     var kept: KeptMesh?
     /// Called some time after objects or workloads have changed, once for many changes.
-    var meshChanged: (() -> Void)?
+    var meshChanged: ((HealthConcerns) -> Void)?
     private(set) var registry = WorkloadRegistry()
     let configuration: Configuration
     private let store: Store
@@ -56,9 +56,13 @@ final class MeshPublisher {
     /// Classes without a proxy, until when they are kept.
     private var idle: [ProxyClass: Instant] = [:]
     private var waiting: [MeshIndex.Change] = []
+    /// What was found about workloads, and others are told together with what is waiting: the newest of each.
+    private var judged: [Workload.ID: Bool?] = [:]
+    private var concerns = HealthConcerns()
     var affected = AffectedViews()
     /// What users were told of their objects, and still holds.
     private(set) var told: [MeshFinding] = []
+    private var toldVersion: UInt64 = 0
     private var clock: Clock?
 
     private struct Clock {
@@ -177,8 +181,8 @@ final class MeshPublisher {
     }
 
     private func take(_ changes: WorkloadRegistry.Changes) {
-        for proxy in changes.begun {
-            idle[proxy] = nil
+        // A class that comes back within the grace was not let go.
+        for proxy in changes.begun where idle.removeValue(forKey: proxy) == nil {
             translation.add(proxy)
             kept?.add(proxy)
         }
@@ -187,6 +191,12 @@ final class MeshPublisher {
         }
         guard !changes.mesh.isEmpty else { return }
         waiting += changes.mesh
+        gather()
+    }
+
+    /// Those who check workloads have found something.
+    func note(judgements: [MeshIndex.Change]) {
+        for case .judge(let id, let isHealthy) in judgements { judged[id] = .some(isHealthy) }
         gather()
     }
 
@@ -201,7 +211,8 @@ final class MeshPublisher {
 
     private func tellOfWorkloads() {
         let changes = waiting
-        waiting = []
+        let found = judged.sorted { $0.key < $1.key }.map { MeshIndex.Change.judge($0.key, isHealthy: $0.value) }
+        (waiting, judged) = ([], [:])
         var known: [KnownWorkload] = []
         var gone: [(namespace: String, name: String)] = []
         for change in changes {
@@ -214,11 +225,11 @@ final class MeshPublisher {
             }
         }
         do throws(StoreError) {
-            try store.keep(known, forgetting: gone)
+            if !changes.isEmpty { try store.keep(known, forgetting: gone) }
         } catch {
             logger.error("workloads are not kept for a restart: \(error)", metadata: ["hint": "\(error.hint)"])
         }
-        source.note(workloads: changes)
+        source.note(workloads: changes + found)
     }
 
     private func scheduleTick() {
@@ -239,8 +250,11 @@ final class MeshPublisher {
 
     private func forget(_ proxy: ProxyClass) {
         idle[proxy] = nil
+        var common: Set<ViewName> = []
+        defer { pacing?.forget(common) }
         for name in viewsOfClass.removeValue(forKey: proxy)?.sorted() ?? [] {
             guard let view = shown.removeValue(forKey: name)?.view else { continue }
+            common.insert(view.commonName)
             viewsOfRaw[view.raw]?.remove(name)
             if viewsOfRaw[view.raw]?.isEmpty == true { viewsOfRaw[view.raw] = nil }
             secrets.remove(name)
@@ -252,9 +266,12 @@ final class MeshPublisher {
     // MARK: What they see
 
     private func follow(_ old: MeshIndex, _ index: MeshIndex, _ changes: [MeshIndex.Change]) {
-        if changes.contains(where: \.isOfMesh) { tellOfChange() }
+        tellOfChange(changes)
         let proxies = translation.follow(index, changes: changes).views.map(\.proxy)
-        tell(translation.warnings)
+        if translation.warningsVersion != toldVersion {
+            toldVersion = translation.warningsVersion
+            tell(translation.warnings)
+        }
         if kept == nil, !begins(old, index, proxies, changes) {
             affected.note(show(proxies), by: source.state.revision)
         } else if changes.areOfWorkloads {
@@ -269,12 +286,16 @@ final class MeshPublisher {
         }
     }
 
-    private func tellOfChange() {
-        guard let clock, !clock.isTelling else { return }
+    private func tellOfChange(_ changes: [MeshIndex.Change]) {
+        for change in changes { concerns.note(change) }
+        guard let clock, !clock.isTelling, !concerns.isEmpty else { return }
         self.clock?.isTelling = true
         clock.schedule(configuration.gathering) { [weak self] in
-            self?.clock?.isTelling = false
-            self?.meshChanged?()
+            guard let self else { return }
+            self.clock?.isTelling = false
+            let concerns = concerns
+            self.concerns = HealthConcerns()
+            meshChanged?(concerns)
         }
     }
 
@@ -335,16 +356,6 @@ final class MeshPublisher {
         viewsOfRaw[view.raw, default: []].insert(name)
         secrets.show(snapshot, as: name)
         return true
-    }
-}
-
-extension MeshIndex.Change {
-    /// Whether it is of an object or a workload, and not of what was found about one.
-    fileprivate var isOfMesh: Bool {
-        switch self {
-        case .put, .remove, .connect, .disconnect: true
-        case .judge: false
-        }
     }
 }
 

@@ -71,6 +71,9 @@ struct WorkloadRegistry: Sendable {
     /// Of the proxy that tells of a workload now; nil: none does.
     func proxyClass(of id: Workload.ID) -> ProxyClass? { places.values.first { $0.workload == id }?.proxy }
 
+    /// The newest on which its proxy tells of a workload; nil: none does.
+    func stream(of id: Workload.ID) -> StreamToken? { places.filter { $0.value.workload == id }.keys.max() }
+
     /// Takes workloads that were there before the control plane ended: their proxies come back, and nobody should miss
     /// them until then.
     mutating func expect(_ known: [Known], until deadline: Instant) -> Changes {

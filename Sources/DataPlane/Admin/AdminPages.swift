@@ -1,4 +1,5 @@
 import Certificates
+import Documents
 import Forwarding
 import Logging
 import Patterns
@@ -63,9 +64,11 @@ extension Proxy {
         reply(AdminResponse("OK\n"))
     }
 
+    /// What others are to think of it.
+    private var state: Phase { failsHealthChecks || hasDrainedListeners ? .draining : phase }
+
     private var readiness: AdminResponse {
-        let isReady = phase == .live && !failsHealthChecks
-        return AdminResponse("\(failsHealthChecks ? "DRAINING" : phase.rawValue)\n", status: isReady ? 200 : 503)
+        AdminResponse("\(state.rawValue)\n", status: state == .live ? 200 : 503)
     }
 
     // MARK: Statistics
@@ -103,8 +106,8 @@ extension Proxy {
     /// What the control loop itself counts.
     private var ownStatistics: [Statistic] {
         var all = [
-            Statistic(.proxy("server"), "live", phase == .live ? 1 : 0, .gauge),
-            Statistic(.proxy("server"), "state", phase == .live ? 0 : phase == .draining ? 1 : 3, .gauge),
+            Statistic(.proxy("server"), "live", state == .live ? 1 : 0, .gauge),
+            Statistic(.proxy("server"), "state", state == .live ? 0 : state == .draining ? 1 : 3, .gauge),
             Statistic(.proxy("server"), "uptime", (Timestamp.systemClock() - startedAt).components.seconds, .gauge),
             Statistic(.proxy("server"), "concurrency", Int64(configuration.concurrency), .gauge),
             Statistic(
@@ -122,6 +125,7 @@ extension Proxy {
             all.append(Statistic(.proxy(prefix), "update_success", Int64(updates.accepted[type, default: 0])))
             all.append(Statistic(.proxy(prefix), "update_rejected", Int64(updates.refused[type, default: 0])))
         }
+        all += updates.statistics(of: store.served)
         if let leaf = certificate?.leaf {
             let left = leaf.notAfter - .systemClock()
             all.append(
@@ -135,7 +139,10 @@ extension Proxy {
     private func clusters(_ request: AdminRequest, _ reply: @escaping @Sendable (AdminResponse) -> Void) {
         let isJSON = request["format"] == "json"
         guard let carrier else { return reply(AdminResponse("")) }
+        let fixed = Set(configuration.fixed.filter { $0.type == .cluster }.map(\.name))
         carrier.clusters { clusters in
+            var clusters = clusters
+            for index in clusters.indices { clusters[index].isFixed = fixed.contains(clusters[index].name) }
             reply(isJSON ? .json(ClusterStatus.json(clusters)) : AdminResponse(ClusterStatus.text(clusters)))
         }
     }
@@ -164,13 +171,21 @@ extension Proxy {
         let warming = Dictionary(
             uniqueKeysWithValues: [ResourceType.cluster, .listener].map { ($0, Set(store.warming($0))) })
         for status in runner.state.statuses {
-            guard let held = status.held else { continue }
+            // One of which nothing was ever taken is shown with why.
+            guard status.held != nil || status.failure != nil else { continue }
             let age = status.updatedAt.map { $0.duration(to: now) } ?? .zero
-            entries.append(
-                ConfigDump.Entry(
-                    type: status.type, resource: held, updatedAt: wall - age,
-                    isWarming: warming[status.type]?.contains(status.name) ?? false,
-                    failure: status.failure?.detail.message ?? listenerFailures[status.name]))
+            var entry = ConfigDump.Entry(
+                type: status.type, resource: status.held ?? HeldResource(name: status.name, version: "", body: []),
+                updatedAt: wall - age, isWarming: warming[status.type]?.contains(status.name) ?? false)
+            entry.isHeld = status.held != nil
+            if let failure = status.failure {
+                entry.failure = failure.detail.message
+                entry.refusedVersion = failure.version
+                entry.refusedAt = wall - failure.failedAt.duration(to: now)
+            } else if status.type == .listener {
+                entry.failure = listenerFailures[status.name]
+            }
+            entries.append(entry)
         }
         return entries
     }
@@ -185,55 +200,60 @@ extension Proxy {
             return AdminResponse(all.map { "\($0.name)::\($0.address)\n" }.joined())
         }
         let entries = all.map { name, address in
-            let colon = address.lastIndex(of: ":") ?? address.endIndex
-            let port = colon == address.endIndex ? "0" : String(address[address.index(after: colon)...])
-            return "{\"name\":\(quotedJSON(name)),\"local_address\":{\"socket_address\":{"
-                + "\"address\":\(quotedJSON(String(address[..<colon]))),\"port_value\":\(port)}}}"
+            DocumentNode.object([("name", .text(name)), ("local_address", ClusterStatus.socketAddress(address))])
         }
-        return .json("{\"listener_statuses\":[\(entries.joined(separator: ","))]}\n")
+        return .json(DocumentNode.object([("listener_statuses", .list(entries))]).line)
     }
 
     // MARK: Certificates
 
     private var certificates: String {
-        var entries: [String] = []
+        var entries: [DocumentNode] = []
         for (_, resource) in store.served.secrets.sorted(by: { $0.key < $1.key }) {
             guard case .secret(let material) = resource.value else { continue }
             switch material {
-            case .identity(let identity):
-                entries.append(
-                    "{\"ca_cert\":[],\"cert_chain\":[\(identity.chain.map { Self.json($0) }.joined(separator: ","))]}")
-            case .trust(let trust):
-                let anchors = trust.anchors.certificates.map { Self.json($0) }.joined(separator: ",")
-                entries.append("{\"ca_cert\":[\(anchors)],\"cert_chain\":[]}")
+            case .identity(let identity): entries.append(Self.entry(chain: identity.chain))
+            case .trust(let trust): entries.append(Self.entry(anchors: trust.anchors.certificates))
             case .ticketKeys, .generic: break
             }
         }
-        return "{\"certificates\":[\(entries.joined(separator: ","))]}\n"
+        return DocumentNode.object([("certificates", .list(entries))]).line
     }
 
-    private static func json(_ certificate: Certificate) -> String {
+    private static func entry(anchors: [Certificate] = [], chain: [Certificate] = []) -> DocumentNode {
+        .object([("ca_cert", .list(anchors.map(document))), ("cert_chain", .list(chain.map(document)))])
+    }
+
+    private static func document(_ certificate: Certificate) -> DocumentNode {
         let left = max(0, (certificate.notAfter - .systemClock()).components.seconds / 86_400)
         let names =
-            certificate.names.uris.map { "{\"uri\":\(quotedJSON($0))}" }
-            + certificate.names.dnsNames.map { "{\"dns\":\(quotedJSON($0))}" }
-            + certificate.names.ipAddresses.map { "{\"ip_address\":\(quotedJSON($0))}" }
-        return "{\"path\":\"<inline>\",\"serial_number\":\(quotedJSON("\(certificate.serial)")),"
-            + "\"subject_alt_names\":[\(names.joined(separator: ","))],\"days_until_expiration\":\"\(left)\","
-            + "\"valid_from\":\(quotedJSON(certificate.notBefore.utcText)),"
-            + "\"expiration_time\":\(quotedJSON(certificate.notAfter.utcText))}"
+            certificate.names.uris.map { ("uri", $0) } + certificate.names.dnsNames.map { ("dns", $0) }
+            + certificate.names.ipAddresses.map { ("ip_address", "\($0)") }
+        return .object([
+            ("path", .text("<inline>")), ("serial_number", .text("\(certificate.serial)")),
+            ("subject_alt_names", .list(names.map { .object([($0.0, .text($0.1))]) })),
+            ("days_until_expiration", .text("\(left)")), ("valid_from", .text(certificate.notBefore.utcText)),
+            ("expiration_time", .text(certificate.notAfter.utcText)),
+        ])
     }
 
     // MARK: The proxy itself
 
     private var serverInformation: String {
         let uptime = (Timestamp.systemClock() - startedAt).components.seconds
-        return "{\"version\":\(quotedJSON("martinet/\(configuration.version)")),\"state\":\"\(phase.rawValue)\","
-            + "\"hot_restart_version\":\"disabled\",\"uptime_current_epoch\":\"\(uptime)s\","
-            + "\"uptime_all_epochs\":\"\(uptime)s\",\"node\":{\"id\":\(quotedJSON(configuration.node.id)),"
-            + "\"cluster\":\(quotedJSON(configuration.node.cluster))},"
-            + "\"command_line_options\":{\"concurrency\":\(configuration.concurrency),"
-            + "\"drain_time\":\"\(configuration.drainTime.components.seconds)s\"}}\n"
+        let node: [(String, DocumentNode)] = [
+            ("id", .text(configuration.node.id)), ("cluster", .text(configuration.node.cluster)),
+        ]
+        let options: [(String, DocumentNode)] = [
+            ("concurrency", .number(configuration.concurrency)),
+            ("drain_time", .text("\(configuration.drainTime.components.seconds)s")),
+        ]
+        return DocumentNode.object([
+            ("version", .text("martinet/\(configuration.version)")), ("state", .text(state.rawValue)),
+            ("hot_restart_version", .text("disabled")), ("uptime_current_epoch", .text("\(uptime)s")),
+            ("uptime_all_epochs", .text("\(uptime)s")), ("node", .object(node)),
+            ("command_line_options", .object(options)),
+        ]).line
     }
 
     private func logging(_ request: AdminRequest, _ reply: (AdminResponse) -> Void) {

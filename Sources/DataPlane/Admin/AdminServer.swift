@@ -14,12 +14,17 @@ final class AdminServer: Sendable {
     private let group: EventLoopGroup<AdminConnection>
 
     /// - Throws: ``Reactor/ReactorError`` for a port that is in use.
-    init(_ ports: [(address: SocketAddress, door: AdminDoor)], answer: @escaping Answering) throws {
+    init(
+        _ ports: [(address: SocketAddress, door: AdminDoor)], times: AdminConnection.Times = AdminConnection.Times(),
+        answer: @escaping Answering
+    ) throws {
         group = try EventLoopGroup(count: 1, name: "admin") { loop, _ in
             var options = ListenOptions()
             options.mostConnections = Self.mostConnections
             for (address, door) in ports {
-                try loop.listen(address, options: options) { loop, id, _ in AdminConnection(door, id, loop, answer) }
+                try loop.listen(address, options: options) { loop, id, _ in
+                    AdminConnection(door, id, loop, times, answer)
+                }
             }
         }
     }
@@ -48,7 +53,21 @@ final class AdminConnection: ConnectionHandler {
     private var sent = 0
     private var isLast = false
     private var isDraining = false
-    private var idle: TimerID?
+    private var timer: TimerID?
+    /// A part of a request has come.
+    private var isReceiving = false
+    private let times: Times
+
+    /// How long a connection may take for what it does. A peer that sends or reads a byte now and then gains nothing by
+    /// it: a connection holds one of few places.
+    struct Times: Sendable {
+        /// Until the first byte of a request.
+        var idle = Duration.seconds(60)
+        /// For the whole of a request.
+        var request = Duration.seconds(10)
+        /// Until the peer has the whole of the answer.
+        var answer = Duration.seconds(60)
+    }
 
     private static let limits = {
         var limits = HTTP1Limits()
@@ -59,24 +78,26 @@ final class AdminConnection: ConnectionHandler {
     }()
     /// Bytes that may come while an answer is under way.
     private static let mostWaiting = 64 << 10
-    private static let idleTimeout = Duration.seconds(60)
 
-    init(_ door: AdminDoor, _ id: ConnectionID, _ loop: Loop, _ answer: @escaping AdminServer.Answering) {
+    init(
+        _ door: AdminDoor, _ id: ConnectionID, _ loop: Loop, _ times: Times, _ answer: @escaping AdminServer.Answering
+    ) {
         self.door = door
+        self.times = times
         self.id = id
         self.loop = loop
         self.answer = answer
     }
 
-    func established(_ peer: Peer, loop: Loop, id: ConnectionID) { setIdle() }
+    func established(_ peer: Peer, loop: Loop, id: ConnectionID) { limit(times.idle) }
 
-    private func setIdle() {
-        if let idle { loop.cancelTimer(idle) }
-        idle = loop.setTimer(at: loop.now.advanced(by: Self.idleTimeout), for: id, token: 0)
+    /// From now on, whatever comes meanwhile.
+    private func limit(_ time: Duration) {
+        if let timer { loop.cancelTimer(timer) }
+        timer = loop.setTimer(at: loop.now.advanced(by: time), for: id, token: 0)
     }
 
     func received(_ bytes: UnsafeRawBufferPointer, loop: Loop, id: ConnectionID) {
-        setIdle()
         if request != nil {
             waiting += bytes
             if waiting.count > Self.mostWaiting { loop.close(id) }
@@ -86,6 +107,10 @@ final class AdminConnection: ConnectionHandler {
     }
 
     private func take(_ bytes: UnsafeRawBufferPointer) {
+        if !isReceiving {
+            isReceiving = true
+            limit(times.request)
+        }
         var events: [HTTP1Event] = []
         let count = receiver.receive(bytes, events: &events)
         if count < bytes.count { waiting += UnsafeRawBufferPointer(rebasing: bytes[count...]) }
@@ -108,6 +133,7 @@ final class AdminConnection: ConnectionHandler {
         guard let message = request.message else {
             return send(AdminResponse("a method and a path are needed\n", status: 400), closes: true)
         }
+        limit(times.answer)
         let (mailbox, id) = (loop.mailbox, id)
         answer(message) { response in
             _ = mailbox.submit { loop in _ = loop.withHandler(id) { $0.answered(response) } }
@@ -118,9 +144,13 @@ final class AdminConnection: ConnectionHandler {
         guard let request else { return }
         send(response, closes: !request.head.keepsAlive || isDraining, isHead: request.head.method == .head)
         self.request = nil
+        isReceiving = false
         guard !isLast else { return }
         receiver.startNext()
-        guard !waiting.isEmpty else { return }
+        guard !waiting.isEmpty else {
+            if output.isEmpty { limit(times.idle) }
+            return
+        }
         let next = waiting
         waiting = []
         next.withUnsafeBytes { take($0) }
@@ -154,6 +184,7 @@ final class AdminConnection: ConnectionHandler {
         }
         guard sent == output.count else { return }
         (output, sent) = ([], 0)
+        if request == nil, !isReceiving { limit(times.idle) }
         if isLast { loop.closeAfterFlush(id) }
     }
 
@@ -169,11 +200,11 @@ final class AdminConnection: ConnectionHandler {
     }
 
     func timerFired(_ token: UInt64, loop: Loop, id: ConnectionID) {
-        idle = nil
-        if request == nil { loop.close(id) } else { setIdle() }
+        timer = nil
+        loop.close(id)
     }
 
     func closed(_ reason: CloseReason, loop: Loop, id: ConnectionID) {
-        if let idle { loop.cancelTimer(idle) }
+        if let timer { loop.cancelTimer(timer) }
     }
 }

@@ -14,8 +14,13 @@ struct ConfigDump {
         /// nil: static.
         var updatedAt: Timestamp?
         var isWarming = false
+        /// Some version of it was taken.
+        var isHeld = true
         /// Why a newer version is not in use.
         var failure: String?
+        /// Of that version.
+        var refusedVersion = ""
+        var refusedAt: Timestamp?
     }
 
     var entries: [Entry]
@@ -138,19 +143,28 @@ struct ConfigDump {
     private func members(_ entry: Entry, _ section: Section, _ list: List) -> [(String, DocumentNode)] {
         var state: [(String, DocumentNode)] = []
         if !entry.resource.version.isEmpty { state.append(("version_info", text(entry.resource.version))) }
-        state.append((section.field, Self.document(entry)))
-        if let updatedAt = entry.updatedAt { state.append(("last_updated", text(updatedAt.utcText))) }
+        if entry.isHeld { state.append((section.field, Self.document(entry))) }
+        if entry.isHeld, let updatedAt = entry.updatedAt { state.append(("last_updated", text(updatedAt.utcText))) }
         var members: [(String, DocumentNode)]
         switch entry.type {
         case .listener where !list.isStatic:
-            members = [
-                ("name", text(entry.resource.name)),
-                (entry.isWarming ? "warming_state" : "active_state", node(state)),
-            ]
+            members = [("name", text(entry.resource.name))]
+            if entry.isHeld { members.append((entry.isWarming ? "warming_state" : "active_state", node(state))) }
+        // Only listeners and secrets have a name of their own there; of the others the resource has it.
+        case .cluster where !entry.isHeld, .route where !entry.isHeld:
+            members = [(section.field, node([("name", text(entry.resource.name))]))]
+        case .endpoints where !entry.isHeld:
+            members = [(section.field, node([("cluster_name", text(entry.resource.name))]))]
         case .secret: members = [("name", text(entry.resource.name))] + state
         default: members = state
         }
-        if let failure = entry.failure { members.append(("error_state", node([("details", text(failure))]))) }
+        if let failure = entry.failure {
+            var error: [(String, DocumentNode)] = []
+            if let refusedAt = entry.refusedAt { error.append(("last_update_attempt", text(refusedAt.utcText))) }
+            error.append(("details", text(failure)))
+            if !entry.refusedVersion.isEmpty { error.append(("version_info", text(entry.refusedVersion))) }
+            members.append(("error_state", node(error)))
+        }
         return members
     }
 
@@ -218,10 +232,7 @@ struct ConfigDump {
 
     private static let nowhere = SourcePosition(line: 1, column: 1)
 
-    private func text(_ text: String) -> DocumentNode { .scalar(DocumentScalar(text, .quoted)) }
-    private func sequence(_ nodes: [DocumentNode]) -> DocumentNode { .sequence(nodes, at: Self.nowhere) }
-    private func node(_ members: [(String, DocumentNode)]) -> DocumentNode {
-        .mapping(
-            members.map { DocumentNode.Member(key: DocumentScalar($0.0, .quoted), value: $0.1) }, at: Self.nowhere)
-    }
+    private func text(_ text: String) -> DocumentNode { .text(text) }
+    private func sequence(_ nodes: [DocumentNode]) -> DocumentNode { .list(nodes) }
+    private func node(_ members: [(String, DocumentNode)]) -> DocumentNode { .object(members) }
 }

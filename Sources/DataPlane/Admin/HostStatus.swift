@@ -1,3 +1,4 @@
+import Documents
 import Forwarding
 
 /// A host of a cluster as the workers see it, for people.
@@ -8,6 +9,8 @@ public struct HostStatus: Hashable, Sendable {
     public var address: String
     /// `healthy`, or what is wrong: `/failed_active_hc/failed_outlier_check`. Source: Envoy, `/clusters`.
     public var healthFlags: String
+    /// What the control plane says of it: `HEALTHY`, `DEGRADED`, …
+    public var toldHealth = "HEALTHY"
     public var weight: Int
     public var priority: Int
     public var region: String
@@ -29,8 +32,54 @@ public struct ClusterStatus: Sendable {
     /// Of the default priority: connections, pending requests, requests, retries.
     public var limits: [(name: String, value: Int64)] = []
     public var hosts: [HostStatus] = []
+    /// Of the bootstrap file, not of the control plane.
+    public var isFixed = false
 
     public init(name: String) { self.name = name }
+
+    /// One that no request has gone to: its hosts are known, and nothing happened there.
+    init(unused served: ServedCluster) {
+        self.init(name: served.name)
+        limits = Self.limits(of: served.configuration)
+        for (priority, groups) in Self.levels(of: served).enumerated() {
+            for group in groups {
+                for endpoint in group.endpoints {
+                    var host = HostStatus(address: Self.shown(endpoint.place))
+                    host.toldHealth = endpoint.state.shown
+                    host.healthFlags = endpoint.state.flags
+                    (host.weight, host.priority) = (endpoint.weight, priority)
+                    (host.region, host.zone, host.subZone) = (
+                        group.locality.region, group.locality.zone, group.locality.subZone
+                    )
+                    hosts.append(host)
+                }
+            }
+        }
+    }
+
+    private static func levels(of served: ServedCluster) -> [[EndpointSet.Group]] {
+        switch served.configuration.discovery {
+        case .told: served.endpoints?.levels ?? []
+        case .fixed(let set), .names(let set, _): set.levels
+        case .originalDestination, .forwardProxy: []
+        }
+    }
+
+    private static func shown(_ place: EndpointPlace) -> String {
+        switch place {
+        case .address(let address): "\(address)"
+        case .name(let name, let port): "\(name):\(port)"
+        }
+    }
+
+    static func limits(of configuration: ClusterConfiguration) -> [(name: String, value: Int64)] {
+        let breaker = configuration.breakers[RequestPriority.normal.rawValue]
+        return [
+            ("max_connections", Int64(clamping: breaker.connections)),
+            ("max_pending_requests", Int64(clamping: breaker.pending)),
+            ("max_requests", Int64(clamping: breaker.requests)), ("max_retries", Int64(clamping: breaker.retries)),
+        ]
+    }
 
     /// The same cluster of several workers.
     static func merged(_ statuses: [ClusterStatus]) -> [ClusterStatus] {
@@ -60,7 +109,7 @@ public struct ClusterStatus: Sendable {
             func line(_ rest: String) { text += cluster.name + "::" + rest + "\n" }
             line("observability_name::\(cluster.name)")
             for limit in cluster.limits { line("default_priority::\(limit.name)::\(limit.value)") }
-            line("added_via_api::true")
+            line("added_via_api::\(!cluster.isFixed)")
             for host in cluster.hosts {
                 for (name, value) in host.numbers.sorted(by: { $0.key < $1.key }) {
                     line("\(host.address)::\(name)::\(value)")
@@ -79,33 +128,61 @@ public struct ClusterStatus: Sendable {
     /// As Envoy's `/clusters?format=json`: envoy.admin.v3.Clusters.
     static func json(_ clusters: [ClusterStatus]) -> String {
         let entries = clusters.map { cluster in
-            let hosts = cluster.hosts.map { host -> String in
-                let (ip, port) = split(host.address)
-                let stats = host.numbers.sorted { $0.key < $1.key }.map { name, value in
-                    let type = name.hasSuffix("_active") ? "GAUGE" : "COUNTER"
-                    return "{\"name\":\(quotedJSON(name)),\"value\":\"\(value)\",\"type\":\"\(type)\"}"
-                }
-                var health = ["\"eds_health_status\":\"HEALTHY\""]
-                for flag in host.healthFlags.split(separator: "/") where flag != "healthy" {
-                    health.append("\(quotedJSON(String(flag))):true")
-                }
-                let place = [("region", host.region), ("zone", host.zone), ("sub_zone", host.subZone)]
-                    .filter { !$0.1.isEmpty }.map { "\"\($0.0)\":\(quotedJSON($0.1))" }
-                return "{\"address\":{\"socket_address\":{\"address\":\(quotedJSON(ip)),\"port_value\":\(port)}},"
-                    + "\"stats\":[\(stats.joined(separator: ","))],\"health_status\":{\(health.joined(separator: ","))},"
-                    + "\"weight\":\(host.weight),\"priority\":\(host.priority),"
-                    + "\"locality\":{\(place.joined(separator: ","))}}"
-            }
-            return "{\"name\":\(quotedJSON(cluster.name)),\"added_via_api\":true,"
-                + "\"host_statuses\":[\(hosts.joined(separator: ","))]}"
+            DocumentNode.object([
+                ("name", .text(cluster.name)), ("added_via_api", .flag(!cluster.isFixed)),
+                ("host_statuses", .list(cluster.hosts.map(document))),
+            ])
         }
-        return "{\"cluster_statuses\":[\(entries.joined(separator: ","))]}\n"
+        return DocumentNode.object([("cluster_statuses", .list(entries))]).line
     }
 
-    private static func split(_ address: String) -> (ip: String, port: String) {
-        guard let colon = address.lastIndex(of: ":") else { return (address, "0") }
-        return (
-            String(address[..<colon]).filter { $0 != "[" && $0 != "]" }, String(address[address.index(after: colon)...])
-        )
+    private static func document(_ host: HostStatus) -> DocumentNode {
+        let stats = host.numbers.sorted { $0.key < $1.key }.map { name, value in
+            DocumentNode.object([
+                ("name", .text(name)), ("value", .text("\(value)")),
+                ("type", .text(name.hasSuffix("_active") ? "GAUGE" : "COUNTER")),
+            ])
+        }
+        var health: [(String, DocumentNode)] = [("eds_health_status", .text(host.toldHealth))]
+        for flag in host.healthFlags.split(separator: "/") where flag != "healthy" {
+            health.append((String(flag), .flag(true)))
+        }
+        let place = [("region", host.region), ("zone", host.zone), ("sub_zone", host.subZone)]
+        return .object([
+            ("address", socketAddress(host.address)), ("stats", .list(stats)), ("health_status", .object(health)),
+            ("weight", .number(host.weight)), ("priority", .number(host.priority)),
+            ("locality", .object(place.filter { !$0.1.isEmpty }.map { ($0.0, .text($0.1)) })),
+        ])
+    }
+
+    /// `10.0.0.7:80` as Envoy's `Address`.
+    static func socketAddress(_ address: String) -> DocumentNode {
+        let colon = address.lastIndex(of: ":") ?? address.endIndex
+        let port = colon == address.endIndex ? 0 : Int(address[address.index(after: colon)...]) ?? 0
+        let ip = address[..<colon].filter { $0 != "[" && $0 != "]" }
+        return .object([
+            ("socket_address", .object([("address", .text(String(ip))), ("port_value", .number(port))]))
+        ])
+    }
+}
+
+extension HostState {
+    /// Envoy tells no more of what the control plane says. Source: Envoy, admin `/clusters`, `setHealthFlag`.
+    var shown: String {
+        switch self {
+        case .unknown, .healthy: "HEALTHY"
+        case .degraded: "DEGRADED"
+        case .draining: "DRAINING"
+        case .unhealthy, .timeout: "UNHEALTHY"
+        }
+    }
+
+    /// Of a host that nothing else is known of.
+    fileprivate var flags: String {
+        switch self {
+        case .unknown, .healthy: "healthy"
+        case .degraded: "/degraded_eds_health"
+        case .draining, .unhealthy, .timeout: "/failed_eds_health"
+        }
     }
 }

@@ -1,3 +1,5 @@
+import Documents
+
 /// One number that a proxy counts, under Envoy's name. Source: Envoy, "Statistics".
 public struct Statistic: Hashable, Sendable {
     /// What it is counted for: a name of its own in Prometheus' form, where Envoy's has it in the middle.
@@ -21,11 +23,20 @@ public struct Statistic: Hashable, Sendable {
     public var name: String
     public var value: Int64
     public var kind: Kind
+    /// Each worker has the same number, or a part of it: the greatest counts, not the sum.
+    public var isShared = false
     /// Of a histogram, whose value is how many there were.
     public var histogram: Histogram?
 
     public init(_ scope: Scope, _ name: String, _ value: Int64, _ kind: Kind = .counter) {
         (self.scope, self.name, self.value, self.kind) = (scope, name, value, kind)
+    }
+
+    /// What every worker sees for itself.
+    static func shared(_ scope: Scope, _ name: String, _ value: Int) -> Statistic {
+        var made = Statistic(scope, name, Int64(value), .gauge)
+        made.isShared = true
+        return made
     }
 
     public init(_ scope: Scope, _ name: String, _ histogram: Histogram) {
@@ -46,7 +57,7 @@ public struct Statistic: Hashable, Sendable {
                 sums[key] = one
                 continue
             }
-            sum.value += one.value
+            sum.value = one.isShared ? max(sum.value, one.value) : sum.value + one.value
             if let histogram = one.histogram { sum.histogram?.add(histogram) }
             sums[key] = sum
         }
@@ -122,8 +133,10 @@ public enum StatisticsText {
     /// `{"stats":[{"name":…,"value":…}]}`. Source: Envoy, `/stats?format=json`.
     public static func json(_ statistics: [Statistic], matching isWanted: (String) -> Bool = { _ in true }) -> String {
         let entries = statistics.map { (name: $0.dottedName, value: $0.value) }.filter { isWanted($0.name) }
-            .sorted { $0.name < $1.name }.map { "{\"name\":\(quotedJSON($0.name)),\"value\":\($0.value)}" }
-        return "{\"stats\":[\(entries.joined(separator: ","))]}\n"
+            .sorted { $0.name < $1.name }.map {
+                DocumentNode.object([("name", .text($0.name)), ("value", .number($0.value))])
+            }
+        return DocumentNode.object([("stats", .list(entries))]).line
     }
 
     /// Prometheus' text format, version 0.0.4.
@@ -143,21 +156,4 @@ public enum StatisticsText {
     private static func escaped(_ value: String) -> String {
         value.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"").replacing("\n", with: "\\n")
     }
-}
-
-/// A JSON string.
-func quotedJSON(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": result += "\\\""
-        case "\\": result += "\\\\"
-        case "\n": result += "\\n"
-        case "\u{0}"..."\u{1f}":
-            let digits = String(scalar.value, radix: 16)
-            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        default: result.unicodeScalars.append(scalar)
-        }
-    }
-    return result + "\""
 }

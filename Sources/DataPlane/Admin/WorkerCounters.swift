@@ -26,10 +26,36 @@ final class WorkerCounters {
         return made
     }
 
-    /// Clusters come and go; those that are gone are forgotten.
-    func forgetClusters(but names: some Sequence<String>) {
-        let kept = Set(names)
-        byCluster = byCluster.filter { kept.contains($0.key) }
+    /// Names come and go with the configuration: what is neither named nor counted by anybody is forgotten.
+    func forget(but configuration: ProxyConfiguration) {
+        byCluster = byCluster.filter { configuration.clusters[$0.key] != nil }
+        var prefixes: Set<String> = []
+        var addresses: Set<String> = []
+        for listener in configuration.listeners.values {
+            addresses.insert(Self.address(of: listener))
+            for chain in listener.configuration.allChains {
+                switch chain.terminal {
+                case .http(let settings): prefixes.insert(settings.statPrefix)
+                case .stream(let settings): prefixes.insert(settings.statPrefix)
+                case .answer, .echo: break
+                }
+            }
+        }
+        Self.forget(&byHTTP, but: prefixes)
+        Self.forget(&byTCP, but: prefixes)
+        Self.forget(&byListener, but: addresses)
+    }
+
+    /// Connections of a listener that is gone go on being counted until they end.
+    private static func forget<Counters: AnyObject>(_ table: inout [String: Counters], but names: Set<String>) {
+        for name in Array(table.keys) where !names.contains(name) && isKnownUniquelyReferenced(&table[name]!) {
+            table[name] = nil
+        }
+    }
+
+    /// What a listener is counted under.
+    static func address(of listener: ServedListener) -> String {
+        listener.configuration.addresses.first.map { "\($0)" } ?? listener.name
     }
 
     var statistics: [Statistic] {
@@ -154,20 +180,22 @@ struct HandshakeCounters {
 extension Worker {
     /// What it has counted, that of its clusters included.
     var statistics: [Statistic] {
-        counters.forgetClusters(but: configuration.clusters.keys)
         var all = counters.statistics
+        all.append(
+            Statistic(
+                .proxy("access_logs"), "grpc_access_log.logs_dropped", Int64(clamping: logs.droppedEntries)))
         for cluster in usedClusters {
             let scope = Statistic.Scope.cluster(cluster.name)
             let counts = cluster.state.counts
             let hosts = cluster.state.hosts
             all += [
-                Statistic(scope, "membership_total", Int64(hosts.count), .gauge),
-                Statistic(scope, "membership_healthy", Int64(hosts.count { $0.flags == "healthy" }), .gauge),
+                .shared(scope, "membership_total", hosts.count),
+                .shared(scope, "membership_healthy", hosts.count { $0.flags == "healthy" }),
                 Statistic(scope, "lb_healthy_panic", Int64(clamping: counts.panicPicks)),
                 Statistic(scope, "outlier_detection.ejections_enforced_total", Int64(clamping: counts.ejections)),
-                Statistic(
+                .shared(
                     scope, "outlier_detection.ejections_active",
-                    Int64(hosts.count { $0.flags.contains("failed_outlier_check") }), .gauge),
+                    hosts.count { $0.flags.contains("failed_outlier_check") }),
                 Statistic(scope, "health_check.attempt", Int64(clamping: counts.checks)),
                 Statistic(scope, "health_check.success", Int64(clamping: counts.checkSuccesses)),
                 Statistic(scope, "health_check.failure", Int64(clamping: counts.checkFailures)),
@@ -176,23 +204,29 @@ extension Worker {
         return all
     }
 
+    /// What went to hosts since the last time, of clusters that report it.
+    func takeLoads() -> [ClusterLoad] {
+        usedClusters.filter(\.configuration.reportsLoad).map { cluster in
+            var service = cluster.name
+            if case .told(let name) = cluster.configuration.discovery { service = name }
+            return ClusterLoad(
+                name: cluster.name, serviceName: service, localities: cluster.state.takeLoads(),
+                dropped: cluster.state.takeDropped())
+        }
+    }
+
     /// The clusters that requests have gone to, with their hosts.
     var clusterStatuses: [ClusterStatus] {
         usedClusters.map { cluster in
             var status = ClusterStatus(name: cluster.name)
-            let breaker = cluster.configuration.breakers[RequestPriority.normal.rawValue]
-            status.limits = [
-                ("max_connections", Int64(clamping: breaker.connections)),
-                ("max_pending_requests", Int64(clamping: breaker.pending)),
-                ("max_requests", Int64(clamping: breaker.requests)),
-                ("max_retries", Int64(clamping: breaker.retries)),
-            ]
+            status.limits = ClusterStatus.limits(of: cluster.configuration)
             status.hosts = cluster.state.hosts.map { host in
                 var shown = HostStatus(address: "\(host.address)")
                 for (name, value) in host.listed where name.hasPrefix("cx_") || name.hasPrefix("rq_") {
                     shown.numbers[name] = Int64(value) ?? 0
                 }
                 shown.healthFlags = host.flags
+                shown.toldHealth = host.endpoint.state.shown
                 (shown.weight, shown.priority) = (host.weight, host.priority)
                 (shown.region, shown.zone, shown.subZone) = (
                     host.locality.region, host.locality.zone, host.locality.subZone

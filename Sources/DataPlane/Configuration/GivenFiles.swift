@@ -10,11 +10,11 @@ enum GivenFiles {
         switch given {
         case .inline(let bytes): return bytes
         case .file(let path):
-            guard let bytes = SmallFile.read(path, limit: longest) else {
-                throw .invalid(
-                    path: "filename", message: "\(path) cannot be read: \(String(cString: strerror(errno)))")
+            do throws(SmallFile.Unreadable) {
+                return try SmallFile.read(path, limit: longest)
+            } catch {
+                throw .invalid(path: "filename", message: "\(path) cannot be read: \(error.reason)")
             }
-            return bytes
         case .environment(let name):
             guard let value = getenv(name) else {
                 throw .invalid(path: "environment_variable", message: "\(name) is not set")

@@ -29,8 +29,20 @@ extension ResourceReferences {
         self = references
     }
 
+    private mutating func noteSource(_ message: DynamicMessage) {
+        guard let timeout = message.message("initial_fetch_timeout") else {
+            hasDefaultPatience = true
+            return
+        }
+        let given = Duration(
+            secondsComponent: min(max(0, timeout.integer("seconds") ?? 0), Self.forever.components.seconds),
+            attosecondsComponent: max(0, timeout.integer("nanos") ?? 0) * 1_000_000_000)
+        patience = max(patience ?? .zero, given == .zero ? Self.forever : given)
+    }
+
     private mutating func note(_ message: DynamicMessage) {
         switch message.descriptor.fullName {
+        case "envoy.config.core.v3.ConfigSource": noteSource(message)
         case "envoy.config.cluster.v3.Cluster":
             // `type` is a member of a oneof; EDS is 3.
             guard message.integer("type") == 3 else { return }

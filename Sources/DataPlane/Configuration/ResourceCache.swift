@@ -28,7 +28,7 @@ struct ResourceCache: Sendable {
 
     /// What is there; empty if there is nothing, or it is damaged or another's.
     func read() -> [Entry] {
-        guard let bytes = SmallFile.read(path, limit: Self.longest) else { return [] }
+        guard let bytes = try? SmallFile.read(path, limit: Self.longest) else { return [] }
         return Self.decode(bytes, nodeID: nodeID) ?? []
     }
 

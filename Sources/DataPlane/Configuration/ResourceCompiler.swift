@@ -39,6 +39,16 @@ final class ResourceCompiler: Sendable {
 
     /// What is served, so that chains that stay the same are the same objects.
     private let listeners = Mutex<[String: Weakly]>([:])
+    /// The static resources, which the control plane does not change.
+    private let fixed: Set<Key>
+
+    init(fixed: [(type: ResourceType, name: String)] = []) {
+        self.fixed = Set(fixed.map { Key(type: $0.type, name: $0.name) })
+    }
+
+    /// Whether a resource is of the command line or the bootstrap file.
+    func isFixed(_ type: ResourceType, _ name: String) -> Bool { fixed.contains(Key(type: type, name: name)) }
+
     private let fresh = Mutex<[Key: (body: [UInt8], compiled: Compiled)]>([:])
 
     /// The verdict over a resource of the control plane.
@@ -51,6 +61,9 @@ final class ResourceCompiler: Sendable {
             guard name == compiled.name || name.hasPrefix("xdstp:") else {
                 return .rejected(
                     name: name, reason: "\(type.nameField): it says `\(compiled.name)`, and is sent as `\(name)`")
+            }
+            if isFixed(type, name) {
+                return .rejected(name: name, reason: "name: a static resource has the name `\(name)`; choose another")
             }
             fresh.withLock { $0[Key(type: type, name: name)] = (body, compiled) }
             return .accepted(name: name)
@@ -151,4 +164,9 @@ final class ResourceCompiler: Sendable {
         }
         return all
     }
+}
+
+/// Why a resource is not usable, in words.
+struct ConfigurationProblem: Error {
+    var description: String
 }

@@ -11,7 +11,22 @@ public struct ResourceReferences: Hashable, Sendable {
     /// Clusters that requests or connections may be sent to.
     public var clusters: Set<String> = []
 
+    /// The longest `initial_fetch_timeout` that is given for any of them, ``forever`` for zero; nil: none is given.
+    public var patience: Duration?
+    /// For some of them none is given: the default counts beside.
+    public var hasDefaultPatience = false
+
+    /// As long as anybody needs to know. Source: Envoy, `initial_fetch_timeout`: 0 is no timeout.
+    public static let forever = Duration.seconds(10 * 365 * 86_400)
+
     public init() {}
+
+    /// How long to wait for all of them.
+    /// - Parameter usual: where nothing else is given.
+    func patience(_ usual: Duration) -> Duration {
+        guard let patience else { return usual }
+        return hasDefaultPatience ? max(patience, usual) : patience
+    }
 
     /// The names of a type; none for types that nothing is waited for.
     func names(of type: ResourceType) -> Set<String> {

@@ -34,8 +34,19 @@ public struct ResourceStore<Value: Sendable>: Sendable {
     public private(set) var served = ResourceTable<Value>()
     private var heldReferences = ReferenceCounts()
     private var servedReferences = ReferenceCounts()
-    /// Until when a resource waits; by type and name. What is here is held, and not what is served.
-    private var warming = [[String: Instant]](repeating: [:], count: ResourceType.all.count)
+    /// Until when a resource waits.
+    private struct Wait: Sendable {
+        /// For clusters, which Envoy does not wait for at all.
+        var clusters: Instant
+        /// For what is fetched by name.
+        var rest: Instant
+        var hasClusters = true
+
+        var next: Instant { hasClusters ? min(clusters, rest) : rest }
+    }
+
+    /// By type and name. What is here is held, and not what is served.
+    private var warming = [[String: Wait]](repeating: [:], count: ResourceType.all.count)
     /// Names that the server has answered about: there is none.
     private var absent = [Set<String>](repeating: [], count: ResourceType.all.count)
     private var subscribed = [Set<String>](repeating: [], count: ResourceType.all.count)
@@ -82,8 +93,14 @@ public struct ResourceStore<Value: Sendable>: Sendable {
         if isCached { provisional[type.order].insert(name) } else { provisional[type.order].remove(name) }
         if Self.warmed.contains(type) {
             // A control plane that changes it again and again must not keep it from serving.
-            let deadline = now.advanced(by: fetchTimeout)
-            warming[type.order][name] = min(warming[type.order][name] ?? deadline, deadline)
+            var wait = Wait(
+                clusters: now.advanced(by: fetchTimeout),
+                rest: now.advanced(by: references.patience(fetchTimeout)))
+            if let before = warming[type.order][name] {
+                wait.clusters = min(wait.clusters, before.clusters)
+                wait.rest = min(wait.rest, before.rest)
+            }
+            warming[type.order][name] = wait
         }
         if ResourceReferences.fetchedByName.contains(type) { touched[type.order].insert(name) }
     }
@@ -112,6 +129,12 @@ public struct ResourceStore<Value: Sendable>: Sendable {
         if !provisional[type.order].isEmpty, provisionalUntil[type.order] == nil {
             provisionalUntil[type.order] = now.advanced(by: cacheGrace)
         }
+    }
+
+    /// Whether a resource of the cache is better than nothing: not where the control plane has spoken, and not in the
+    /// place of another.
+    public func lacks(_ type: ResourceType, _ name: String) -> Bool {
+        !answered.contains(type) && held[type, name] == nil
     }
 
     private mutating func drop(_ type: ResourceType, _ name: String) {
@@ -146,7 +169,7 @@ public struct ResourceStore<Value: Sendable>: Sendable {
 
     /// When ``settle(now:)`` has something to do without any change.
     public var nextDeadline: Instant? {
-        (warming.flatMap(\.values) + provisionalUntil.compactMap { $0 }).min()
+        (warming.flatMap(\.values).map(\.next) + provisionalUntil.compactMap { $0 }).min()
     }
 
     // MARK: Settling
@@ -159,10 +182,12 @@ public struct ResourceStore<Value: Sendable>: Sendable {
         for name in leaving[ResourceType.listener.order].sorted() { stopServing(.listener, name) }
         serveTouched()
         for type in Self.warmed {
-            for (name, deadline) in warming[type.order].sorted(by: { $0.key < $1.key }) {
+            for (name, wait) in warming[type.order].sorted(by: { $0.key < $1.key }) {
+                if wait.clusters <= now { warming[type.order][name]?.hasClusters = false }
                 guard let resource = held[type, name], type != .route || isWanted(type, name) else { continue }
-                let missing = missing(for: resource)
-                guard missing.isEmpty || deadline <= now else { continue }
+                let (needed, clusters) = missing(for: resource)
+                guard needed.isEmpty || wait.rest <= now, clusters.isEmpty || wait.clusters <= now else { continue }
+                let missing = (needed + clusters).sorted()
                 if !missing.isEmpty { actions.append(.servesWithout(type, name: name, missing: missing)) }
                 serve(type, resource)
             }
@@ -212,7 +237,7 @@ public struct ResourceStore<Value: Sendable>: Sendable {
     }
 
     /// What a resource still waits for.
-    private func missing(for resource: Resource) -> [String] {
+    private func missing(for resource: Resource) -> (needed: [String], clusters: [String]) {
         let references = resource.references
         func isThere(_ type: ResourceType, _ name: String) -> Bool {
             held[type, name] != nil || absent[type.order].contains(name)
@@ -224,9 +249,9 @@ public struct ResourceStore<Value: Sendable>: Sendable {
         }
         .map { "routes \($0)" }
         // A cluster that nobody knows is not waited for: it may never come, and requests for it are answered 503.
-        missing += references.clusters.filter { held[.cluster, $0] != nil && served[.cluster, $0] == nil }
+        let clusters = references.clusters.filter { held[.cluster, $0] != nil && served[.cluster, $0] == nil }
             .map { "cluster \($0)" }
-        return missing.sorted()
+        return (missing, clusters)
     }
 
     private mutating func serve(_ type: ResourceType, _ resource: Resource) {

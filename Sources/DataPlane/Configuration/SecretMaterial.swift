@@ -84,27 +84,14 @@ public enum SecretMaterial: Sendable {
         }
     }
 
-    /// The longest file that is read for a secret.
-    private static let longestFile = 1 << 20
-
     private static func bytes(
         _ source: UnsafeMutablePointer<DataSource>?, _ path: String
     ) throws(ConfigurationError) -> [UInt8]? {
-        switch source?.pointee.specifier {
-        case .inline_bytes(let bytes): return Array(bytes)
-        case .inline_string(let text): return Array(text.utf8)
-        case .filename(let name):
-            guard let bytes = SmallFile.read(name, limit: longestFile) else {
-                throw .invalid(
-                    path: path, message: "the file \(name) cannot be read: \(String(cString: strerror(errno)))")
-            }
-            return bytes
-        case .environment_variable(let name):
-            guard let value = getenv(name) else {
-                throw .invalid(path: path, message: "the variable \(name) is not set")
-            }
-            return Array(String(cString: value).utf8)
-        case nil: return nil
+        guard let source, source.pointee.specifier != nil else { return nil }
+        do throws(ConfigurationError) {
+            return try GivenFiles.read(try GivenBytes(source.pointee))
+        } catch {
+            throw error.under(path)
         }
     }
 }

@@ -2,22 +2,35 @@ import Glibc
 
 /// Files that are read and written as a whole.
 enum SmallFile {
-    /// - Returns: nil if it cannot be read, or is longer than `limit` bytes; `errno` says why.
-    static func read(_ path: String, limit: Int) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
+    /// Why a file is not read, in words.
+    struct Unreadable: Error, Hashable {
+        var reason: String
+    }
+
+    /// Reads a regular file whole. Nothing else is read: a pipe that nobody writes to would hold up the caller, who has
+    /// a control loop to run.
+    /// - Throws: also for one that is longer than `limit` bytes.
+    static func read(_ path: String, limit: Int) throws(Unreadable) -> [UInt8] {
+        func unreadable() -> Unreadable { Unreadable(reason: String(cString: strerror(errno))) }
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw unreadable() }
         defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw unreadable() }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw Unreadable(reason: "it is no regular file") }
         var bytes: [UInt8] = []
         while true {
-            let chunk = [UInt8](unsafeUninitializedCapacity: 64 << 10) { buffer, count in
-                count = max(0, Glibc.read(descriptor, buffer.baseAddress, buffer.count))
+            var count = 0
+            let chunk = [UInt8](unsafeUninitializedCapacity: 64 << 10) { buffer, filled in
+                repeat {
+                    count = Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+                } while count < 0 && errno == EINTR
+                filled = max(0, count)
             }
+            guard count >= 0 else { throw unreadable() }
             if chunk.isEmpty { return bytes }
             bytes += chunk
-            guard bytes.count <= limit else {
-                errno = EFBIG
-                return nil
-            }
+            guard bytes.count <= limit else { throw Unreadable(reason: "it is longer than \(limit) bytes") }
         }
     }
 

@@ -10,8 +10,8 @@ import Time
 /// listener asks for, chooses the filter chain, and hands the socket over.
 final class Arrival: SocketUser {
     private enum Timer {
-        static let detection: UInt64 = 1
-        static let refusal: UInt64 = 2
+        static let detection: UInt64 = 21
+        static let refusal: UInt64 = 22
     }
 
     private enum Stage {
@@ -24,6 +24,7 @@ final class Arrival: SocketUser {
     private var listener: WorkerListener
     private var stage = Stage.detection
     private var seen: [UInt8] = []
+    private var detectionTimer: TimerID?
     private var facts: ConnectionFacts
     private var transport = "raw_buffer"
     private var protocols: [String] = []
@@ -69,7 +70,7 @@ final class Arrival: SocketUser {
 
     private func setTimer() {
         guard !inspection.needsNoBytes, let limit = inspection.timeout else { return }
-        loop.setTimer(after: limit, for: id, token: Timer.detection)
+        detectionTimer = loop.setTimer(after: limit, for: id, token: Timer.detection)
     }
 
     private var inspection: Inspection { listener.configuration.inspection }
@@ -117,7 +118,11 @@ final class Arrival: SocketUser {
             case .invalid(let problem):
                 listener.counters.badProxyHeaders += 1
                 return loop.close(id, reason: .violation(problem))
-            case .header(let length, let addresses):
+            case .header(_, _, let version)
+            where inspection.proxyHeader(facts.destination.port)?.versions.contains(version) == false:
+                listener.counters.badProxyHeaders += 1
+                return loop.close(id, reason: .violation("version \(version) of the PROXY protocol is not allowed"))
+            case .header(let length, let addresses, _):
                 seen.removeFirst(length)
                 if let addresses {
                     (facts.source, facts.destination) = (addresses.source, addresses.destination)
@@ -150,6 +155,8 @@ final class Arrival: SocketUser {
     }
 
     private func chooseChain() {
+        if let timer = detectionTimer { loop.cancelTimer(timer) }
+        detectionTimer = nil
         guard
             let chain = listener.configuration.chain(
                 for: ChainFacts(connection: facts, transport: transport, applicationProtocols: protocols))
@@ -183,8 +190,9 @@ final class Arrival: SocketUser {
     private func begin(_ chain: FilterChain) {
         stage = .done
         let cluster: String?
+        let metadata: FilterMetadata
         switch listener.admit(id, facts, chain) {
-        case .admitted(let given): cluster = given
+        case .admitted(let given, let said): (cluster, metadata) = (given, said)
         case .refused(.zero): return loop.close(id)
         case .refused(let delay):
             loop.pauseReading(id)
@@ -210,7 +218,7 @@ final class Arrival: SocketUser {
             let service = listener.service(of: chain, settings)
             service.counters.connections += 1
             service.counters.activeConnections += 1
-            next = TCPDownstream(worker, id, service, facts, listener, cluster: cluster)
+            next = TCPDownstream(worker, id, service, facts, listener, cluster: cluster, metadata: metadata)
         }
         successor = next
         next.begin(seen)

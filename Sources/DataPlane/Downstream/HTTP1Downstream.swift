@@ -8,9 +8,10 @@ import Time
 /// that were read already.
 final class HTTP1Downstream: HTTPDownstream {
     private enum Timer {
-        static let idle: UInt64 = 1
-        static let head: UInt64 = 2
-        static let age: UInt64 = 3
+        // Not HTTP/2's: these may be on the socket still when it turns out to speak that.
+        static let idle: UInt64 = 11
+        static let head: UInt64 = 12
+        static let age: UInt64 = 13
     }
 
     private var receiver: HTTP1Receiver
@@ -23,6 +24,8 @@ final class HTTP1Downstream: HTTPDownstream {
     private var isTaking = false
     private var responseStarted = false
     private var isChunked = false
+    /// The response under way has no body, whatever comes.
+    private var isBodiless = false
     private var isTunnel = false
     private var closesAfterwards = false
     private var waitsToContinue = false
@@ -177,7 +180,8 @@ final class HTTP1Downstream: HTTPDownstream {
                 take(event)
             }
         }
-        guard let exchange else { return loop.close(id) }
+        // The rest of an answer may still be on its way to who has ended his side.
+        guard let exchange else { return loop.closeAfterFlush(id) }
         // The end of a tunnel's input was told to it; a client that ends anything else has gone.
         if isTunnel { return }
         closesAfterwards = true
@@ -206,7 +210,12 @@ final class HTTP1Downstream: HTTPDownstream {
         if framing == .untilClose, exchange.isTunnel {
             if let upgrade = shape.upgrade { persistence = .upgrade(upgrade) }
             closesAfterwards = true
+            isBodiless = false
         } else {
+            // Where HTTP/1 knows of no body there is none, however its end was told; everywhere else its length is said,
+            // or the client would read on. Source: RFC 9112, section 6.3.
+            isBodiless = shape.method == .head || Self.isBodiless(head)
+            if isBodiless { framing = .none } else if framing == .none { framing = .length(0) }
             if shape.isHTTP10 {
                 if framing == .chunked || framing == .untilClose {
                     framing = .untilClose
@@ -219,7 +228,7 @@ final class HTTP1Downstream: HTTPDownstream {
             }
             // The rest of a request that nobody wants to read cannot be told from the next one.
             if !requestEnded, waitsToContinue { closesAfterwards = true }
-            if isDraining { closesAfterwards = true }
+            if isDraining || worker.isEnding { closesAfterwards = true }
             if closesAfterwards { persistence = .close }
         }
         isChunked = framing == .chunked
@@ -236,6 +245,10 @@ final class HTTP1Downstream: HTTPDownstream {
         if framing == .untilClose, exchange.isTunnel { openTunnel() }
     }
 
+    private static func isBodiless(_ head: HeaderList) -> Bool {
+        head.value(of: ":status", equals: "204") || head.value(of: ":status", equals: "304")
+    }
+
     private func openTunnel() {
         isTunnel = true
         guard requestEnded else { return }
@@ -245,7 +258,7 @@ final class HTTP1Downstream: HTTPDownstream {
     }
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for exchange: Exchange) {
-        guard self.exchange === exchange, !bytes.isEmpty else { return }
+        guard self.exchange === exchange, !bytes.isEmpty, !isBodiless else { return }
         guard isChunked else { return loop.write(bytes, to: id) }
         worker.withScratch { scratch in
             HTTP1Writer.appendChunkStart(bytes.count, to: &scratch)

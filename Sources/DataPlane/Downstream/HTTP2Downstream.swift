@@ -14,6 +14,8 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
         var unconsumed = 0
     }
 
+    private enum Timer { static let age: UInt64 = 3 }
+
     let connection: HTTP2Connection
     var isDirty = false
     var deadline: (at: Instant, timer: TimerID)?
@@ -26,6 +28,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
     ) {
         connection = HTTP2Connection(role: .server, limits: service.http2Limits, now: worker.loop.now)
         super.init(worker, id, service, facts, tracker)
+        if let limit = service.connectionAge { worker.loop.setTimer(after: limit, for: id, token: Timer.age) }
         becameDirty()
     }
 
@@ -56,7 +59,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
                 details: byPeer ? "http2.remote_reset" : "http2.stream_closed")
         case .streamLimited: service.counters.tooLargeHeads += 1
         case .goAway: isDraining = true
-        case .pingAcknowledged: break
+        case .pingAcknowledged, .informational: break
         case .connectionFailed(let failure):
             service.counters.protocolErrors += 1
             abortAll(.downstreamProtocolError, "http2.\(failure.code)")
@@ -67,6 +70,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
         requests += 1
         if let most = service.requestsPerConnection, requests >= most { drain() }
         var head = head
+        let isOneHost = Self.settleHost(in: &head)
         var shape = HTTP1Head(request: head, ends: ends)
         if shape.isConnect, let name = head[":protocol"] {
             // Extended CONNECT is an upgrade in other words. Source: RFC 8441, section 4.
@@ -75,10 +79,39 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
             head.remove(":protocol")
             head.set(":method", "GET")
         }
+        // What follows is no body, as with HTTP/1.
+        if shape.isConnect || shape.upgrade != nil { shape.framing = .none }
+        if !ends, head.withValue(of: "expect", { $0.equalsIgnoringCase("100-continue") }) == true {
+            shape.expectsContinue = true
+            head.remove("expect")
+        }
         let exchange = Exchange(self, stream: stream, head, shape)
         streams.insert(Stream(exchange: exchange), at: stream)
-        exchange.start()
+        exchange.start(refusing: isOneHost ? nil : "http2.host_mismatch")
+        if shape.expectsContinue, streams[stream] != nil {
+            sendInformational(HeaderList([(":status", "100")]), for: exchange)
+        }
         if ends { exchange.requestEnd(nil) }
+    }
+
+    /// Leaves `:authority` alone: `host` stands for it where it is missing, and is not passed on beside it. A host that
+    /// says otherwise is an attempt to be judged by one and served by the other. Source: RFC 9113, section 8.3.1.
+    /// - Returns: false if they differ.
+    private static func settleHost(in head: inout HeaderList) -> Bool {
+        guard head.contains("host") else { return true }
+        var hosts: [[UInt8]] = []
+        head.forEachValue(of: "host") { hosts.append(Array($0)) }
+        head.remove("host")
+        if !head.contains(":authority"), let host = hosts.first {
+            host.withUnsafeBytes { head.insert(name: (":authority" as StaticString).bytes, value: $0) }
+        }
+        let defaultPort = head.value(of: ":scheme", equals: "https") ? ":443" : ":80"
+        func name(_ bytes: some Sequence<UInt8>) -> String {
+            let text = String(decoding: Array(bytes), as: UTF8.self).lowercased()
+            return text.hasSuffix(defaultPort) ? String(text.dropLast(defaultPort.count)) : text
+        }
+        let authority = head.withValue(of: ":authority") { name($0) }
+        return hosts.allSatisfy { name($0) == authority }
     }
 
     override func peerEnded() {
@@ -102,14 +135,17 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
     override func sendHead(_ head: HeaderList, _ framing: HTTP1Framing, for exchange: Exchange) {
         var head = head
         if exchange.isTunnel, exchange.shape.upgrade != nil, framing == .untilClose { head.set(":status", "200") }
-        if isDraining, !connection.isDraining { connection.drain(now: loop.now) }
+        if isDraining || worker.isEnding, !connection.isDraining { connection.drain(now: loop.now) }
         connection.respond(head, on: exchange.stream, endStream: framing == .none)
         becameDirty()
     }
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for exchange: Exchange) {
         guard !bytes.isEmpty else { return }
-        _ = connection.send(Array(bytes), on: exchange.stream, now: loop.now)
+        // A body with a hole in it must not look whole.
+        if connection.send(Array(bytes), on: exchange.stream, now: loop.now) != .queued {
+            connection.reset(exchange.stream, .internalError)
+        }
         becameDirty()
     }
 
@@ -154,7 +190,14 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
     // MARK: The socket
 
     override func writable() { becameDirty() }
-    override func timerFired(_ token: UInt64) { tick() }
+
+    override func timerFired(_ token: UInt64) {
+        switch token {
+        case HTTP2Timer.deadline: tick()
+        case Timer.age: drain()
+        default: break
+        }
+    }
 
     override func closed(_ reason: CloseReason) {
         abortAll(.downstreamTermination, "downstream_remote_disconnect")

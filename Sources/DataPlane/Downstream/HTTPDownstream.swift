@@ -23,13 +23,14 @@ class HTTPDownstream: SocketUser {
         super.init(worker, id)
     }
 
-    private final var buckets: [ObjectIdentifier: TokenBucket] = [:]
+    /// With the limit, so that no other one comes to be at its address.
+    private final var buckets: [ObjectIdentifier: (of: LocalRateLimit, bucket: TokenBucket?)] = [:]
 
     /// The connection's own bucket of a rate limit.
     final func bucket(of limit: LocalRateLimit) -> TokenBucket? {
-        if let bucket = buckets[ObjectIdentifier(limit)] { return bucket }
+        if let bucket = buckets[ObjectIdentifier(limit)] { return bucket.bucket }
         let made = limit.makeBucket()
-        buckets[ObjectIdentifier(limit)] = made
+        buckets[ObjectIdentifier(limit)] = (limit, made)
         return made
     }
 

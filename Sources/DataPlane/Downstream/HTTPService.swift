@@ -26,6 +26,7 @@ final class HTTPService {
     let headTimeout: Duration?
     let connectionAge: Duration?
     let streamIdleTimeout: Duration?
+    let requestTimeout: Duration?
     let streamDuration: Duration?
     let requestsPerConnection: Int?
     let passesTrailers: Bool
@@ -34,18 +35,10 @@ final class HTTPService {
     /// Bytes of a body that wait here at most.
     let bufferLimit: Int
 
-    /// Requests that are under a fault now.
-    var activeFaults = 0
-    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter])] = [:]
+    private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter?])] = [:]
 
-    private struct KeyRing {
-        let tokens: TokenAuthentication
-        var keys: TokenKeys
-        /// Who waits for a provider's keys.
-        var waiting: [Int: [() -> Void]] = [:]
-    }
-
-    private var keyRings: [ObjectIdentifier: KeyRing] = [:]
+    /// By the filter.
+    private var keyRings: [ObjectIdentifier: TokenKeyRing]
 
     /// The routes in force, and of which configuration they are.
     private var table: RouteTable?
@@ -53,9 +46,13 @@ final class HTTPService {
     /// By the number of the cluster in the table.
     private var clustersOfTable: [WorkerCluster?] = []
 
-    init(_ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?) {
+    /// - Parameter keyRings: keys of tokens' issuers that are known already, by the filter.
+    init(
+        _ worker: Worker, _ settings: HTTPConnectionSettings, listener: String, bufferLimit: Int, ownURI: String?,
+        keyRings: [ObjectIdentifier: TokenKeyRing] = [:]
+    ) {
         (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
-        self.bufferLimit = bufferLimit
+        (self.bufferLimit, self.keyRings) = (bufferLimit, keyRings)
         counters = worker.counters.http(settings.statPrefix)
         logger = worker.logs.logger(settings.accessLogs)
         http1Limits = HTTP1Limits(settings)
@@ -67,6 +64,7 @@ final class HTTPService {
         headTimeout = settings.limits.headTimeout
         connectionAge = settings.limits.longestConnection
         streamIdleTimeout = settings.limits.streamIdleTimeout
+        requestTimeout = settings.limits.requestTimeout
         streamDuration = settings.limits.longestStream
         requestsPerConnection = settings.limits.requestsPerConnection.map { Int($0) }
         passesTrailers = settings.http1.passesTrailers
@@ -83,7 +81,10 @@ final class HTTPService {
         case .table(let table): found = table
         case .named(let name): found = configuration.routes[name]
         }
-        if found !== table { table = found }
+        if found !== table {
+            table = found
+            filtersByOwner = [:]
+        }
         clustersOfTable = [WorkerCluster?](repeating: nil, count: found?.clusters.count ?? 0)
         return found
     }
@@ -126,6 +127,7 @@ final class HTTPService {
         case .stripListeners: stripPort(&exchange.head, only: exchange.connection.destination.port)
         case .stripAny: stripPort(&exchange.head, only: nil)
         }
+        if settings.host.stripsTrailingDot { stripTrailingDot(&exchange.head) }
         switch settings.limits.underscores {
         case .allow: break
         case .drop: exchange.head.removeAll { name, _ in name.contains(UInt8(ascii: "_")) }
@@ -140,6 +142,15 @@ final class HTTPService {
         return true
     }
 
+    /// `shop.` and `shop.:80` are `shop` and `shop:80`. Source: Envoy, `HeaderUtility::stripTrailingHostDot`.
+    private func stripTrailingDot(_ head: inout HeaderList) {
+        guard var host = head.withValue(of: ":authority", { Array($0) }) else { return }
+        let end = host.firstIndex(of: UInt8(ascii: ":")) ?? host.count
+        guard end > 1, host[end - 1] == UInt8(ascii: ".") else { return }
+        host.remove(at: end - 1)
+        host.withUnsafeBytes { head.set(":authority", value: $0) }
+    }
+
     private func stripPort(_ head: inout HeaderList, only port: UInt16?) {
         guard let host = head.withValue(of: ":authority", { Array($0) }),
             let colon = host.lastIndex(of: UInt8(ascii: ":")), !host[colon...].contains(UInt8(ascii: "]"))
@@ -151,8 +162,9 @@ final class HTTPService {
 
     // MARK: Filters
 
-    /// The filters that a request passes, with what its route says to them.
-    func filters(of routing: Routing) -> [HTTPFilter] {
+    /// The filters that a request passes, with what its route says to them; nil in the place of those that it does not
+    /// pass.
+    func filters(of routing: Routing) -> [HTTPFilter?] {
         let owner: AnyObject
         let said: FilterSettings
         switch routing {
@@ -162,46 +174,17 @@ final class HTTPService {
         case .redirect(nil, _, _), .none: (owner, said) = (settings, .none)
         }
         if let made = filtersByOwner[ObjectIdentifier(owner)] { return made.filters }
-        // Those of tables that are gone would pile up.
-        if filtersByOwner.count > 8192 { filtersByOwner = [:] }
-        let made = settings.filters.applying(said, isForwarded: owner is Route.Target)
+        let made = settings.filters.places(said, isForwarded: owner is Route.Target)
         filtersByOwner[ObjectIdentifier(owner)] = (owner, made)
         return made
     }
 
-    func decide(_ tokens: TokenAuthentication, _ facts: RequestFacts, _ setting: TokenSetting?) -> TokenVerdict {
-        let now = worker.loop.now
+    func keyRing(of tokens: TokenAuthentication) -> TokenKeyRing {
         let key = ObjectIdentifier(tokens)
-        if keyRings[key] == nil { keyRings[key] = KeyRing(tokens: tokens, keys: TokenKeys(tokens, now: now)) }
-        return tokens.decide(
-            facts, route: setting, keys: &keyRings[key]!.keys, now: now, date: .systemClock())
-    }
-
-    /// Fetches keys that a request waits for; `resume` is called when that is over, for good or ill.
-    func fetchKeys(_ tokens: TokenAuthentication, _ provider: Int, _ resume: @escaping () -> Void) {
-        let key = ObjectIdentifier(tokens)
-        keyRings[key]?.waiting[provider, default: []].append(resume)
-        guard let errand = keyRings[key]?.keys.errand(for: provider) else { return }
-        func finish(_ bytes: [UInt8]?) {
-            let problem = keyRings[key]?.keys.finish(errand, keys: bytes, now: worker.loop.now)
-            if let problem { worker.logger.warning("listener \(listener): keys of tokens: \(problem)") }
-            for resume in keyRings[key]?.waiting.removeValue(forKey: provider) ?? [] { resume() }
-        }
-        switch errand.source {
-        case .given(let given):
-            let bytes = try? GivenFiles.read(given)
-            worker.later { finish(bytes) }
-        case .request(let cluster, let head, let timeout):
-            WorkerCall.send(
-                head, body: [], to: worker.cluster(cluster), within: timeout, bodyLimit: 1 << 20, worker: worker
-            ) { outcome in
-                if case .response(let head, let body, _) = outcome, head.value(of: ":status", equals: "200") {
-                    finish(body)
-                } else {
-                    finish(nil)
-                }
-            }
-        }
+        if let ring = keyRings[key] { return ring }
+        let made = TokenKeyRing(worker, tokens, listener: listener)
+        keyRings[key] = made
+        return made
     }
 
     // MARK: The head of every response
@@ -312,6 +295,9 @@ extension HTTP2Limits {
         keepaliveInterval = settings.http2.keepAlive?.interval
         keepaliveTimeout = settings.http2.keepAlive?.timeout ?? .seconds(20)
         idleTimeout = settings.limits.idleTimeout
+        // The windows bound it; what does not fit would be lost.
+        unsentBytesPerStream = .max
+        drainNotice = settings.limits.drainTimeout
         drainTimeout = .seconds(3600)
     }
 }

@@ -10,7 +10,8 @@ enum ProxyProtocolHeader: Equatable {
     case invalid(String)
     /// - length: of the header in bytes; what follows is the client's.
     /// - addresses: nil where the proxy speaks for itself (health checks), or says that it does not know.
-    case header(length: Int, addresses: Addresses?)
+    /// - version: 1 or 2.
+    case header(length: Int, addresses: Addresses?, version: Int)
 
     struct Addresses: Equatable {
         var source: NetworkAddress
@@ -39,7 +40,7 @@ enum ProxyProtocolHeader: Equatable {
         guard end > 0, head[end - 1] == 0x0D else { return .invalid("the PROXY line does not end with CR LF") }
         let line = String(decoding: head[..<(end - 1)], as: UTF8.self)
         let words = line.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
-        if words.count >= 2, words[1] == "UNKNOWN" { return .header(length: end + 1, addresses: nil) }
+        if words.count >= 2, words[1] == "UNKNOWN" { return .header(length: end + 1, addresses: nil, version: 1) }
         guard words.count == 6, words[1] == "TCP4" || words[1] == "TCP6",
             let source = IPAddress(words[2]), let destination = IPAddress(words[3]),
             source.isIPv4 == (words[1] == "TCP4"), destination.isIPv4 == source.isIPv4,
@@ -48,7 +49,8 @@ enum ProxyProtocolHeader: Equatable {
         return .header(
             length: end + 1,
             addresses: Addresses(
-                source: .ip(source, port: sourcePort), destination: .ip(destination, port: destinationPort)))
+                source: .ip(source, port: sourcePort), destination: .ip(destination, port: destinationPort)), version: 1
+        )
     }
 
     private static func port(_ text: String) -> UInt16? {
@@ -66,7 +68,7 @@ enum ProxyProtocolHeader: Equatable {
         guard bytes.count >= 16 + size else { return .incomplete }
         let end = 16 + size
         switch bytes[12] & 15 {
-        case 0: return .header(length: end, addresses: nil)  // LOCAL
+        case 0: return .header(length: end, addresses: nil, version: 2)  // LOCAL
         case 1: break
         default: return .invalid("command \(bytes[12] & 15) of the PROXY protocol")
         }
@@ -78,11 +80,12 @@ enum ProxyProtocolHeader: Equatable {
         switch bytes[13] {
         case 0x11: width = 4
         case 0x21: width = 16
-        default: return .header(length: end, addresses: nil)  // UNSPEC, and what is not TCP over IP
+        default: return .header(length: end, addresses: nil, version: 2)  // UNSPEC, and what is not TCP over IP
         }
         guard size >= 2 * width + 4, let source = address(0, width, 2 * width),
             let destination = address(width, width, 2 * width + 2)
         else { return .invalid("the PROXY header is too short for its addresses") }
-        return .header(length: end, addresses: Addresses(source: source, destination: destination))
+        return .header(
+            length: end, addresses: Addresses(source: source, destination: destination), version: 2)
     }
 }

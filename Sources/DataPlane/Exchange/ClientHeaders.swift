@@ -6,7 +6,8 @@ import HTTP
 /// Source: Envoy, "HTTP header manipulation", `ConnectionManagerUtility::mutateRequestHeaders`.
 struct ClientHeaders {
     /// Nothing stands before this proxy that could have told who the client is.
-    var isEdge = false
+    var usesRemoteAddress = false
+    var client: ClientSettings
     /// Proxies before this one that are trusted to have told.
     var trustedHops = 0
     var appendsForwardedFor = true
@@ -14,15 +15,19 @@ struct ClientHeaders {
     var makesRequestID = true
     var keepsRequestID = false
     var via: [UInt8] = []
+    /// The scheme that requests are given; empty: their own.
+    var givenScheme: [UInt8] = []
 
     init(_ settings: HTTPConnectionSettings) {
-        isEdge = settings.client.usesRemoteAddress
+        client = settings.client
+        usesRemoteAddress = settings.client.usesRemoteAddress
         trustedHops = settings.client.trustedHops
         appendsForwardedFor = !settings.client.skipsAppend
         appendsForwardedPort = settings.client.appendsPort
         makesRequestID = settings.requestID.generates
         keepsRequestID = settings.requestID.keepsExternal
         via = Array(settings.via.utf8)
+        givenScheme = Array((settings.scheme ?? "").utf8)
     }
 
     /// Changes the head.
@@ -31,22 +36,40 @@ struct ClientHeaders {
         to head: inout HeaderList, _ connection: ConnectionFacts, internalOnly: [[UInt8]],
         random: inout some RandomNumberGenerator
     ) -> NetworkAddress {
-        RequestOverrides.remove(from: &head, isEdge: isEdge, internalOnly: internalOnly)
         head.remove("x-envoy-internal")
         var remote = connection.source
-        if isEdge {
-            if trustedHops > 0, let told = forwardedFor(head, fromLast: trustedHops) { remote = told }
+        /// Whether one address alone is told of, which a client inside has.
+        var isAlone = false
+        if usesRemoteAddress {
+            isAlone = !head.contains("x-forwarded-for")
+            if trustedHops > 0, let told = forwardedFor(head, fromLast: trustedHops)?.address { remote = told }
             if appendsForwardedFor, let ip = connection.source.ip { append(ip, to: &head) }
         } else if let told = forwardedFor(head, fromLast: trustedHops + 1) {
-            remote = told
+            remote = told.address
+            isAlone = told.isOnly && trustedHops == 0
         }
-        if isEdge, trustedHops == 0 {
+        let isInternal = isAlone && client.isInternal(remote)
+        let isEdge = usesRemoteAddress && !isInternal
+        if isInternal {
+            head.set("x-envoy-internal", "true")
+        } else {
+            RequestOverrides.remove(from: &head, isEdge: isEdge, internalOnly: internalOnly)
+        }
+        if usesRemoteAddress, trustedHops == 0 {
             head.set("x-forwarded-proto", value: scheme(connection).bytes)
         } else if !head.contains("x-forwarded-proto") {
             head.append("x-forwarded-proto", value: scheme(connection).bytes)
         }
-        if appendsForwardedPort, let port = connection.destination.port, isEdge || !head.contains("x-forwarded-port") {
+        if appendsForwardedPort, let port = connection.destination.port,
+            usesRemoteAddress || !head.contains("x-forwarded-port")
+        {
             head.set("x-forwarded-port", "\(port)")
+        }
+        if !givenScheme.isEmpty {
+            givenScheme.withUnsafeBytes {
+                head.set(":scheme", value: $0)
+                head.set("x-forwarded-proto", value: $0)
+            }
         }
         if isEdge, let ip = remote.ip { head.set("x-envoy-external-address", "\(ip)") }
         if makesRequestID, !head.contains("x-request-id") || (isEdge && !keepsRequestID) {
@@ -72,15 +95,16 @@ struct ClientHeaders {
         joined.withUnsafeBytes { head.set(name, value: $0) }
     }
 
-    /// The address at a place from the end of `x-forwarded-for`, 1 is the last; nil where there is none.
-    private func forwardedFor(_ head: HeaderList, fromLast place: Int) -> NetworkAddress? {
+    /// The address at a place from the end of `x-forwarded-for`, 1 is the last, and whether it is the only one there;
+    /// nil where there is none.
+    private func forwardedFor(_ head: HeaderList, fromLast place: Int) -> (address: NetworkAddress, isOnly: Bool)? {
         guard let list = head.joinedValue(ofBytes: ("x-forwarded-for" as StaticString).bytes) else { return nil }
         let entries = list.split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
         guard entries.count >= place else { return nil }
         let text = String(decoding: entries[entries.count - place], as: UTF8.self)
             .drop { $0 == " " || $0 == "\t" }
         let trimmed = text.prefix { $0 != " " && $0 != "\t" }
-        return IPAddress(String(trimmed)).map { .ip($0, port: 0) }
+        return IPAddress(String(trimmed)).map { (.ip($0, port: 0), entries.count == 1) }
     }
 }
 
@@ -130,7 +154,8 @@ struct ClientCertificateHeader {
                 return
             }
             let own = text(peer, ownURI: ownURI)
-            var value = Array(own.utf8)
+            // A name in a certificate may hold any byte.
+            var value = own.utf8.filter { $0 >= 0x20 && $0 != 0x7F }
             if settings.action == .append,
                 let before = head.joinedValue(ofBytes: ("x-forwarded-client-cert" as StaticString).bytes),
                 !before.isEmpty
@@ -149,22 +174,10 @@ struct ClientCertificateHeader {
         var parts: [String] = []
         if let ownURI, !ownURI.isEmpty { parts.append("By=\(ownURI)") }
         if !peer.fingerprint.isEmpty { parts.append("Hash=\(peer.fingerprint)") }
-        if settings.certificate, !peer.pem.isEmpty { parts.append("Cert=\"\(Self.encoded(peer.pem))\"") }
+        if settings.certificate, !peer.pem.isEmpty { parts.append("Cert=\"\(peer.encodedPEM)\"") }
         if settings.subject { parts.append("Subject=\"\(peer.subject)\"") }
         if settings.uri { parts.append("URI=\(peer.uriNames.first ?? "")") }
         if settings.dns { parts += peer.dnsNames.map { "DNS=\($0)" } }
         return parts.joined(separator: ";")
-    }
-
-    /// Everything but what URIs may hold, in hexadecimal.
-    private static func encoded(_ text: String) -> String {
-        var result = ""
-        for byte in text.utf8 {
-            switch byte {
-            case 48...57, 65...90, 97...122, 45, 46, 95, 126: result.unicodeScalars.append(Unicode.Scalar(byte))
-            default: result += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
-            }
-        }
-        return result
     }
 }

@@ -14,13 +14,16 @@ struct FilterProgress {
         var resume: (Exchange) -> Void
     }
 
-    var list: [HTTPFilter] = []
+    var list: [HTTPFilter?] = []
     var next = 0
     var bodyWait: BodyWait?
     var call: WorkerCall?
     var pause: TimerID?
-    var countsAsFault = false
+    /// The request is under these.
+    var faults: [Fault] = []
     var grpcWeb: GRPCWebTranslation?
+    /// Those that change trailers, in the order in which they came.
+    var trailerMutations: [[HeaderMutations]] = []
     /// Changes of the response, in the order in which the filters came; they are made in the reverse.
     var onResponse: [(Exchange, inout HeaderList) -> Void] = []
 }
@@ -33,10 +36,17 @@ extension Exchange {
         continueFilters()
     }
 
+    /// A filter has changed what the route depends on: those that follow are told what the new one says to them.
+    private func routeAgain() {
+        route(again: true)
+        filters.list = service.filters(of: routing)
+    }
+
     private func continueFilters() {
         while filters.next < filters.list.count {
-            let filter = filters.list[filters.next]
+            let next = filters.list[filters.next]
             filters.next += 1
+            guard let filter = next else { continue }
             switch step(filter) {
             case .goesOn: continue
             case .waits, .ended: return
@@ -59,6 +69,7 @@ extension Exchange {
         case .statefulSession(let session): session.map(take)
         case .headerMutation(let mutations):
             for mutation in mutations { mutation.applyToRequest(&head) { headerFacts } }
+            if mutations.contains(where: \.changesTrailers) { filters.trailerMutations.append(mutations) }
             filters.onResponse.append { exchange, response in
                 for mutation in mutations {
                     let before = response
@@ -66,7 +77,7 @@ extension Exchange {
                 }
             }
         case .bodyLimit(let limit):
-            return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() } ? .goesOn : .waits
+            return waitForBody(limit.bytes, takesPart: false) { $0.continueFilters() }
         case .fixedMetadata(let fixed): fixed.apply(to: &metadata)
         case .grpcWeb:
             filters.grpcWeb = GRPCWebTranslation(head)
@@ -80,9 +91,8 @@ extension Exchange {
 
     private func ask(_ control: AccessControl) -> Step {
         let verdict = control.decide(requestFacts)
-        if verdict.shadow != nil || verdict.isLogged != nil {
-            metadata.merge(AccessControl.httpFilter, control.metadata(of: verdict))
-        }
+        if !verdict.metadata.isEmpty { metadata.merge(AccessControl.httpFilter, verdict.metadata) }
+        if let isLogged = verdict.isLogged { metadata.merge(AccessControl.hintFilter, AccessControl.hint(isLogged)) }
         if verdict.isAllowed { return .goesOn }
         service.counters.denied += 1
         reply(403, AccessControl.refusal, verdict.details)
@@ -90,13 +100,14 @@ extension Exchange {
     }
 
     private func ask(_ tokens: TokenAuthentication, _ setting: TokenSetting?) -> Step {
-        switch service.decide(tokens, requestFacts, setting) {
+        let ring = service.keyRing(of: tokens)
+        switch ring.decide(requestFacts, setting) {
         case .allowed(let changes):
             if !changes.isEmpty {
                 var facts = requestFacts
                 changes.apply(to: &facts)
                 (head, metadata) = (facts.head, facts.metadata)
-                if changes.clearsRoute { route(again: true) }
+                if changes.clearsRoute { routeAgain() }
             }
             return .goesOn
         case .denied(let denial):
@@ -106,7 +117,7 @@ extension Exchange {
             return .ended
         case .waits(let provider):
             filters.next -= 1
-            service.fetchKeys(tokens, provider) { [weak self] in
+            ring.fetch(provider) { [weak self] in
                 guard let self, stage == .filtering else { return }
                 continueFilters()
             }
@@ -152,10 +163,9 @@ extension Exchange {
     private func inject(_ fault: Fault) -> Step {
         guard
             let injection = fault.injection(
-                for: head, upstream: routedCluster, active: UInt64(service.activeFaults), random: &worker.random)
+                for: head, upstream: routedCluster, random: &worker.random), fault.begin()
         else { return .goesOn }
-        service.activeFaults += 1
-        filters.countsAsFault = true
+        filters.faults.append(fault)
         guard let delay = injection.delay else { return abort(injection.abort) }
         record.flags.insert(.delayInjected)
         service.counters.delaysInjected += 1
@@ -195,10 +205,11 @@ extension Exchange {
             return .ended
         case .asks(nil): send(authorization, setting, body: nil)
         case .asks(let rule?):
-            let isThere = waitForBody(rule.mostBytes, takesPart: rule.takesPart) { exchange in
+            let step = waitForBody(rule.mostBytes, takesPart: rule.takesPart) { exchange in
                 exchange.send(authorization, setting, body: Array(exchange.held.prefix(rule.mostBytes)))
             }
-            if isThere { send(authorization, setting, body: Array(held.prefix(rule.mostBytes))) }
+            guard case .goesOn = step else { return step }
+            send(authorization, setting, body: Array(held.prefix(rule.mostBytes)))
         }
         return .waits
     }
@@ -226,7 +237,7 @@ extension Exchange {
             changes.apply(to: &head)
             if !changes.metadata.isEmpty { metadata.merge(ExternalAuthorization.filterName, changes.metadata) }
             filters.onResponse.append { _, response in changes.applyToResponse(&response) }
-            if authorization.clearsRoute { route(again: true) }
+            if authorization.clearsRoute { routeAgain() }
             continueFilters()
         }
     }
@@ -258,12 +269,20 @@ extension Exchange {
     // MARK: Bodies
 
     /// Waits until the body is there, or as much as is asked for.
-    /// - Returns: whether it is there already; `resume` is not called then.
-    private func waitForBody(_ limit: Int, takesPart: Bool, _ resume: @escaping (Exchange) -> Void) -> Bool {
-        if requestEnded || shape.framing == .none || (takesPart && held.count >= limit) { return true }
+    /// - Returns: `.goesOn` if it is there already; `resume` is not called then.
+    private func waitForBody(_ limit: Int, takesPart: Bool, _ resume: @escaping (Exchange) -> Void) -> Step {
+        // While an earlier filter waited, any part of it may have come, and been stopped.
+        if !takesPart, held.count > limit {
+            refuseLongBody()
+            return .ended
+        }
+        if requestEnded || shape.framing == .none || (takesPart && held.count >= limit) { return .goesOn }
         filters.bodyWait = .init(limit: limit, takesPart: takesPart, resume: resume)
-        return false
+        resumeRequest()
+        return .waits
     }
+
+    private func refuseLongBody() { reply(413, "Payload Too Large", "request_payload_too_large") }
 
     /// More of the body has come.
     func filtersGotBody() {
@@ -273,9 +292,7 @@ extension Exchange {
         }
         guard held.count > wait.limit || (wait.takesPart && held.count == wait.limit) else { return }
         filters.bodyWait = nil
-        guard wait.takesPart else {
-            return reply(413, "Payload Too Large", "request_payload_too_large")
-        }
+        guard wait.takesPart else { return refuseLongBody() }
         wait.resume(self)
     }
 
@@ -293,16 +310,32 @@ extension Exchange {
         if !isLocal { filters.grpcWeb?.translateResponse(&head) }
     }
 
+    /// What the filters make of the request's trailers.
+    func changed(requestTrailers trailers: HeaderList?) -> HeaderList? {
+        guard var trailers, !filters.trailerMutations.isEmpty else { return trailers }
+        for mutations in filters.trailerMutations {
+            for mutation in mutations { mutation.applyToRequestTrailers(&trailers) { headerFacts } }
+        }
+        return trailers
+    }
+
+    /// What the filters make of the response's trailers, the last filter first.
+    func changed(responseTrailers trailers: HeaderList?) -> HeaderList? {
+        guard var trailers, !filters.trailerMutations.isEmpty else { return trailers }
+        for mutations in filters.trailerMutations.reversed() {
+            for mutation in mutations { mutation.applyToResponseTrailers(&trailers) { headerFacts } }
+        }
+        return trailers
+    }
+
     func releaseFilters() {
         filters.call?.cancel()
         filters.call = nil
         filters.bodyWait = nil
         filters.onResponse = []
         if let pause = filters.pause { worker.loop.cancelTimer(pause) }
-        if filters.countsAsFault {
-            filters.countsAsFault = false
-            service.activeFaults -= 1
-        }
+        for fault in filters.faults { fault.end() }
+        filters.faults = []
     }
 }
 

@@ -44,7 +44,7 @@ extension Exchange {
     /// A part of the body for the copies; a body that is too long is copied to nobody.
     func copyToMirrors(_ bytes: UnsafeRawBufferPointer) {
         guard !mirrors.targets.isEmpty else { return }
-        guard mirrors.body.count + bytes.count <= service.bufferLimit else {
+        guard mirrors.body.count + bytes.count <= keptLimit else {
             mirrors = MirrorCopies()
             return
         }

@@ -11,6 +11,7 @@ extension Exchange {
         wentWell = status < 500
         cluster.responded(host, status, head)
         if retry?.wants(retryOn: head) == true {
+            lastTryTimedOut = false
             releaseTry()
             if tryAgain(after: head) { return }
         }
@@ -23,7 +24,7 @@ extension Exchange {
         isTunnel = status == 101 && self.shape.upgrade != nil || self.shape.isConnect && (200..<300).contains(status)
         var response = head
         if let forward, let route { route.finish(&response, forward) { self.facts(with: head) } }
-        if let ended = record.requestEnded {
+        if !service.settings.router.suppressesHeaders, let ended = record.requestEnded {
             response.set("x-envoy-upstream-service-time", "\(ended.duration(to: now).nanoseconds / 1_000_000)")
         }
         if route?.countsAttempts.response == true { response.set("x-envoy-attempt-count", "\(tries)") }
@@ -42,5 +43,6 @@ extension Exchange {
     /// gRPC says in the trailers how it went.
     func noteTrailers(_ trailers: HeaderList?) {
         record.trailers = trailers
+        record.responseEnded = now
     }
 }

@@ -26,8 +26,13 @@ extension Exchange {
         if let limit = route?.forwarded?.timeouts.idle { watchIdleness(limit) }
     }
 
+    /// The most bytes of the body that are kept for another try or a copy.
+    var keptLimit: Int { min(service.bufferLimit, route?.bodyLimit ?? .max) }
+
     var requestFacts: RequestFacts {
-        RequestFacts(connection: connection, head: head, remote: remote, metadata: metadata)
+        RequestFacts(
+            connection: connection, head: head, remote: remote, metadata: metadata,
+            routeMetadata: route?.metadata ?? FilterMetadata())
     }
 
     var headerFacts: HeaderFacts {
@@ -79,7 +84,7 @@ extension Exchange {
         }
         outgoing = head
         limits = settings.timeouts.limits(
-            &outgoing, retries: settings.retries, hedges: settings.hedgesOnTimeout)
+            &outgoing, retries: settings.retries, tellsUpstream: !service.settings.router.suppressesHeaders)
         if let limit = limits?.stream { startDurationTimer(limit) }
         retry = RetryState(settings.retries, &outgoing)
         if retry != nil {
@@ -87,6 +92,9 @@ extension Exchange {
             keepsBody = true
         }
         route.prepare(&outgoing, for: forward) { headerFacts }
+        if service.settings.router.suppressesHeaders, !head.contains("x-envoy-original-path") {
+            outgoing.remove("x-envoy-original-path")
+        }
         startWholeTimer()
         mirror(settings)
         beginTry()

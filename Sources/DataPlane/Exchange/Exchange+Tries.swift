@@ -46,11 +46,13 @@ extension Exchange {
     }
 
     private var question: PickQuestion {
-        PickQuestion(
+        // The session's host has had its try. Source: Envoy, `Router::Filter::overrideHostToSelect`.
+        let preferred = tries == 1 ? sticky : nil
+        return PickQuestion(
             hash: hash, subset: forward?.target.subset,
             destination: namedHost ?? cluster?.destination(of: outgoing, on: connection),
-            preferred: sticky?.address ?? cluster?.preferred(by: outgoing),
-            insistsOnPreferred: sticky?.isStrict ?? false, retry: retryHosts)
+            preferred: preferred?.address ?? cluster?.preferred(by: outgoing),
+            insistsOnPreferred: preferred?.isStrict ?? false, retry: retryHosts)
     }
 
     /// Gives back what the try under way holds.
@@ -69,23 +71,34 @@ extension Exchange {
         requestIsSent = true
         record.sent = now
         record.upstreamLocal = upstream.localAddress
+        record.upstreamProtocolName = upstream is HTTP2Upstream ? "HTTP/2" : "HTTP/1.1"
         let isTunnelWish = shape.upgrade != nil || shape.isConnect
-        let ends = requestEnded && held.isEmpty && requestTrailers == nil && !isTunnelWish
+        // A request without a body is whole with its head, though its end is told later.
+        let isWhole = requestEnded || shape.framing == .none || shape.framing == .length(0)
+        let ends = isWhole && held.isEmpty && requestTrailers == nil && !isTunnelWish
         var framing = isTunnelWish ? .none : shape.framing
         if requestEnded, case .chunked = framing, requestTrailers == nil { framing = .length(UInt64(held.count)) }
-        if let failure = upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self) {
-            upstream.cancel(self)
-            self.upstream = nil
-            return tryFailed(failure)
+        switch upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self) {
+        case .sent: break
+        case .unsayable:
+            // The fault is the request's: no host is blamed, and none is tried.
+            upstream.giveBack(self)
+            releaseTry()
+            return reply(400, bytes: [], "request_cannot_be_forwarded")
+        case .refused:
+            upstream.giveBack(self)
+            requestIsSent = false
+            return tryFailed(.unsent)
         }
         if !ends {
             if !held.isEmpty {
                 held.withUnsafeBytes { upstream.sendData($0, for: self) }
                 if !keepsBody { held = [] }
             }
-            if requestEnded, !isTunnelWish { upstream.sendEnd(requestTrailers, for: self) }
+            if requestEnded, !isTunnelWish { upstream.sendEnd(changed(requestTrailers: requestTrailers), for: self) }
         }
         startTryTimer()
+        if let limit = route?.forwarded?.retries?.perTryIdleTimeout { watchTryIdleness(limit) }
         if upstream.isWritable(for: self) { resumeRequest() }
     }
 
@@ -93,8 +106,10 @@ extension Exchange {
     private func tryHead() -> HeaderList {
         var takesEndpointName = false
         if case .endpoint = route?.forwarded?.hostRewrite { takesEndpointName = true }
-        guard route?.countsAttempts.request == true || takesEndpointName else { return outgoing }
+        let tellsTimeout = route?.tellsTimeoutRetries == true && tries > 1
+        guard route?.countsAttempts.request == true || takesEndpointName || tellsTimeout else { return outgoing }
         var head = outgoing
+        if tellsTimeout { head.set("x-envoy-is-timeout-retry", lastTryTimedOut ? "true" : "false") }
         if route?.countsAttempts.request == true { head.set("x-envoy-attempt-count", "\(tries)") }
         if takesEndpointName, let name = host?.endpoint.hostname, !name.isEmpty {
             head.rewriteAuthority(
@@ -109,6 +124,7 @@ extension Exchange {
     func tryFailed(_ failure: UpstreamFailure) {
         guard stage != .ended else { return }
         let hadStarted = requestIsSent
+        lastTryTimedOut = false
         releaseTry()
         cancelTryTimer()
         if let host, let cluster { cluster.failed(host, failure) }
@@ -122,7 +138,7 @@ extension Exchange {
         let kind: RetryState.Failure
         switch failure {
         case .connectFailed, .connectTimedOut, .tlsFailed: kind = .connect
-        case .refused: kind = .refused
+        case .refused, .unsent: kind = .refused
         case .overflow: kind = .overflow
         case .terminated, .reset, .protocolError: kind = .reset(hadStarted: hadStarted)
         }
@@ -131,7 +147,7 @@ extension Exchange {
         text += tries > 1 ? "retried and the latest reset reason: " : "reset reason: "
         text += failure.word
         if let reason = failure.transportFailure { text += ", transport failure reason: \(reason)" }
-        let isOverflow = failure == .overflow
+        let isOverflow = failure == .overflow && !service.settings.router.suppressesHeaders
         reply(
             failure.flag == .upstreamProtocolError ? 502 : 503, text, flag: failure.flag,
             "upstream_reset_before_response_started{\(failure.detail)}"
@@ -170,20 +186,22 @@ extension Exchange {
 
     func wholeTimedOut() {
         cluster?.counters.timeouts += 1
-        if let host, let cluster { cluster.timedOut(host) }
+        // Between two tries no host is at work.
+        if hostHasBegun, let host, let cluster { cluster.timedOut(host) }
         timedOut(.upstreamTimeout, 504, "upstream_response_timeout", "upstream request timeout")
     }
 
-    func tryTimedOut() {
+    func tryTimedOut(flag: ResponseFlag = .upstreamTimeout, _ details: String = "upstream_per_try_timeout") {
         guard stage == .sending, let cluster else { return }
         cluster.counters.perTryTimeouts += 1
+        lastTryTimedOut = true
         if let host { cluster.timedOut(host) }
         if retry?.wants(retryOn: .timeout) == true {
             releaseTry()
             cancelTryTimer()
             if tryAgain(after: nil) { return }
         }
-        timedOut(.upstreamTimeout, 504, "upstream_per_try_timeout", "upstream request timeout")
+        timedOut(flag, 504, details, "upstream request timeout")
     }
 
     func timedOut(_ flag: ResponseFlag, _ status: Int, _ details: String, _ text: String) {

@@ -63,6 +63,7 @@ final class Exchange: UpstreamUser {
     /// Of clusters whose requests name their hosts.
     var namedHost: NetworkAddress?
     var tries = 0
+    var lastTryTimedOut = false
     /// What the breakers count for this try.
     var holdsRequest = false
     var holdsRetry = false
@@ -85,6 +86,8 @@ final class Exchange: UpstreamUser {
     private var pauseTimer: TimerID?
     private var idleTimer: TimerID?
     private var durationTimer: TimerID?
+    private var requestTimer: TimerID?
+    private var tryIdleTimer: TimerID?
     private var lastActivity: Instant
 
     init(_ downstream: HTTPDownstream, stream: Int32, _ head: HeaderList, _ shape: HTTP1Head) {
@@ -108,14 +111,17 @@ final class Exchange: UpstreamUser {
 
     // MARK: What downstream tells
 
-    func start() {
+    /// - Parameter refusing: why the request is not to be worked on, as `%RESPONSE_CODE_DETAILS%` has it.
+    func start(refusing problem: String? = nil) {
         service.began(self)
+        if let problem { return reply(400, bytes: [], problem) }
         if let limit = service.streamDuration {
-            durationTimer = after(limit) {
-                $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout")
-            }
+            durationTimer = after(limit) { $0.lastedTooLong() }
         }
         if let limit = service.streamIdleTimeout { watchIdleness(limit) }
+        if let limit = service.requestTimeout, shape.framing != .none {
+            requestTimer = after(limit) { $0.timedOut([], 408, "request_overall_timeout", "request timeout") }
+        }
         guard prepare() else { return }
         route(again: false)
         runFilters()
@@ -150,7 +156,7 @@ final class Exchange: UpstreamUser {
     }
 
     private func hold(_ bytes: UnsafeRawBufferPointer) {
-        if held.count + bytes.count > service.bufferLimit, keepsBody, stage != .filtering {
+        if held.count + bytes.count > keptLimit, keepsBody, stage != .filtering {
             // Too long to be sent again. What no connection has taken yet is still owed.
             keepsBody = false
             retry = nil
@@ -175,6 +181,7 @@ final class Exchange: UpstreamUser {
             guard stage != .ended else { return }
         }
         requestEnded = true
+        cancel(&requestTimer)
         if !mirrors.targets.isEmpty { sendMirrors() }
         requestTrailers = trailers
         record.requestEnded = now
@@ -182,7 +189,7 @@ final class Exchange: UpstreamUser {
         case .filtering: filtersGotWholeRequest()
         case .waiting: startWholeTimer()
         case .sending, .responding:
-            if requestIsSent { upstream?.sendEnd(trailers, for: self) }
+            if requestIsSent { upstream?.sendEnd(changed(requestTrailers: trailers), for: self) }
             startWholeTimer()
             startTryTimer()
         case .ended: break
@@ -253,6 +260,7 @@ final class Exchange: UpstreamUser {
     override func upstreamEnd(_ trailers: HeaderList?) {
         guard stage == .responding else { return }
         releaseTry()
+        let trailers = changed(responseTrailers: trailers)
         noteTrailers(trailers)
         if let web = filters.grpcWeb, let trailers {
             web.responseEnd(trailers).withUnsafeBytes { downstream?.sendData($0, for: self) }
@@ -297,12 +305,39 @@ final class Exchange: UpstreamUser {
     func startDurationTimer(_ limit: Duration) {
         cancel(&durationTimer)
         guard limit > .zero else { return }
-        durationTimer = after(limit) {
-            $0.timedOut(.durationTimeout, 408, "max_duration_timeout", "downstream duration timeout")
-        }
+        durationTimer = after(limit) { $0.lastedTooLong() }
     }
 
-    func cancelTryTimer() { cancel(&tryTimer) }
+    /// The client's fault while its request is not whole, the upstream's afterwards.
+    /// Source: Envoy, `Utility::maybeRequestTimeoutCode`.
+    private var lateStatus: Int { requestEnded ? 504 : 408 }
+
+    private func lastedTooLong() {
+        timedOut(.durationTimeout, lateStatus, "max_duration_timeout", "downstream duration timeout")
+    }
+
+    func cancelTryTimer() {
+        cancel(&tryTimer)
+        cancel(&tryIdleTimer)
+    }
+
+    /// From here on the upstream, and who sends to it, may not be silent for so long.
+    func watchTryIdleness(_ limit: Duration) {
+        cancel(&tryIdleTimer)
+        lastActivity = now
+        func arm(_ exchange: Exchange, _ delay: Duration) -> TimerID {
+            exchange.after(delay) { exchange in
+                exchange.tryIdleTimer = nil
+                let silent = exchange.lastActivity.duration(to: exchange.now)
+                if silent >= limit {
+                    exchange.tryTimedOut(flag: .streamIdleTimeout, "upstream_per_try_idle_timeout")
+                } else {
+                    exchange.tryIdleTimer = arm(exchange, limit - silent)
+                }
+            }
+        }
+        tryIdleTimer = arm(self, limit)
+    }
 
     func pauseBeforeTry(_ delay: Duration) {
         pauseTimer = after(delay) { exchange in
@@ -318,7 +353,8 @@ final class Exchange: UpstreamUser {
             exchange.after(delay) { exchange in
                 let silent = exchange.lastActivity.duration(to: exchange.now)
                 if silent >= limit {
-                    exchange.timedOut(.streamIdleTimeout, 408, "stream_idle_timeout", "stream timeout")
+                    exchange.timedOut(
+                        .streamIdleTimeout, exchange.lateStatus, "stream_idle_timeout", "stream timeout")
                 } else {
                     exchange.idleTimer = arm(exchange, limit - silent)
                 }
@@ -338,6 +374,8 @@ final class Exchange: UpstreamUser {
         cancel(&pauseTimer)
         cancel(&idleTimer)
         cancel(&durationTimer)
+        cancel(&requestTimer)
+        cancel(&tryIdleTimer)
         releaseTry()
         releaseFilters()
         waitingIn?.forget(self)
@@ -369,4 +407,7 @@ struct ExchangeRecord {
     var response = HeaderList()
     var trailers: HeaderList?
     var upstreamLocal: SocketAddress?
+    var upstreamProtocolName = ""
+    /// The last of the host's response came.
+    var responseEnded: Instant?
 }

@@ -43,6 +43,8 @@ enum UpstreamFailure: Equatable {
     case reset
     /// The upstream had not begun to work on the request.
     case refused
+    /// The connection took the request no more: the host knows nothing of it.
+    case unsent
     /// What came is no HTTP.
     case protocolError(String)
 
@@ -52,7 +54,7 @@ enum UpstreamFailure: Equatable {
         case .connectFailed, .connectTimedOut, .tlsFailed: .upstreamConnectionFailure
         case .overflow: .upstreamOverflow
         case .terminated: .upstreamConnectionTermination
-        case .reset, .refused: .upstreamRemoteReset
+        case .reset, .refused, .unsent: .upstreamRemoteReset
         case .protocolError: .upstreamProtocolError
         }
     }
@@ -65,7 +67,7 @@ enum UpstreamFailure: Equatable {
         case .overflow: "overflow"
         case .terminated: "connection termination"
         case .reset: "remote reset"
-        case .refused: "remote refused stream reset"
+        case .refused, .unsent: "remote refused stream reset"
         case .protocolError: "protocol error"
         }
     }
@@ -73,7 +75,7 @@ enum UpstreamFailure: Equatable {
     var transportFailure: String? {
         switch self {
         case .connectFailed(let text), .tlsFailed(let text): text
-        case .connectTimedOut, .overflow, .terminated, .reset, .refused, .protocolError: nil
+        case .connectTimedOut, .overflow, .terminated, .reset, .refused, .unsent, .protocolError: nil
         }
     }
 }

@@ -101,6 +101,15 @@ enum TLSMaking {
         return try TLSSettings(configuration)
     }
 
+    /// For the way to a control plane, which is believed by its name where nothing else is said.
+    static func controlPlane(_ tls: UpstreamTLS, host: String) throws -> TLSSettings {
+        var configuration = try client(tls) { _ in nil }.configuration
+        configuration.serverName = tls.serverName.isEmpty ? host : tls.serverName
+        if configuration.acceptedPeers == .anyTrusted { configuration.acceptedPeers = .serverName }
+        configuration.applicationProtocols = ["h2"]
+        return try TLSSettings(configuration)
+    }
+
     private static func setVersions(_ rules: TLSRules, in configuration: inout TLSConfiguration) {
         configuration.minimumVersion = rules.versions.lowerBound == .tls13 ? .tls13 : .tls12
         configuration.maximumVersion = rules.versions.upperBound == .tls12 ? .tls12 : .tls13

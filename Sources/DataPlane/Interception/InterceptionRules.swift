@@ -17,6 +17,14 @@ public struct InterceptionRules: Equatable, Sendable {
         public var restoreProgram: String { self == .ipv4 ? "iptables-restore" : "ip6tables-restore" }
         /// What shows them.
         public var saveProgram: String { self == .ipv4 ? "iptables-save" : "ip6tables-save" }
+
+        /// Whether there is nothing of this family to lead: every machine has IPv4, and one without any IPv6 address
+        /// has no IPv6. Whatever else keeps rules from being read or set is a failure, since connections would go past
+        /// the proxy.
+        /// - Parameter addresses: what `/proc/net/if_inet6` holds; nil: it is not there.
+        public func isMissing(addresses: String?) -> Bool {
+            self == .ipv6 && (addresses ?? "").allSatisfy(\.isWhitespace)
+        }
     }
 
     /// Where the proxy takes connections that come in.
@@ -67,6 +75,39 @@ public struct InterceptionRules: Equatable, Sendable {
             ["*nat"] + jumps(in: current).map { "-D \($0)" } + present.map { "-F \($0)" } + present.map { "-X \($0)" }
             + ["COMMIT"]
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// Makes the rules what they were before.
+    /// - Parameters:
+    ///   - earlier: what `iptables-save -t nat` printed then.
+    ///   - current: what it prints now.
+    /// - Returns: nil: there were none, and are none.
+    public static func returning(to earlier: String, from current: String) -> String? {
+        func present(in text: String) -> [String] {
+            chains.filter { chain in text.split(separator: "\n").contains { $0.hasPrefix(":\(chain) ") } }
+        }
+        let (old, new) = (present(in: earlier), present(in: current))
+        guard !old.isEmpty else { return removing(current: current) }
+        let added = new.filter { !old.contains($0) }
+        let lines =
+            ["*nat"] + old.map { ":\($0) - [0:0]" } + jumps(in: current).map { "-D \($0)" }
+            + ours(in: earlier).filter { $0.hasPrefix("-A ") } + added.map { "-F \($0)" } + added.map { "-X \($0)" }
+            + ["COMMIT"]
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// Whether the kernel's own chains lead what comes in and what goes out to ours: chains alone lead nobody.
+    public static func lead(in current: String) -> Bool {
+        let led = jumps(in: current)
+        return [("PREROUTING", inbound), ("OUTPUT", outbound)].allSatisfy { from, to in
+            led.contains { $0.hasPrefix(from + " ") && $0.hasSuffix(" -j \(to)") }
+        }
+    }
+
+    /// Whether connections to a port come in past the proxy.
+    public func sparesInbound(_ port: UInt16) -> Bool {
+        excludedInboundPorts.contains(port)
+            || (!includedInboundPorts.isEmpty && !includedInboundPorts.contains(port))
     }
 
     /// The lines of `iptables-save` that are ours.

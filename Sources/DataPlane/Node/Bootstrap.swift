@@ -1,7 +1,9 @@
 import Discovery
 import Documents
 import EnvoyAPI
+import Forwarding
 import Protobuf
+import TLS
 import XDS
 
 /// What an Envoy bootstrap file says, as far as this proxy takes it: the node, the aggregated xDS server, static
@@ -14,22 +16,19 @@ public struct Bootstrap: Sendable {
         public var isDelta: Bool
         /// Sent with each stream: `authorization` and the like.
         public var metadata: [(name: String, value: String)] = []
-        /// nil: plaintext.
-        public var tls: Security?
-    }
+        /// How the server is known, and what is shown to it; nil: plaintext.
+        public var tls: UpstreamTLS?
 
-    /// How the server is known, and what is shown to it.
-    public struct Security: Sendable {
-        /// A name to ask for and to find in the certificate; empty: the host.
-        public var serverName = ""
-        public var trusted: Source?
-        public var certificate: Source?
-        public var key: Source?
-    }
-
-    public enum Source: Sendable, Hashable {
-        case file(String)
-        case bytes([UInt8])
+        /// What streams are secured with; nil: nothing. Reads the files.
+        /// - Throws: a ``BootstrapError``.
+        public func settings() throws(BootstrapError) -> TLSSettings? {
+            guard let tls else { return nil }
+            do {
+                return try TLSMaking.controlPlane(tls, host: host)
+            } catch {
+                throw BootstrapError(problem: "the TLS of the xDS server: \(error)")
+            }
+        }
     }
 
     public var node: XDS.Node
@@ -53,20 +52,68 @@ public struct Bootstrap: Sendable {
         node = message.pointee.node.map { XDS.Node($0.pointee) } ?? XDS.Node(id: "")
         let whole = DynamicMessage(message)
         admin = whole.message("admin")?.message("address").flatMap(Self.hostAndPort).map { "\($0.host):\($0.port)" }
-        unused = whole.descriptor.fields.map(\.name).filter {
-            whole.has($0) && !["node", "admin", "static_resources", "dynamic_resources"].contains($0)
-        }
+        unused = Self.unused(in: whole, "")
         let fixed = whole.message("static_resources")
         for (type, field) in [(ResourceType.secret, "secrets"), (.cluster, "clusters"), (.listener, "listeners")] {
             for resource in fixed?.messages(field) ?? [] {
                 resources.append((type, resource.string("name") ?? "", encode(resource)))
             }
         }
-        guard let source = whole.message("dynamic_resources")?.message("ads_config") else { return }
+        guard let dynamic = whole.message("dynamic_resources") else { return }
+        for name in ["cds_config", "lds_config"] {
+            guard let source = dynamic.message(name) else { continue }
+            guard source.message("ads") != nil else {
+                throw BootstrapError(problem: "dynamic_resources.\(name): only `ads: {}` is taken")
+            }
+        }
+        guard let source = dynamic.message("ads_config") else {
+            throw BootstrapError(problem: "dynamic_resources.ads_config: it is missing")
+        }
         control = try Self.control(source, clusters: fixed?.messages("clusters") ?? [])
         // The way to the control plane is the control loop's own.
         let name = source.messages("grpc_services").first?.message("envoy_grpc")?.string("cluster_name")
         resources.removeAll { $0.type == .cluster && $0.name == name }
+        for cluster in fixed?.messages("clusters") ?? [] where cluster.string("name") == name {
+            unused += Self.unused(in: cluster, "static_resources.clusters[\(name ?? "")].", Self.usedOfServer)
+        }
+    }
+
+    /// What is read here, by message; what other messages say is taken as a whole.
+    private static let used: [String: Set<String>] = [
+        "envoy.config.bootstrap.v3.Bootstrap": ["node", "admin", "static_resources", "dynamic_resources"],
+        "envoy.config.core.v3.Node": ["id", "cluster", "metadata", "locality"],
+        "envoy.config.bootstrap.v3.Admin": ["address"],
+        "envoy.config.bootstrap.v3.Bootstrap.StaticResources": ["secrets", "clusters", "listeners"],
+        "envoy.config.bootstrap.v3.Bootstrap.DynamicResources": ["ads_config", "cds_config", "lds_config"],
+        "envoy.config.core.v3.ConfigSource": ["ads", "resource_api_version"],
+        "envoy.config.core.v3.ApiConfigSource": ["api_type", "transport_api_version", "grpc_services"],
+        "envoy.config.core.v3.GrpcService": ["envoy_grpc", "initial_metadata"],
+        "envoy.config.core.v3.GrpcService.EnvoyGrpc": ["cluster_name"],
+        "envoy.config.core.v3.HeaderValue": ["key", "value"],
+    ]
+    /// Of the cluster that the control plane is reached by. Its protocol is HTTP/2, whatever the options say.
+    private static let usedOfServer: [String: Set<String>] = [
+        "envoy.config.cluster.v3.Cluster": [
+            "name", "type", "load_assignment", "transport_socket", "typed_extension_protocol_options",
+            "http2_protocol_options",
+        ]
+    ]
+
+    /// The paths that are set and not read.
+    private static func unused(
+        in message: DynamicMessage, _ path: String, _ used: [String: Set<String>] = used
+    ) -> [String] {
+        guard let fields = used[message.descriptor.fullName] else { return [] }
+        return message.descriptor.fields.filter(message.isSet).flatMap { field in
+            guard fields.contains(field.name) else { return [path + field.name] }
+            // Static resources are compiled, which tells by itself what is not supported.
+            guard message.descriptor.fullName != "envoy.config.bootstrap.v3.Bootstrap.StaticResources" else {
+                return []
+            }
+            return message.placedMessages(of: field).flatMap { place, value in
+                unused(in: value, path + field.name + place + ".", used)
+            }
+        }
     }
 
     private static func control(
@@ -83,12 +130,16 @@ public struct Bootstrap: Sendable {
         guard let cluster = clusters.first(where: { $0.string("name") == name }) else {
             throw BootstrapError(problem: "\(path): there is no static cluster `\(name)`")
         }
-        guard
-            let endpoint = cluster.message("load_assignment")?.messages("endpoints").first?
-                .messages("lb_endpoints").first?.message("endpoint")?.message("address"),
+        let endpoints = (cluster.message("load_assignment")?.messages("endpoints") ?? []).flatMap {
+            $0.messages("lb_endpoints")
+        }
+        guard let endpoint = endpoints.first?.message("endpoint")?.message("address"),
             let (host, port) = hostAndPort(endpoint), port > 0
         else {
             throw BootstrapError(problem: "static cluster `\(name)`: it has no endpoint with an address and a port")
+        }
+        guard endpoints.count == 1 else {
+            throw BootstrapError(problem: "static cluster `\(name)`: name one endpoint; \(endpoints.count) are there")
         }
         var control = Control(host: host, port: port, isDelta: kind == 3)
         control.metadata = service.messages("initial_metadata").map {
@@ -98,33 +149,28 @@ public struct Bootstrap: Sendable {
         return control
     }
 
-    private static func security(_ socket: DynamicMessage, of cluster: String) throws(BootstrapError) -> Security? {
+    /// Everything that it says, or an error: who is believed is not to be guessed.
+    private static func security(_ socket: DynamicMessage, of cluster: String) throws(BootstrapError) -> UpstreamTLS? {
         let arena = Arena()
-        guard let content = socket.message("typed_config") else { return nil }
-        let wanted = UpstreamTlsContext.descriptor
-        guard content.string("type_url") == wanted.typeURL, let bytes = content.bytes("value") else {
-            throw BootstrapError(problem: "static cluster `\(cluster)`: its transport socket is not \(wanted.fullName)")
-        }
-        let context: DynamicMessage
-        do throws(ProtobufError) {
-            context = try arena.decode(wanted, from: bytes, types: envoyTypes)
+        do throws(ConfigurationError) {
+            let content = socket.message("typed_config").map {
+                arena.any(typeURL: $0.string("type_url") ?? "", arena.bytes($0.bytes("value") ?? []))
+            }
+            let rules = try TransportRules(upstream: socket.string("name") ?? "", content?.pointee)
+            try TLSMaking.check(rules)
+            guard case .tls(let tls) = rules else { return nil }
+            if let secret = tls.rules.secrets.first {
+                throw .unsupported(
+                    path: "common_tls_context",
+                    message: "the secret `\(secret)` would come by the connection that it is for; name files")
+            }
+            guard tls.rules.validation.checksAnything else {
+                throw .invalid(path: "common_tls_context.validation_context.trusted_ca", message: "nobody is believed")
+            }
+            return tls
         } catch {
-            throw BootstrapError(problem: "static cluster `\(cluster)`: \(error)")
+            throw BootstrapError(problem: "static cluster `\(cluster)`: \(error.under("transport_socket"))")
         }
-        let common = context.message("common_tls_context")
-        var security = Security()
-        security.serverName = context.string("sni") ?? ""
-        security.trusted = common?.message("validation_context")?.message("trusted_ca").flatMap(source)
-        let certificate = common?.messages("tls_certificates").first
-        security.certificate = certificate?.message("certificate_chain").flatMap(source)
-        security.key = certificate?.message("private_key").flatMap(source)
-        return security
-    }
-
-    private static func source(_ message: DynamicMessage) -> Source? {
-        if message.has("filename"), let name = message.string("filename") { return .file(name) }
-        if message.has("inline_string"), let text = message.string("inline_string") { return .bytes(Array(text.utf8)) }
-        return message.bytes("inline_bytes").map { .bytes($0) }
     }
 
     private static func hostAndPort(_ address: DynamicMessage) -> (host: String, port: UInt16)? {

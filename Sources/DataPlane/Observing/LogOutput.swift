@@ -1,4 +1,5 @@
 import Glibc
+import Logging
 import Synchronization
 
 /// A file, or standard output, that log lines are appended to. A thread of its own writes them, so that a slow disk or a
@@ -15,11 +16,14 @@ final class LogOutput: @unchecked Sendable {
         var isWriting = false
         var isClosed = false
         var hasEnded = false
+        /// The last trouble has been told of, and nothing was written since.
+        var isFailing = false
         var thread: pthread_t?
     }
 
     let path: String
     private let limit: Int
+    private let trouble: @Sendable (String) -> Void
     private let lock: UnsafeMutablePointer<pthread_mutex_t>
     private let change: UnsafeMutablePointer<pthread_cond_t>
     private let state: UnsafeMutablePointer<State>
@@ -27,8 +31,10 @@ final class LogOutput: @unchecked Sendable {
     /// - Parameters:
     ///   - path: `/dev/stdout` and `/dev/stderr` are this process' own.
     ///   - limit: bytes that may wait.
-    init(path: String, limit: Int = 8 << 20) {
+    ///   - trouble: told why lines are lost, once until some are written again; from any thread.
+    init(path: String, limit: Int = 8 << 20, trouble: @escaping @Sendable (String) -> Void = { _ in }) {
         self.path = path
+        self.trouble = trouble
         self.limit = limit
         lock = .allocate(capacity: 1)
         change = .allocate(capacity: 1)
@@ -57,19 +63,30 @@ final class LogOutput: @unchecked Sendable {
     /// Hands over whole lines.
     /// - Parameter lines: how many they are.
     func write(_ bytes: [UInt8], lines: Int) {
-        withState { state in
+        let problem = withState { state -> String? in
             guard !state.isClosed, state.waitingBytes + bytes.count <= limit else {
                 state.dropped += UInt64(lines)
-                return
+                return "it is not written as fast as lines come"
             }
             if state.thread == nil, !start(&state) {
                 state.dropped += UInt64(lines)
-                return
+                return "the system has no thread for it"
             }
             state.waiting.append((bytes, lines))
             state.waitingBytes += bytes.count
             pthread_cond_broadcast(change)
+            return nil
         }
+        if let problem { tell(problem) }
+    }
+
+    /// Once for each time that it goes wrong.
+    private func tell(_ problem: String) {
+        let isNew = withState { state in
+            defer { state.isFailing = true }
+            return !state.isFailing
+        }
+        if isNew { trouble(problem) }
     }
 
     /// Lines that were dropped because too much waited, or the file could not be written.
@@ -106,6 +123,16 @@ final class LogOutput: @unchecked Sendable {
         if thread.hasEnded { pthread_join(thread.0, nil) } else { pthread_detach(thread.0) }
     }
 
+    /// Writes what waits and ends, without anybody who waits for it.
+    func finish() {
+        withState { state in
+            state.isClosed = true
+            if let thread = state.thread { pthread_detach(thread) }
+            state.thread = nil
+            pthread_cond_broadcast(change)
+        }
+    }
+
     // MARK: The thread
 
     private func start(_ state: inout State) -> Bool {
@@ -129,12 +156,22 @@ final class LogOutput: @unchecked Sendable {
             }
         }
         while let batch = next(&file) {
-            if file < 0 { file = open() }
+            if file < 0 {
+                file = open()
+                if file < 0 { tell("it cannot be opened: \(String(cString: strerror(errno)))") }
+            }
             for (bytes, lines) in batch {
                 let count = file < 0 ? 0 : Self.write(bytes, to: file)
+                if file >= 0, count < bytes.count {
+                    tell("it cannot be written: \(String(cString: strerror(errno)))")
+                }
                 withState { state in
                     state.written += UInt64(count)
-                    if count < bytes.count { state.dropped += UInt64(lines) }
+                    if count < bytes.count {
+                        state.dropped += UInt64(lines)
+                    } else if state.waiting.isEmpty {
+                        state.isFailing = false
+                    }
                 }
             }
             withState { state in
@@ -197,31 +234,72 @@ private func logThreadMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutabl
     return nil
 }
 
+/// An output, as long as somebody writes to it. The output's own thread does not hold it.
+final class LogPlace: Sendable {
+    fileprivate let output: LogOutput
+    var path: String { output.path }
+
+    fileprivate init(_ output: LogOutput) { self.output = output }
+
+    /// Hands over whole lines.
+    func write(_ bytes: [UInt8], lines: Int) { output.write(bytes, lines: lines) }
+}
+
 /// The outputs of a proxy by path: all workers write to the same.
 public final class LogOutputs: Sendable {
-    private let outputs = Mutex<[String: LogOutput]>([:])
+    private struct State {
+        var places: [String: LogPlace] = [:]
+        /// Of outputs that are gone.
+        var dropped: UInt64 = 0
+    }
 
-    public init() {}
+    private let state = Mutex(State())
+    private let logger: Logger
 
-    func output(_ path: String) -> LogOutput {
-        outputs.withLock { outputs in
-            if let output = outputs[path] { return output }
-            let made = LogOutput(path: path)
-            outputs[path] = made
+    public init(logger: Logger = Logger(label: "proxy")) {
+        self.logger = logger
+    }
+
+    func output(_ path: String) -> LogPlace {
+        state.withLock { state in
+            if let place = state.places[path] { return place }
+            let output = LogOutput(path: path) { [logger] problem in
+                logger.error("lines of an access log are lost", metadata: ["path": "\(path)", "reason": "\(problem)"])
+            }
+            let made = LogPlace(output)
+            state.places[path] = made
             return made
         }
     }
 
+    /// Ends those that nobody writes to any more.
+    func release() {
+        state.withLock { state in
+            for path in Array(state.places.keys) where isKnownUniquelyReferenced(&state.places[path]!) {
+                guard let output = state.places.removeValue(forKey: path)?.output else { continue }
+                state.dropped += output.dropped
+                output.finish()
+            }
+        }
+    }
+
+    private var all: [LogOutput] { state.withLock { $0.places.values.map(\.output) } }
+
     /// Opens all files again: after they were moved away.
     public func reopen() {
-        for output in outputs.withLock({ Array($0.values) }) { output.reopen() }
+        for output in all { output.reopen() }
     }
 
     /// Writes what waits, and ends.
     public func close() {
-        for output in outputs.withLock({ Array($0.values) }) { output.close() }
+        for output in all { output.close() }
     }
 
     /// Lines that were dropped.
-    public var dropped: UInt64 { outputs.withLock { $0.values.reduce(0) { $0 + $1.dropped } } }
+    public var dropped: UInt64 {
+        state.withLock { state in state.places.values.reduce(state.dropped) { $0 + $1.output.dropped } }
+    }
+
+    /// Places that are written to, sorted.
+    var paths: [String] { state.withLock { $0.places.keys.sorted() } }
 }

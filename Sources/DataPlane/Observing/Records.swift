@@ -30,19 +30,27 @@ extension Exchange {
         entry.sendingBegan = record.sent
         entry.responseBegan = record.responded
         entry.replyBegan = record.responded
+        // What came before the head went out goes with it, the rest as it comes.
+        if let sent = record.sent, let ended = record.requestEnded { entry.sendingEnded = max(sent, ended) }
+        entry.responseEnded = record.responseEnded
+        entry.upstreamProtocolName = record.upstreamProtocolName
+        entry.connectionNumber = downstream?.connectionNumber ?? 0
         return entry
     }
 }
 
 extension TCPRecord {
     /// What logs tell of the connection, once it is over.
-    func accessRecord(_ connection: ConnectionFacts, hostName: String) -> AccessRecord {
+    func accessRecord(_ connection: ConnectionFacts, hostName: String, ownURI: String) -> AccessRecord {
         var entry = AccessRecord(.connection, connection, start: start, began: began, ended: ended ?? began)
+        entry.session.localURI = connection.isTLS ? ownURI : ""
+        entry.connectionNumber = number
         entry.flags = flags
         entry.details = details
         (entry.bytesReceived, entry.bytesSent) = (bytesReceived, bytesSent)
         entry.cluster = cluster
         entry.upstream = host
+        entry.metadata = metadata
         entry.upstreamLocal = upstreamLocal.map { NetworkAddress($0) }
         entry.transportFailure = transportFailure ?? ""
         entry.hostName = hostName

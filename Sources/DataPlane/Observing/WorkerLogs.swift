@@ -17,7 +17,9 @@ final class WorkerLogs {
     fileprivate var scratch = LogScratch()
     private var lines: [String: LogLines] = [:]
     private var entries: [LogEntryQueue] = []
-    private var timer: TimerID?
+    /// Entries that queues which are gone have dropped.
+    private var droppedBefore: UInt64 = 0
+    private var timer: (id: TimerID, until: Instant)?
 
     init(_ worker: Worker, outputs: LogOutputs) {
         (self.worker, self.outputs) = (worker, outputs)
@@ -49,6 +51,24 @@ final class WorkerLogs {
         return made
     }
 
+    /// Lets go of places that nothing writes to any more: loggers come and go with the configuration.
+    func release() {
+        for path in Array(lines.keys) where isKnownUniquelyReferenced(&lines[path]!) {
+            lines.removeValue(forKey: path)?.flush()
+        }
+        for index in entries.indices.reversed() where isKnownUniquelyReferenced(&entries[index]) {
+            entries[index].sendAll()
+            guard entries[index].isIdle else { continue }
+            droppedBefore += entries.remove(at: index).dropped
+        }
+        outputs.release()
+    }
+
+    /// Entries that no log service took.
+    var droppedEntries: UInt64 { entries.reduce(droppedBefore) { $0 + $1.dropped } }
+    /// Places that are written to.
+    var placeCount: Int { lines.count + entries.count }
+
     fileprivate func log(_ record: borrowing AccessRecord, _ sinks: [AccessLogger.Sink]) {
         scratch.now = .systemClock()
         var random: UInt64?
@@ -60,19 +80,29 @@ final class WorkerLogs {
             }
             switch place {
             case .lines(let lines, let format): lines.append(record, format, &scratch)
-            case .entries(let queue): queue.append(record)
+            case .entries(let queue):
+                queue.append(record)
+                arm(within: queue.service.interval)
+                continue
             }
-            arm()
+            arm(within: Self.interval)
         }
     }
 
-    private func arm() {
-        guard timer == nil else { return }
-        timer = worker.loop.schedule(after: Self.interval) { [weak self] _ in
+    private func arm(within time: Duration) {
+        let now = worker.loop.now
+        // What waits longer is looked at on the way: the clock is rough, and the timer is one.
+        let until = now.advanced(by: min(time, Self.interval))
+        if let timer {
+            guard until < timer.until else { return }
+            worker.loop.cancelTimer(timer.id)
+        }
+        let id = worker.loop.schedule(at: until) { [weak self] _ in
             guard let self else { return }
             timer = nil
             flush()
         }
+        timer = (id, until)
     }
 
     /// Hands on the lines that there are.
@@ -82,9 +112,7 @@ final class WorkerLogs {
 
     private func flush() {
         flushLines()
-        var isWaiting = false
-        for queue in entries where !queue.flush(now: worker.loop.now) { isWaiting = true }
-        if isWaiting { arm() }
+        for queue in entries where !queue.flush(now: worker.loop.now) { arm(within: queue.service.interval) }
     }
 }
 
@@ -114,11 +142,11 @@ final class AccessLogger {
 
 /// Lines for one output that have not been handed on.
 final class LogLines {
-    private let output: LogOutput
+    private let output: LogPlace
     private var bytes: [UInt8] = []
     private var count = 0
 
-    init(_ output: LogOutput) {
+    init(_ output: LogPlace) {
         self.output = output
     }
 
@@ -169,6 +197,12 @@ final class LogEntryQueue {
         if due == nil { due = worker.loop.now.advanced(by: service.interval) }
         if bytes >= service.batch { send() }
     }
+
+    /// Nothing waits, and nothing is under way.
+    var isIdle: Bool { calls == 0 && bytes == 0 }
+
+    /// Sends what there is, due or not.
+    func sendAll() { if bytes > 0 { send() } }
 
     /// Sends what is due.
     /// - Returns: whether nothing waits any more.

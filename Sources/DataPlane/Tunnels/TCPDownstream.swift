@@ -46,15 +46,17 @@ final class TCPDownstream: TunnelEnd {
     init(
         _ worker: Worker, _ id: ConnectionID, _ service: TCPService, _ facts: ConnectionFacts,
         _ tracker: ConnectionTracker,
-        cluster: String?
+        cluster: String?, metadata: FilterMetadata
     ) {
         clusterName = cluster
+        record.metadata = metadata
         (self.service, self.facts, self.tracker) = (service, facts, tracker)
         lastActivity = worker.loop.now
         super.init(worker, id)
         isOpen = true
         record.start = .systemClock()
         record.began = lastActivity
+        record.number = connectionNumber
     }
 
     override func begin(_ seen: [UInt8]) {
@@ -225,6 +227,8 @@ final class TCPUpstream: TunnelEnd {
 
 /// What is known of a connection when it is over, for logs.
 struct TCPRecord {
+    /// The connection's.
+    var number: UInt64 = 0
     var start = Timestamp(nanoseconds: 0)
     var began = Instant(nanoseconds: 0)
     var connected: Instant?
@@ -233,6 +237,8 @@ struct TCPRecord {
     var details = ""
     var cluster = ""
     var host: NetworkAddress?
+    /// What the chain's filters left.
+    var metadata = FilterMetadata()
     var upstreamLocal: SocketAddress?
     var transportFailure: String?
     var bytesReceived: UInt64 = 0

@@ -8,9 +8,11 @@ final class TCPService {
     let listener: String
     let counters: TCPCounters
     let logger: AccessLogger
+    /// The first URI of the certificate that is shown here.
+    let ownURI: String?
 
-    init(_ worker: Worker, _ settings: TCPProxySettings, listener: String) {
-        (self.worker, self.settings, self.listener) = (worker, settings, listener)
+    init(_ worker: Worker, _ settings: TCPProxySettings, listener: String, ownURI: String? = nil) {
+        (self.worker, self.settings, self.listener, self.ownURI) = (worker, settings, listener, ownURI)
         counters = worker.counters.tcp(settings.statPrefix)
         logger = worker.logs.logger(settings.accessLogs)
     }
@@ -27,7 +29,7 @@ final class TCPService {
         counters.activeConnections -= 1
         counters.bytesReceived += record.bytesReceived
         counters.bytesSent += record.bytesSent
-        if !logger.isEmpty { logger.log(record.accessRecord(facts, hostName: worker.hostName)) }
+        if !logger.isEmpty { logger.log(record.accessRecord(facts, hostName: worker.hostName, ownURI: ownURI ?? "")) }
     }
 }
 

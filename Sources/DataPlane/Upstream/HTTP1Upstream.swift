@@ -40,8 +40,8 @@ final class HTTP1Upstream: HTTPUpstream {
 
     override func send(
         _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
-    ) -> UpstreamFailure? {
-        guard self.user === user else { return .unsayable }
+    ) -> RequestSending {
+        guard self.user === user else { return .refused }
         let method = head.withValue(of: ":method") { HTTP1Method($0) } ?? .other
         let framing = ends && framing == .chunked ? .none : framing
         var isWritten = true
@@ -62,7 +62,18 @@ final class HTTP1Upstream: HTTPUpstream {
         requests += 1
         receiver.expectResponse(to: method, upgrade: upgrade != nil)
         if let most = pool.requestsPerConnection, requests >= most { isDraining = true }
-        return nil
+        return .sent
+    }
+
+    override func giveBack(_ user: UpstreamUser) {
+        guard self.user === user else { return }
+        detach()
+        idleSince = loop.now
+        worker.later { [self] in
+            // It may be among the idle ones already.
+            pool.left(self)
+            pool.gotRoom(self)
+        }
     }
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) {

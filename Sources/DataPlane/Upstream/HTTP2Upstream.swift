@@ -12,6 +12,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         /// Bytes that were received and not yet given back to the window.
         var unconsumed = 0
         var requestEnded = false
+        var informationalResponses = 0
     }
 
     let connection: HTTP2Connection
@@ -36,7 +37,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     override func send(
         _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
-    ) -> UpstreamFailure? {
+    ) -> RequestSending {
         guard upgrade == nil else { return .unsayable }
         guard let stream = connection.open(head, endStream: ends, now: loop.now) else {
             guard !connection.mayOpenStreams else { return .unsayable }
@@ -53,17 +54,26 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
             pool.left(self)
         }
         becameDirty()
-        return nil
+        return .sent
     }
+
+    override func giveBack(_ user: UpstreamUser) { user.upstream = nil }
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) {
         guard !bytes.isEmpty else { return }
-        _ = connection.send(Array(bytes), on: user.upstreamStream, now: loop.now)
+        // A body with a hole in it must not look whole.
+        if connection.send(Array(bytes), on: user.upstreamStream, now: loop.now) != .queued {
+            connection.reset(user.upstreamStream, .cancel)
+        }
         becameDirty()
     }
 
     override func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) {
-        _ = streams.update(user.upstreamStream) { $0.requestEnded = true }
+        let wasOpen = streams.update(user.upstreamStream) { state -> Bool in
+            defer { state.requestEnded = true }
+            return !state.requestEnded
+        }
+        guard wasOpen == true else { return }
         if let trailers, !trailers.isEmpty {
             connection.sendTrailers(trailers, on: user.upstreamStream)
         } else {
@@ -112,6 +122,15 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
             guard let user = streams[stream]?.user else { return }
             user.upstreamHead(head, HTTP1Head(response: head, ends: ends))
             if ends { responseEnded(stream, nil) }
+        case .informational(let stream, let head):
+            let count = streams.update(stream) { state in
+                state.informationalResponses += 1
+                return state.informationalResponses
+            }
+            guard let count, let user = streams[stream]?.user else { return }
+            guard count > HTTP1Limits().informationalResponses else { return user.upstreamInformational(head) }
+            cancel(user)
+            user.upstreamFailed(.protocolError("too many informational responses"))
         case .data(let stream, let bytes):
             guard let user = streams[stream]?.user else { return connection.consume(bytes.count, on: stream) }
             user.upstreamData(bytes)
@@ -177,7 +196,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         loop.close(id)
     }
 
-    override func timerFired(_ token: UInt64) { tick() }
+    override func timerFired(_ token: UInt64) { if token == HTTP2Timer.deadline { tick() } }
 
     override func closed(_ reason: CloseReason) {
         isDraining = true

@@ -2,6 +2,15 @@ import HTTP
 import HTTP1
 import Reactor
 
+/// What became of a request's head.
+enum RequestSending {
+    case sent
+    /// Nothing was sent: it cannot be said in this protocol, to no host.
+    case unsayable
+    /// Nothing was sent: this connection takes no more.
+    case refused
+}
+
 /// A connection to an upstream host that speaks HTTP.
 class HTTPUpstream: SocketUser {
     final let pool: HostConnections
@@ -21,12 +30,13 @@ class HTTPUpstream: SocketUser {
     var isIdle: Bool { preconditionFailure() }
 
     /// Sends a request's head. With `ends` it is the whole request.
-    /// - Returns: why nothing was sent: it cannot be said in this protocol, or the connection takes none. Nil: it was.
     func send(
         _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
-    ) -> UpstreamFailure? {
+    ) -> RequestSending {
         preconditionFailure()
     }
+    /// The user sent nothing and does not want the connection: it is there for others.
+    func giveBack(_ user: UpstreamUser) { preconditionFailure() }
     func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) { preconditionFailure() }
     func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) { preconditionFailure() }
     /// Whether more may be sent now; if not, `upstreamWritable` comes.
@@ -35,10 +45,6 @@ class HTTPUpstream: SocketUser {
     func cancel(_ user: UpstreamUser) { preconditionFailure() }
     func pauseResponse(for user: UpstreamUser) { preconditionFailure() }
     func resumeResponse(for user: UpstreamUser) { preconditionFailure() }
-}
-
-extension UpstreamFailure {
-    static let unsayable = UpstreamFailure.protocolError("the request cannot be said to this upstream")
 }
 
 extension CloseReason {

@@ -170,7 +170,7 @@ private final class HTTP2Probe: HealthProbe, HTTP2Transport {
         case .trailers(_, let trailers): answer(trailers)
         case .endOfStream: answer(HeaderList())
         case .streamClosed, .streamLimited, .goAway, .connectionFailed: report(.failed)
-        case .writable, .pingAcknowledged: break
+        case .writable, .pingAcknowledged, .informational: break
         }
     }
 

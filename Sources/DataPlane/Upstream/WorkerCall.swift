@@ -85,9 +85,9 @@ final class WorkerCall: UpstreamUser {
     override func upstreamReady() {
         guard let upstream else { return }
         let framing: HTTP1Framing = body.isEmpty ? .none : .length(UInt64(body.count))
-        if let failure = upstream.send(head, framing, ends: body.isEmpty, upgrade: nil, for: self) {
-            upstream.cancel(self)
-            return end(.failed(failure))
+        guard case .sent = upstream.send(head, framing, ends: body.isEmpty, upgrade: nil, for: self) else {
+            upstream.giveBack(self)
+            return end(.failed(.protocolError("the request cannot be said to this upstream")))
         }
         guard !body.isEmpty else { return }
         body.withUnsafeBytes { upstream.sendData($0, for: self) }

@@ -216,7 +216,7 @@ final class WorkerCluster {
     /// A try that had a connection, or waited for one, has failed. Connections report their own failures.
     func failed(_ host: UpstreamHost, _ failure: UpstreamFailure) {
         switch failure {
-        case .connectFailed, .connectTimedOut, .tlsFailed, .overflow: break
+        case .connectFailed, .connectTimedOut, .tlsFailed, .overflow, .unsent: break
         case .terminated, .reset, .refused: report(.connectFailed, host)
         case .protocolError: report(.failed, host)
         }
@@ -318,6 +318,8 @@ extension HTTP2Limits {
         keepaliveInterval = http.http2.keepaliveInterval
         keepaliveTimeout = http.http2.keepaliveTimeout
         idleTimeout = http.idleTimeout
+        // The windows bound it; what does not fit would be lost.
+        unsentBytesPerStream = .max
         stallTimeout = nil
         drainTimeout = .seconds(3600)
     }

@@ -12,6 +12,8 @@ protocol HTTP2Transport: SocketUser {
     func take(_ event: HTTP2Event)
 }
 
+enum HTTP2Timer { static let deadline: UInt64 = 1 }
+
 extension HTTP2Transport {
     /// Something was queued: it goes out at the end of the turn.
     func becameDirty() {
@@ -55,7 +57,7 @@ extension HTTP2Transport {
             guard next < deadline.at else { return }
             loop.cancelTimer(deadline.timer)
         }
-        deadline = (next, loop.setTimer(at: next, for: id, token: 1))
+        deadline = (next, loop.setTimer(at: next, for: id, token: HTTP2Timer.deadline))
     }
 
     func tick() {

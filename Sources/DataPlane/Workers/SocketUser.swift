@@ -11,6 +11,11 @@ class SocketUser {
 
     final var loop: WorkerLoop { worker.loop }
 
+    /// Of the connection, for logs: no other one of this process has it for a long time.
+    final var connectionNumber: UInt64 {
+        UInt64(worker.number & 0xFF) << 56 | UInt64(id.generation & 0xFF_FFFF) << 32 | UInt64(id.index)
+    }
+
     init(_ worker: Worker, _ id: ConnectionID) {
         (self.worker, self.id) = (worker, id)
     }

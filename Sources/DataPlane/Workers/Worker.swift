@@ -17,6 +17,8 @@ final class Worker {
     let logger: Logger
     let hostName: String
     private(set) var configuration = ProxyConfiguration()
+    /// The proxy is about to end: connections are still accepted, and clients told with each answer to go elsewhere.
+    var isEnding = false
     /// By name.
     var listeners: [String: WorkerListener] = [:]
     /// Those whose connections are drained.
@@ -96,6 +98,13 @@ final class Worker {
             clusters[name] = WorkerCluster(self, served)
         }
         serveListeners(new, before: old, sockets: sockets)
+        if old.listeners.keys != new.listeners.keys || old.clusters.keys != new.clusters.keys
+            || !old.listeners.allSatisfy({ new.listeners[$0]?.configuration === $1.configuration })
+        {
+            counters.forget(but: new)
+            // Out of what goes on in this turn, which may hold loggers.
+            later { [weak self] in self?.logs.release() }
+        }
     }
 
     /// The cluster of that name, made when it is first used; nil: there is none.

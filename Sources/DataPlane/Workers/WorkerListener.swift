@@ -12,6 +12,8 @@ final class WorkerListener: ConnectionTracker {
     /// What its chains do, made when the first connection comes.
     private var services: [ObjectIdentifier: HTTPService] = [:]
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
+    /// Of the configuration's filters that check tokens: they stay while the configuration does.
+    private var keyRings: [ObjectIdentifier: TokenKeyRing] = [:]
     private var connections: [ConnectionID: Place] = [:]
     let counters: ListenerCounters
     private var refusals: (of: ListenerConfiguration, logger: AccessLogger)?
@@ -31,7 +33,7 @@ final class WorkerListener: ConnectionTracker {
 
     init(_ worker: Worker, _ served: ServedListener, _ sockets: [ListeningSocket]) throws(ReactorError) {
         (self.worker, self.served, self.sockets) = (worker, served, sockets)
-        counters = worker.counters.listener(served.configuration.addresses.first.map { "\($0)" } ?? served.name)
+        counters = worker.counters.listener(WorkerCounters.address(of: served))
         super.init()
         for socket in sockets {
             let listener = try worker.loop.listen(on: socket) { [unowned self] _, id, _ in
@@ -40,6 +42,7 @@ final class WorkerListener: ConnectionTracker {
             }
             accepting.append(listener)
         }
+        makeKeyRings()
     }
 
     /// Another configuration on the same socket: connections of chains that are gone come to an end, the others go on.
@@ -49,13 +52,17 @@ final class WorkerListener: ConnectionTracker {
         guard old.configuration !== new.configuration else {
             // Other certificates, for new connections alone.
             services = [:]
+            streamServices = [:]
             return
         }
         let kept = Set(new.configuration.allChains.map { ObjectIdentifier($0) })
         // What services have gathered goes on as well.
         let isSame = old.configuration.bufferLimit == new.configuration.bufferLimit
         services = services.filter { isSame && kept.contains($0.key) && $0.value.ownURI == ownURI(of: $0.key) }
-        streamServices = streamServices.filter { kept.contains($0.key) }
+        streamServices = streamServices.filter {
+            kept.contains($0.key) && $0.value.ownURI == ownURI(of: $0.key)
+        }
+        makeKeyRings()
         drainConnections { chain in chain.map { !kept.contains(ObjectIdentifier($0)) } ?? false }
     }
 
@@ -67,11 +74,31 @@ final class WorkerListener: ConnectionTracker {
         served.tls(of: chain)?.configuration.identity?.leaf.uris.first
     }
 
+    /// Keys that are wanted before anybody asks for them are fetched from now on.
+    private func makeKeyRings() {
+        let old = keyRings
+        keyRings = [:]
+        for chain in configuration.allChains {
+            guard case .http(let settings) = chain.terminal else { continue }
+            for case .tokens(let tokens, _) in settings.filters.entries.map(\.filter) {
+                if let known = old[ObjectIdentifier(tokens)] {
+                    keyRings[ObjectIdentifier(tokens)] = known
+                    continue
+                }
+                let ring = TokenKeyRing(worker, tokens, listener: name)
+                keyRings[ObjectIdentifier(tokens)] = ring
+                // The clusters may not have been brought up to date yet.
+                worker.later { [weak ring] in ring?.fetchDue() }
+            }
+        }
+    }
+
     func service(of chain: FilterChain, _ settings: HTTPConnectionSettings) -> HTTPService {
         let key = ObjectIdentifier(chain)
         if let service = services[key] { return service }
         let made = HTTPService(
-            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: ownURI(of: chain))
+            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: ownURI(of: chain),
+            keyRings: keyRings)
         services[key] = made
         return made
     }
@@ -79,7 +106,7 @@ final class WorkerListener: ConnectionTracker {
     func service(of chain: FilterChain, _ settings: TCPProxySettings) -> TCPService {
         let key = ObjectIdentifier(chain)
         if let service = streamServices[key] { return service }
-        let made = TCPService(worker, settings, listener: name)
+        let made = TCPService(worker, settings, listener: name, ownURI: ownURI(of: chain))
         streamServices[key] = made
         return made
     }
@@ -100,18 +127,38 @@ final class WorkerListener: ConnectionTracker {
 
     enum Admission {
         /// - Parameter cluster: where filters lead it; nil: where the chain does.
-        case admitted(cluster: String?)
+        case admitted(cluster: String?, metadata: FilterMetadata)
         case refused(after: Duration)
+    }
+
+    /// A connection that a policy refuses, in the log of what it was for. Of HTTP there is no request to log.
+    /// Source: Envoy, network RBAC filter, connection termination details.
+    private func denied(_ facts: ConnectionFacts, _ chain: FilterChain, by policy: String?) {
+        guard case .stream(let settings) = chain.terminal else { return }
+        let logger = service(of: chain, settings).logger
+        guard !logger.isEmpty else { return }
+        let now = worker.loop.now
+        var entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
+        entry.terminationDetails = "rbac_access_denied_matched_policy[\(policy ?? "none")]"
+        entry.hostName = worker.hostName
+        logger.log(entry)
     }
 
     /// What a chain's network filters say of a connection.
     func admit(_ id: ConnectionID, _ facts: ConnectionFacts, _ chain: FilterChain) -> Admission {
         var cluster: String?
+        var metadata = FilterMetadata()
         for filter in chain.filters {
             switch filter {
             case .access(let control):
-                guard control.decide(facts).isAllowed else {
+                let verdict = control.decide(facts, metadata: metadata)
+                if !verdict.metadata.isEmpty { metadata.merge(AccessControl.networkFilter, verdict.metadata) }
+                if let isLogged = verdict.isLogged {
+                    metadata.merge(AccessControl.hintFilter, AccessControl.hint(isLogged))
+                }
+                guard verdict.isAllowed else {
                     counters.denied += 1
+                    denied(facts, chain, by: verdict.policy)
                     return .refused(after: .zero)
                 }
             case .connectionLimit(let limit):
@@ -128,7 +175,7 @@ final class WorkerListener: ConnectionTracker {
             case .clusterByServerName: cluster = facts.serverName
             }
         }
-        return .admitted(cluster: cluster)
+        return .admitted(cluster: cluster, metadata: metadata)
     }
 
     // MARK: Connections

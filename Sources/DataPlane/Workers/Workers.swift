@@ -215,6 +215,11 @@ public final class Workers: Sendable {
 
     // MARK: The end
 
+    /// From now on clients are told with each answer to come back by another connection, which may lead elsewhere.
+    public func announceEnd() {
+        for box in workers { post(box) { $0.isEnding = true } }
+    }
+
     /// Stops accepting, lets requests that are under way finish, and ends after `grace` at the latest. Returns when it
     /// has ended. Not from a worker's thread.
     public func drain(grace: Duration) {

@@ -22,6 +22,7 @@ public final class DiscoveryClientRunner {
     /// Beside xDS, by number.
     private var calls: [Int: UnaryClientCall] = [:]
     private var lastCall = 0
+    private var hasLeft = false
 
     /// A large mesh's state of the world comes in one message.
     private static let limits = {
@@ -100,6 +101,18 @@ public final class DiscoveryClientRunner {
         return { bell.ring() }
     }
 
+    /// Ends the streams for good: servers see that this client goes. Nothing is told to the listener any more; calls
+    /// and timers go on. From the loop's thread.
+    public func leave() {
+        guard !hasLeft else { return }
+        hasLeft = true
+        if let timer { loop.cancelTimer(timer.id) }
+        timer = nil
+        let open = streams.values
+        streams = [:]
+        for stream in open { stream.connection?.close() }
+    }
+
     // MARK: Servers
 
     /// Reaches a server otherwise from now on: with another certificate, other anchors, or other metadata. A stream
@@ -126,6 +139,20 @@ public final class DiscoveryClientRunner {
             self?.calls[number] = nil
             completion(result)
         }
+    }
+
+    /// Opens a call with streams both ways to a server, on a connection of its own.
+    /// - Parameters:
+    ///   - path: `/package.Service/Method`.
+    ///   - position: of the server; as it is reached now.
+    ///   - received: gets each packed message, on the loop's thread.
+    ///   - ended: called once, on the loop's thread, unless the call is closed here.
+    public func stream(
+        _ path: String, toServer position: Int = 0, received: @escaping ([UInt8]) -> Void,
+        ended: @escaping (GRPCStatus) -> Void
+    ) -> StreamingClientCall {
+        StreamingClientCall(
+            path, at: servers[position], answerSize: 1 << 20, on: loop, received: received, ended: ended)
     }
 
     /// Stops it from another thread.
@@ -182,6 +209,7 @@ public final class DiscoveryClientRunner {
     // MARK: What the client decides
 
     private func perform(_ actions: [DiscoveryClient.Action]) {
+        guard !hasLeft else { return }
         for action in actions {
             switch action {
             case .openStream(let id):

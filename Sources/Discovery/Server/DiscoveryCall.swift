@@ -70,7 +70,9 @@ class DiscoveryCall {
     func publish(_ snapshot: Snapshot, now: Instant) -> [StreamAction] { [] }
     func tick(now: Instant) -> [StreamAction] { [] }
     var nextDeadline: Instant? { nil }
-    fileprivate var status: StreamStatus { preconditionFailure("a variant says what its status is") }
+    fileprivate func status(showing shown: Snapshot?) -> StreamStatus {
+        preconditionFailure("a variant says what its status is")
+    }
 
     fileprivate var subscribedTypes: [ResourceType] { [] }
     fileprivate var holdings: [TypeHoldings] { [] }
@@ -118,8 +120,9 @@ class DiscoveryCall {
         return times[type.order].sentAt?.duration(to: now)
     }
 
-    func report(now: Instant) -> DiscoveryServer.StreamReport {
-        let status = status
+    /// - Parameter shown: what its view shows now.
+    func report(now: Instant, showing shown: Snapshot?) -> DiscoveryServer.StreamReport {
+        let status = status(showing: shown)
         let times = status.types.map { ($0.type, self.times[$0.type.order]) }
         return DiscoveryServer.StreamReport(
             node: node, status: status, holdings: holdings, times: Dictionary(times) { first, _ in first },
@@ -150,7 +153,9 @@ private final class DeltaCall: DiscoveryCall {
     override func publish(_ snapshot: Snapshot, now: Instant) -> [StreamAction] { stream.publish(snapshot, now: now) }
     override func tick(now: Instant) -> [StreamAction] { stream.tick(now: now) }
     override var nextDeadline: Instant? { stream.nextDeadline }
-    override var status: StreamStatus { stream.status(in: place?.view) }
+    override func status(showing shown: Snapshot?) -> StreamStatus {
+        stream.status(in: place?.view, showing: shown)
+    }
     override var subscribedTypes: [ResourceType] { stream.subscribedTypes }
     override var holdings: [TypeHoldings] { stream.holdings }
 }
@@ -180,7 +185,9 @@ private final class StateOfTheWorldCall: DiscoveryCall {
     override func publish(_ snapshot: Snapshot, now: Instant) -> [StreamAction] { stream.publish(snapshot, now: now) }
     override func tick(now: Instant) -> [StreamAction] { stream.tick(now: now) }
     override var nextDeadline: Instant? { stream.nextDeadline }
-    override var status: StreamStatus { stream.status(in: place?.view) }
+    override func status(showing shown: Snapshot?) -> StreamStatus {
+        stream.status(in: place?.view, showing: shown)
+    }
     override var subscribedTypes: [ResourceType] { stream.subscribedTypes }
     override var holdings: [TypeHoldings] { stream.holdings }
 }

@@ -102,6 +102,9 @@ final class DiscoveryLoop {
 
     /// Every stream of some views as it stands, in no order.
     func report(now: Instant, where isWanted: (ViewName) -> Bool) -> [DiscoveryServer.StreamReport] {
-        streams.filter { isWanted($0.key) }.values.joined().map { $0.report(now: now) }
+        streams.filter { isWanted($0.key) }.flatMap { view, calls in
+            let shown = cache.snapshot(of: view)
+            return calls.map { $0.report(now: now, showing: shown) }
+        }
     }
 }

@@ -53,6 +53,19 @@ public final class PeerCertificateFacts: Sendable {
     /// What authorization calls the principal: the first URI, else the first DNS name, else the subject.
     /// Source: Envoy, `config.rbac.v3.Principal.Authenticated.principal_name`.
     public var principal: String { uriNames.first ?? dnsNames.first ?? subject }
+
+    /// The certificate as a header has it: everything of the PEM but letters, digits and `-_.~` in hexadecimal.
+    /// Source: Envoy, `SslExtendedSocketInfo::urlEncodedPemEncodedPeerCertificate`.
+    public var encodedPEM: String {
+        var result = ""
+        for byte in pem.utf8 {
+            switch byte {
+            case 48...57, 65...90, 97...122, 45, 46, 95, 126: result.unicodeScalars.append(Unicode.Scalar(byte))
+            default: result += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+            }
+        }
+        return result
+    }
 }
 
 /// What is known of a downstream connection before its first request.

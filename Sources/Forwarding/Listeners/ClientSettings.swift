@@ -12,8 +12,9 @@ public struct ClientSettings: Sendable, Equatable {
     public let skipsAppend: Bool
     /// `x-forwarded-port` gets the port that the client connected to.
     public let appendsPort: Bool
-    /// Addresses that count as inside; nil: loopback and private ones.
-    public let internalBlocks: [AddressBlock]?
+    /// Addresses that count as inside. Without a word about it none does: Envoy's default too, since it trusted private
+    /// ones once and regretted it.
+    public let internalBlocks: [AddressBlock]
     public let socketsAreInternal: Bool
 
     init(_ message: HttpConnectionManager, in arena: Arena) throws(ConfigurationError) {
@@ -34,13 +35,24 @@ public struct ClientSettings: Sendable, Equatable {
         }
         (trustedHops, skipsAppend) = (Int(hops), skips)
         appendsPort = message.append_x_forwarded_port != 0
-        internalBlocks = try message.internal_address_config.read("internal_address_config") {
-            (config) throws(ConfigurationError) in
-            try config.cidr_ranges_list.read("cidr_ranges") { (range) throws(ConfigurationError) in
-                try AddressBlock(range.pointee)
-            }
-        }
+        internalBlocks =
+            try message.internal_address_config.read("internal_address_config") {
+                (config) throws(ConfigurationError) in
+                try config.cidr_ranges_list.read("cidr_ranges") { (range) throws(ConfigurationError) in
+                    try AddressBlock(range.pointee)
+                }
+            } ?? []
         socketsAreInternal = message.internal_address_config.map { $0.pointee.unix_sockets != 0 } ?? false
+    }
+}
+
+extension ClientSettings {
+    /// Whether requests from there may bring what only clients inside may.
+    public func isInternal(_ address: NetworkAddress) -> Bool {
+        switch address {
+        case .ip(let ip, _): internalBlocks.contains { $0.contains(ip) }
+        case .pipe: socketsAreInternal
+        }
     }
 }
 
@@ -52,7 +64,6 @@ public struct ForwardedCertificate: Sendable, Equatable {
     /// What is told of the client's certificate besides the certificate's own hash and our URI.
     public let subject: Bool
     public let certificate: Bool
-    public let chain: Bool
     public let dns: Bool
     public let uri: Bool
 
@@ -68,7 +79,6 @@ public struct ForwardedCertificate: Sendable, Equatable {
         let details = message.set_current_client_cert_details?.pointee
         subject = details?.subject.flag ?? false
         certificate = details.map { $0.cert != 0 } ?? false
-        chain = details.map { $0.chain != 0 } ?? false
         dns = details.map { $0.dns != 0 } ?? false
         uri = details.map { $0.uri != 0 } ?? false
     }

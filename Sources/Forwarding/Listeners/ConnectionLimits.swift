@@ -17,8 +17,6 @@ public struct ConnectionLimits: Sendable, Equatable {
     public let headTimeout: Duration?
     /// Between GOAWAY (or `connection: close`) and the end.
     public let drainTimeout: Duration
-    /// How long the other side may take to close after us; zero: at once.
-    public let delayedClose: Duration
     public let underscores: Underscores
 
     public enum Underscores: Sendable { case allow, reject, drop }
@@ -45,7 +43,6 @@ public struct ConnectionLimits: Sendable, Equatable {
         requestTimeout = try positive(message.request_timeout, "request_timeout")
         headTimeout = try positive(message.request_headers_timeout, "request_headers_timeout")
         drainTimeout = try message.drain_timeout.duration("drain_timeout") ?? .seconds(5)
-        delayedClose = try message.delayed_close_timeout.duration("delayed_close_timeout") ?? .seconds(1)
         switch common?.headers_with_underscores_action {
         case nil, .ALLOW?: underscores = .allow
         case .REJECT_REQUEST?: underscores = .reject
@@ -60,22 +57,12 @@ public struct HTTP1Settings: Sendable, Equatable {
     public let acceptsHTTP10: Bool
     /// For HTTP/1.0 requests without a host; empty: such requests are refused.
     public let hostForHTTP10: String
-    /// `Content-Type`, not `content-type`, goes out.
-    public let writesProperCase: Bool
     public let passesTrailers: Bool
-    /// Nil: as the manager says.
-    public let endsStreamOnly: Bool?
 
     public init(_ message: Http1ProtocolOptions?) throws(ConfigurationError) {
         acceptsHTTP10 = message.map { $0.accept_http_10 != 0 } ?? false
         hostForHTTP10 = message?.default_host_for_http_10.string ?? ""
-        if case .proper_case_words? = message?.header_key_format?.pointee.header_format {
-            writesProperCase = true
-        } else {
-            writesProperCase = false
-        }
         passesTrailers = message.map { $0.enable_trailers != 0 } ?? false
-        endsStreamOnly = message?.override_stream_error_on_invalid_http_message.flag
         if message?.allow_absolute_url.flag == false {
             throw .unsupported(path: "allow_absolute_url", message: "targets in absolute form are always taken")
         }
@@ -85,27 +72,15 @@ public struct HTTP1Settings: Sendable, Equatable {
 /// Source: Envoy, `Http2ProtocolOptions`.
 public struct HTTP2Settings: Sendable, Equatable {
     public struct KeepAlive: Sendable, Equatable {
-        /// Nil: no pings but those after idleness.
+        /// Nil: no pings.
         public let interval: Duration?
         public let timeout: Duration
-        /// Percent of the interval.
-        public let jitter: Double
-        /// A ping goes before a new stream on a connection that was idle so long.
-        public let idleInterval: Duration?
     }
 
     public let tableSize: UInt32
     public let concurrentStreams: UInt32
     public let streamWindow: UInt32
     public let connectionWindow: UInt32
-    /// Extended CONNECT. Source: RFC 8441.
-    public let allowsConnect: Bool
-    public let outboundFrames: UInt32
-    public let outboundControlFrames: UInt32
-    public let emptyFrames: UInt32
-    public let priorityFramesPerStream: UInt32
-    public let windowUpdatesPerDataFrame: UInt32
-    public let endsStreamOnly: Bool?
     public let keepAlive: KeepAlive?
 
     public init(_ message: Http2ProtocolOptions?) throws(ConfigurationError) {
@@ -120,22 +95,11 @@ public struct HTTP2Settings: Sendable, Equatable {
         guard (1...2_147_483_647).contains(concurrentStreams) else {
             throw .invalid(path: "max_concurrent_streams", message: "from 1 to 2147483647")
         }
-        allowsConnect = message.map { $0.allow_connect != 0 } ?? false
-        outboundFrames = message?.max_outbound_frames.number ?? 10_000
-        outboundControlFrames = message?.max_outbound_control_frames.number ?? 1_000
-        emptyFrames = message?.max_consecutive_inbound_frames_with_empty_payload.number ?? 1
-        priorityFramesPerStream = message?.max_inbound_priority_frames_per_stream.number ?? 100
-        windowUpdatesPerDataFrame = message?.max_inbound_window_update_frames_per_data_frame_sent.number ?? 10
-        endsStreamOnly =
-            message?.override_stream_error_on_invalid_http_message.flag
-            ?? message.flatMap { $0.stream_error_on_invalid_http_messaging != 0 ? true : nil }
         keepAlive = try message?.connection_keepalive.read("connection_keepalive") {
             (keepAlive) throws(ConfigurationError) in
             KeepAlive(
                 interval: try keepAlive.interval.duration("interval"),
-                timeout: try keepAlive.timeout.duration("timeout") ?? .seconds(10),
-                jitter: keepAlive.interval_jitter?.pointee.value ?? 15,
-                idleInterval: try keepAlive.connection_idle_interval.duration("connection_idle_interval"))
+                timeout: try keepAlive.timeout.duration("timeout") ?? .seconds(10))
         }
     }
 }

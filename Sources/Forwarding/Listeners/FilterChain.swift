@@ -158,13 +158,8 @@ public final class TCPProxySettings: Sendable {
     public let longestConnection: Duration?
     /// How many endpoints are tried.
     public let connectAttempts: UInt32
-    /// Between attempts; nil: none.
-    public let backOff: (base: Duration, longest: Duration)?
     public let hashesSource: Bool
     public let accessLogs: [AccessLogRule]
-    /// Nil: a line at the end only.
-    public let accessLogInterval: Duration?
-    public let logsOnConnected: Bool
 
     init(_ any: ProtobufAny) throws(ConfigurationError) {
         let arena = Arena()
@@ -195,30 +190,12 @@ public final class TCPProxySettings: Sendable {
         longestConnection = try message.max_downstream_connection_duration.duration(
             "max_downstream_connection_duration")
         connectAttempts = max(1, message.max_connect_attempts.number ?? 1)
-        backOff = try message.backoff_options.read("backoff_options") { (options) throws(ConfigurationError) in
-            guard let base = try options.base_interval.duration("base_interval") else {
-                throw .invalid(path: "base_interval", message: "missing")
-            }
-            return (base, try options.max_interval.duration("max_interval") ?? base * 10)
-        }
         hashesSource = message.n_hash_policy > 0
         accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
-        let options = message.access_log_options?.pointee
-        let stated = try options?.access_log_flush_interval.duration("access_log_options.access_log_flush_interval")
-        let older = try message.access_log_flush_interval.duration("access_log_flush_interval")
-        accessLogInterval = stated ?? older
-        logsOnConnected =
-            options.map { $0.flush_access_log_on_connected != 0 }
-            ?? (message.flush_access_log_on_connected != 0)
     }
 
     /// The target of one connection.
     public func choose(random: UInt64) -> Target {
-        var left = random % totalWeight
-        for target in targets {
-            if left < UInt64(target.weight) { return target }
-            left -= UInt64(target.weight)
-        }
-        return targets[targets.count - 1]
+        targets.chosen(by: random, of: totalWeight) { $0.weight }
     }
 }

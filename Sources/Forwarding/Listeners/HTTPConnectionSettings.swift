@@ -35,20 +35,9 @@ public final class HTTPConnectionSettings: Sendable {
     public let tracing: TracingSettings?
     /// Added to `via` both ways; empty: nothing.
     public let via: String
-    /// `user-agent` is set, if there is none, to the proxy's service, and `x-envoy-downstream-service-…` with it.
-    public let addsUserAgent: Bool
     /// The scheme that requests are given; nil: their own.
     public let scheme: String?
-    /// The scheme of the upstream's transport.
-    public let matchesUpstreamScheme: Bool
-    /// 100 Continue is left to the upstream.
-    public let passes100: Bool
-    /// An invalid message ends its stream, not its connection.
-    public let endsStreamOnly: Bool
     public let accessLogs: [AccessLogRule]
-    /// Nil: a line at the end only.
-    public let accessLogInterval: Duration?
-    public let logsOnNewRequest: Bool
 
     init(
         _ any: ProtobufAny, files: (GivenBytes) throws(ConfigurationError) -> [UInt8]
@@ -79,6 +68,7 @@ public final class HTTPConnectionSettings: Sendable {
         http1 = try HTTP1Settings(message.http_protocol_options?.pointee)
         http2 = try HTTP2Settings(message.http2_protocol_options?.pointee)
         serverName = message.server_name.string.isEmpty ? "envoy" : message.server_name.string
+        try FieldText.value(serverName, "server_name")
         switch message.server_header_transformation {
         case .OVERWRITE: serverHeader = .overwrite
         case .APPEND_IF_ABSENT: serverHeader = .addIfAbsent
@@ -109,24 +99,14 @@ public final class HTTPConnectionSettings: Sendable {
             try TracingSettings(tracing)
         }
         via = message.via.string
-        addsUserAgent = message.add_user_agent.flag ?? false
-        let scheme = message.scheme_header_transformation?.pointee
-        if case .scheme_to_overwrite(let text)? = scheme?.transformation {
+        try FieldText.value(via, "via")
+        if case .scheme_to_overwrite(let text)? = message.scheme_header_transformation?.pointee.transformation {
+            try FieldText.value(text, "scheme_header_transformation.scheme_to_overwrite")
             self.scheme = text
         } else {
             self.scheme = nil
         }
-        matchesUpstreamScheme = scheme.map { $0.match_upstream != 0 } ?? false
-        passes100 = message.proxy_100_continue != 0
-        endsStreamOnly = message.stream_error_on_invalid_http_message.flag ?? false
         accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
-        let options = message.access_log_options?.pointee
-        let stated = try options?.access_log_flush_interval.duration("access_log_options.access_log_flush_interval")
-        let older = try message.access_log_flush_interval.duration("access_log_flush_interval")
-        accessLogInterval = stated ?? older
-        logsOnNewRequest =
-            options.map { $0.flush_access_log_on_new_request != 0 }
-            ?? (message.flush_access_log_on_new_request != 0)
     }
 
     private static func filters(
@@ -162,23 +142,16 @@ public final class HTTPConnectionSettings: Sendable {
 public struct RouterSettings: Sendable, Equatable {
     /// No `x-envoy-…` headers are made, but those that are asked for.
     public let suppressesHeaders: Bool
-    /// `x-envoy-expected-rq-timeout-ms` of a request counts like the timeout header.
-    public let respectsExpectedTimeout: Bool
-    /// Each a packed `AccessLog`: a line per try.
-    public let upstreamLogs: [[UInt8]]
 
     init(_ any: ProtobufAny, in arena: Arena) throws(ConfigurationError) {
         let message = try FieldAudit.decode(Router.self, any, in: arena, Self.fields).pointee
         suppressesHeaders = message.suppress_envoy_headers != 0
-        respectsExpectedTimeout = message.respect_expected_rq_timeout != 0
-        upstreamLogs = message.upstream_log_list.map { encode($0) }
     }
 
     // Statistics of their own and child spans change nothing that a request sees.
     private static let fields = SupportedFields([
         "envoy.extensions.filters.http.router.v3.Router": """
-        dynamic_stats start_child_span upstream_log* suppress_envoy_headers respect_expected_rq_timeout \
-        suppress_grpc_request_failure_code_stats
+        dynamic_stats~ start_child_span~ suppress_envoy_headers suppress_grpc_request_failure_code_stats~
         """
     ])
 }

@@ -13,6 +13,11 @@ public struct ExtensionSetting: Sendable, Equatable {
     /// Does nothing unless a route says otherwise.
     public let isDisabled: Bool
 
+    init(name: String, typeName: String, bytes: [UInt8], isOptional: Bool = false, isDisabled: Bool = false) {
+        (self.name, self.typeName, self.bytes) = (name, typeName, bytes)
+        (self.isOptional, self.isDisabled) = (isOptional, isDisabled)
+    }
+
     init(_ name: String, _ any: ProtobufAny?, isOptional: Bool = false, isDisabled: Bool = false) {
         self.name = name
         typeName = any.map { FieldAudit.typeName($0) } ?? ""
@@ -24,8 +29,6 @@ public struct ExtensionSetting: Sendable, Equatable {
 /// A listener, compiled: where it listens, what it looks at, and which filter chain a connection gets.
 /// Source: Envoy, `config.listener.v3.Listener`.
 public final class ListenerConfiguration: Sendable {
-    public enum Direction: String, Sendable { case unspecified, inbound, outbound }
-
     public let name: String
     /// At least one; the first is the main one.
     public let addresses: [NetworkAddress]
@@ -33,7 +36,6 @@ public final class ListenerConfiguration: Sendable {
     public let bindsToPort: Bool
     /// Each connection goes to the listener of its original destination, if there is one.
     public let handsOver: Bool
-    public let direction: Direction
     public let inspection: Inspection
     public let chains: [FilterChain]
     public let defaultChain: FilterChain?
@@ -41,12 +43,7 @@ public final class ListenerConfiguration: Sendable {
     public let bufferLimit: Int
     /// Bound with IP_TRANSPARENT: for connections to any address.
     public let isTransparent: Bool
-    /// Bound with IP_FREEBIND: to addresses that are not there yet.
-    public let bindsFreely: Bool
-    public let reusesPort: Bool
     public let backlog: Int?
-    /// Connections are drained when the listener changes or goes, not when the proxy's health fails.
-    public let drainsOnChangeOnly: Bool
     /// Of connections that no chain takes.
     public let accessLogs: [AccessLogRule]
     private let table: ChainTable
@@ -73,19 +70,10 @@ public final class ListenerConfiguration: Sendable {
         addresses = [try at("address") { () throws(ConfigurationError) in try NetworkAddress(main) }] + others
         bindsToPort = message.bind_to_port.flag ?? message.deprecated_v1?.pointee.bind_to_port.flag ?? true
         handsOver = message.use_original_dst.flag ?? false
-        switch message.traffic_direction {
-        case .UNSPECIFIED: direction = .unspecified
-        case .INBOUND: direction = .inbound
-        case .OUTBOUND: direction = .outbound
-        default: throw .invalid(path: "traffic_direction", message: "unknown value")
-        }
         inspection = try Inspection(message, in: arena)
         bufferLimit = Int(message.per_connection_buffer_limit_bytes.number ?? 1 << 20)
         isTransparent = message.transparent.flag ?? false
-        bindsFreely = message.freebind.flag ?? false
-        reusesPort = message.enable_reuse_port.flag ?? true
         backlog = message.tcp_backlog_size.number.map(Int.init)
-        drainsOnChangeOnly = message.drain_type == .MODIFY_ONLY
         accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
         var known: [[UInt8]: FilterChain] = [:]
         for chain in old?.allChains ?? [] where !chain.hasRead { known[chain.bytes] = chain }
@@ -131,22 +119,6 @@ public final class ListenerConfiguration: Sendable {
 
     /// All chains, the default one last.
     public var allChains: [FilterChain] { chains + (defaultChain.map { [$0] } ?? []) }
-
-    /// Every secret that has to be there before it serves, sorted.
-    public var secrets: [String] { Set(allChains.flatMap { $0.tls?.secrets ?? [] }).sorted() }
-
-    /// Every route configuration that it asks for by name, sorted.
-    public var routeNames: [String] {
-        Set(
-            allChains.compactMap { chain in
-                if case .http(let settings) = chain.terminal, case .named(let name) = settings.routes {
-                    name
-                } else {
-                    nil
-                }
-            }
-        ).sorted()
-    }
 }
 
 /// What is looked at before a chain is chosen. Source: Envoy, listener filters.
@@ -206,7 +178,8 @@ public struct Inspection: Sendable {
         public let versions: Set<Int>
     }
 
-    private let originalDestination: Use?
+    /// Whether the original destination is asked for: it is before any port is known.
+    public let looksForDestination: Bool
     private let tls: Use?
     private let http: Use?
     private let proxy: (header: ProxyHeader, use: Use)?
@@ -218,7 +191,8 @@ public struct Inspection: Sendable {
     public let closesOnBadHello: Bool
 
     init(_ message: Listener, in arena: Arena) throws(ConfigurationError) {
-        var (destination, tls, http): (Use?, Use?, Use?) = (nil, nil, nil)
+        var destination = false
+        var (tls, http): (Use?, Use?) = (nil, nil)
         var proxy: (ProxyHeader, Use)?
         var closes = false
         for (index, filter) in message.listener_filters_list.enumerated() {
@@ -231,7 +205,13 @@ public struct Inspection: Sendable {
                     throw .unsupported(path: "", message: "a listener filter without typed_config")
                 }
                 switch FieldAudit.typeName(any.pointee) {
-                case OriginalDst.descriptor.fullName: destination = use
+                case OriginalDst.descriptor.fullName:
+                    guard disabled == nil else {
+                        throw .unsupported(
+                            path: "filter_disabled",
+                            message: "the original destination is asked for before any port is known: always or never")
+                    }
+                    destination = true
                 case HttpInspector.descriptor.fullName: http = use
                 case TlsInspector.descriptor.fullName:
                     tls = use
@@ -252,15 +232,12 @@ public struct Inspection: Sendable {
                 throw error.under("listener_filters[\(index)]")
             }
         }
-        (originalDestination, self.tls, self.http, self.proxy) = (destination, tls, http, proxy)
+        (looksForDestination, self.tls, self.http, self.proxy) = (destination, tls, http, proxy)
         let stated = try message.listener_filters_timeout.duration("listener_filters_timeout") ?? .seconds(15)
         timeout = stated > .zero ? stated : nil
         continuesOnTimeout = message.continue_on_listener_filters_timeout != 0
         closesOnBadHello = closes
     }
-
-    /// Whether the original destination is asked for: it is before any port is known.
-    public var looksForDestination: Bool { originalDestination != nil }
 
     /// - Parameter port: where the connection goes.
     public func looksForTLS(_ port: UInt16?) -> Bool { tls?.applies(port) ?? false }

@@ -132,6 +132,10 @@ public struct LogService: Sendable, Equatable {
     public var responseHeaders: [String]
     public var trailers: [String]
 
+    /// Intervals outside are taken for the nearer of these.
+    static let shortestInterval = Duration.milliseconds(10)
+    static let longestInterval = Duration.seconds(3600)
+
     init(
         _ message: UnsafeMutablePointer<CommonGrpcAccessLogConfig>?, requestHeaders: [String] = [],
         responseHeaders: [String] = [], trailers: [String] = []
@@ -148,8 +152,8 @@ public struct LogService: Sendable, Equatable {
             throw .invalid(path: "common_config.grpc_service.envoy_grpc.cluster_name", message: "missing")
         }
         authority = target.pointee.authority.string
-        interval =
-            try common.buffer_flush_interval.duration("common_config.buffer_flush_interval") ?? .seconds(1)
+        let given = try common.buffer_flush_interval.duration("common_config.buffer_flush_interval") ?? .seconds(1)
+        interval = min(max(given, Self.shortestInterval), Self.longestInterval)
         batch = Int(common.buffer_size_bytes.number ?? 16_384)
         self.requestHeaders = requestHeaders.map { $0.lowercased() }
         self.responseHeaders = responseHeaders.map { $0.lowercased() }
@@ -164,7 +168,7 @@ extension SupportedFields {
         + SupportedFields([
             "envoy.config.accesslog.v3.AccessLog": "name filter typed_config*",
             "envoy.config.accesslog.v3.AccessLogFilter": """
-            status_code_filter duration_filter not_health_check_filter traceable_filter runtime_filter and_filter \
+            status_code_filter duration_filter not_health_check_filter runtime_filter and_filter \
             or_filter header_filter response_flag_filter grpc_status_filter extension_filter metadata_filter \
             log_type_filter
             """,
@@ -172,7 +176,6 @@ extension SupportedFields {
             "envoy.config.accesslog.v3.DurationFilter": "comparison",
             "envoy.config.accesslog.v3.ComparisonFilter": "op value",
             "envoy.config.accesslog.v3.NotHealthCheckFilter": "",
-            "envoy.config.accesslog.v3.TraceableFilter": "",
             // There is no runtime: the default holds, so the key changes nothing.
             "envoy.config.accesslog.v3.RuntimeFilter": "runtime_key percent_sampled use_independent_randomness",
             "envoy.config.accesslog.v3.AndFilter": "filters",

@@ -60,8 +60,6 @@ public struct AccessRecord: Sendable {
     public var metadata = FilterMetadata()
     /// Of this machine.
     public var hostName = ""
-    public var isTraced = false
-    public var isHealthCheck = false
 
     /// When it came, by the calendar.
     public var start: Timestamp

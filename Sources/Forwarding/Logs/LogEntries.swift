@@ -110,7 +110,7 @@ public enum LogEntries {
         }
     }
 
-    private static func address(
+    static func address(
         _ address: NetworkAddress, in arena: Arena
     ) -> UnsafeMutablePointer<EnvoyAPI.Address> {
         arena.make(EnvoyAPI.Address.self) {

@@ -24,8 +24,6 @@ public indirect enum LogFilter: Sendable {
     case status(Comparison)
     /// In milliseconds.
     case duration(Comparison)
-    case notHealthCheck
-    case traced
     /// - Parameter isIndependent: requests of one identifier are taken or left together unless this is set.
     case fraction(Fraction, isIndependent: Bool)
     case all([LogFilter])
@@ -49,8 +47,10 @@ public indirect enum LogFilter: Sendable {
             self = .status(try Comparison(filter.pointee.comparison, "status_code_filter"))
         case .duration_filter(let filter):
             self = .duration(try Comparison(filter.pointee.comparison, "duration_filter"))
-        case .not_health_check_filter: self = .notHealthCheck
-        case .traceable_filter: self = .traced
+        // No filter of this proxy answers health checks: none is told apart from other requests.
+        case .not_health_check_filter: self = .all([])
+        case .traceable_filter:
+            throw .unsupported(path: "traceable_filter", message: "it would log nothing: requests are not traced here")
         case .runtime_filter(let filter):
             // There is no runtime: the default holds.
             self = .fraction(
@@ -155,8 +155,6 @@ public indirect enum LogFilter: Sendable {
         case .status(let comparison): return comparison.holds(UInt64(record.status))
         case .duration(let comparison):
             return comparison.holds(UInt64(max(0, record.ended.nanoseconds - record.began.nanoseconds)) / 1_000_000)
-        case .notHealthCheck: return !record.isHealthCheck
-        case .traced: return record.isTraced
         case .fraction(let fraction, let isIndependent):
             return fraction.holds(isIndependent ? random : Self.stable(record) ?? random)
         case .all(let filters):

@@ -1,33 +1,34 @@
-/// What was unusual about a request or connection, for logs. Source: Envoy, access logging, `%RESPONSE_FLAGS%`.
+/// What was unusual about a request or connection, for logs. Source: Envoy, access logging, `%RESPONSE_FLAGS%`; the bits
+/// are Envoy's (`CoreResponseFlag`), since filters compare them with numbers.
 public struct ResponseFlag: OptionSet, Hashable, Sendable {
     public let rawValue: UInt32
 
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    public static let noHealthyUpstream = ResponseFlag(rawValue: 1 << 0)
-    public static let upstreamConnectionFailure = ResponseFlag(rawValue: 1 << 1)
-    public static let upstreamOverflow = ResponseFlag(rawValue: 1 << 2)
-    public static let noRoute = ResponseFlag(rawValue: 1 << 3)
-    public static let upstreamRetryLimit = ResponseFlag(rawValue: 1 << 4)
-    public static let noCluster = ResponseFlag(rawValue: 1 << 5)
-    public static let downstreamTermination = ResponseFlag(rawValue: 1 << 6)
-    public static let upstreamConnectionTermination = ResponseFlag(rawValue: 1 << 7)
-    public static let upstreamRemoteReset = ResponseFlag(rawValue: 1 << 8)
-    public static let localReset = ResponseFlag(rawValue: 1 << 9)
-    public static let upstreamTimeout = ResponseFlag(rawValue: 1 << 10)
-    public static let delayInjected = ResponseFlag(rawValue: 1 << 11)
-    public static let faultInjected = ResponseFlag(rawValue: 1 << 12)
-    public static let rateLimited = ResponseFlag(rawValue: 1 << 13)
+    public static let noHealthyUpstream = ResponseFlag(rawValue: 1 << 1)
+    public static let upstreamConnectionFailure = ResponseFlag(rawValue: 1 << 5)
+    public static let upstreamOverflow = ResponseFlag(rawValue: 1 << 7)
+    public static let noRoute = ResponseFlag(rawValue: 1 << 8)
+    public static let upstreamRetryLimit = ResponseFlag(rawValue: 1 << 15)
+    public static let noCluster = ResponseFlag(rawValue: 1 << 24)
+    public static let downstreamTermination = ResponseFlag(rawValue: 1 << 14)
+    public static let upstreamConnectionTermination = ResponseFlag(rawValue: 1 << 6)
+    public static let upstreamRemoteReset = ResponseFlag(rawValue: 1 << 4)
+    public static let localReset = ResponseFlag(rawValue: 1 << 3)
+    public static let upstreamTimeout = ResponseFlag(rawValue: 1 << 2)
+    public static let delayInjected = ResponseFlag(rawValue: 1 << 9)
+    public static let faultInjected = ResponseFlag(rawValue: 1 << 10)
+    public static let rateLimited = ResponseFlag(rawValue: 1 << 11)
     /// By an external authorization service.
-    public static let unauthorized = ResponseFlag(rawValue: 1 << 14)
-    public static let rateLimitServiceError = ResponseFlag(rawValue: 1 << 15)
+    public static let unauthorized = ResponseFlag(rawValue: 1 << 12)
+    public static let rateLimitServiceError = ResponseFlag(rawValue: 1 << 13)
     public static let streamIdleTimeout = ResponseFlag(rawValue: 1 << 16)
     public static let invalidHeaders = ResponseFlag(rawValue: 1 << 17)
     public static let downstreamProtocolError = ResponseFlag(rawValue: 1 << 18)
-    public static let durationTimeout = ResponseFlag(rawValue: 1 << 19)
-    public static let upstreamProtocolError = ResponseFlag(rawValue: 1 << 20)
-    public static let overloadManager = ResponseFlag(rawValue: 1 << 21)
-    public static let upstreamMaximumDuration = ResponseFlag(rawValue: 1 << 22)
+    public static let durationTimeout = ResponseFlag(rawValue: 1 << 22)
+    public static let upstreamProtocolError = ResponseFlag(rawValue: 1 << 23)
+    public static let overloadManager = ResponseFlag(rawValue: 1 << 25)
+    public static let upstreamMaximumDuration = ResponseFlag(rawValue: 1 << 19)
 
     static let names: [(flag: ResponseFlag, short: String, long: String)] = [
         (.noHealthyUpstream, "UH", "NoHealthyUpstream"),

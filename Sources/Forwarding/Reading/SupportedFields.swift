@@ -15,11 +15,13 @@ public struct SupportedFields: Sendable {
 
     /// - Parameter messages: the fields by full message name, apart by white space:
     ///   `"envoy.config.route.v3.Route": "name match metadata* priority=DEFAULT|HIGH"`. A star says that the field's
-    ///   value is not looked into; `=` lists the values of an enumeration that are supported.
+    ///   value is not looked into; `=` lists the values of an enumeration that are supported; a tilde says that nobody
+    ///   reads it and nobody misses it, which a comment beside it explains.
     public init(_ messages: [String: String]) {
         for (message, words) in messages {
             var fields: [String: Support] = [:]
             for word in words.split(whereSeparator: \.isWhitespace) {
+                let word = word.hasSuffix("~") ? word.dropLast() : word
                 if word.hasSuffix("*") {
                     fields[String(word.dropLast())] = .opaque
                 } else if let sign = word.firstIndex(of: "=") {

@@ -81,6 +81,7 @@ public struct TextRewrite: Sendable {
         let regex = try message.pattern.required("pattern")
         pattern = try at("pattern") { () throws(ConfigurationError) in try Pattern(regex) }
         substitution = message.substitution.string
+        try FieldText.value(substitution, "substitution")
         let works = UnsafeRawBufferPointer(start: nil, count: 0)
         guard pattern.replacingMatches(in: works, with: substitution) != nil,
             Self.groups(substitution) <= pattern.groups

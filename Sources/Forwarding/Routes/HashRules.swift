@@ -13,11 +13,9 @@ public struct HashRules: Sendable {
     }
 
     struct CookieRule: Sendable {
-        let name: [UInt8]
-        let path: String
-        /// Nil: a cookie that is not there is not made; zero: one for the session.
-        let lifetime: Duration?
-        let attributes: [(name: String, value: String)]
+        let cookie: ResponseCookie
+        /// Whether a cookie that is not there is made.
+        let isMade: Bool
     }
 
     private let rules: [(rule: Rule, isTerminal: Bool)]
@@ -47,13 +45,17 @@ public struct HashRules: Sendable {
             }
             return .header(header.pointee.header_name.string.utf8.map(\.lowerCased), rewrite)
         case .cookie(let cookie):
+            let lifetime = try cookie.pointee.ttl.duration("cookie.ttl")
             return .cookie(
                 CookieRule(
-                    name: Array(cookie.pointee.name.string.utf8), path: cookie.pointee.path.string,
-                    lifetime: try cookie.pointee.ttl.duration("cookie.ttl"),
-                    attributes: cookie.pointee.attributes_list.map {
-                        ($0.pointee.name.string, $0.pointee.value.string)
-                    }))
+                    cookie: try at("cookie") { () throws(ConfigurationError) in
+                        try ResponseCookie(
+                            name: cookie.pointee.name.string, path: cookie.pointee.path.string,
+                            lifetime: lifetime ?? .zero,
+                            attributes: cookie.pointee.attributes_list.map {
+                                ($0.pointee.name.string, $0.pointee.value.string)
+                            })
+                    }, isMade: lifetime != nil))
         case .connection_properties(let properties): return properties.pointee.source_ip != 0 ? .sourceAddress : nil
         case .query_parameter(let parameter): return .query(Array(parameter.pointee.name.string.utf8))
         case .filter_state: throw .unsupported(path: "filter_state", message: "there is no filter state here")
@@ -97,28 +99,17 @@ public struct HashRules: Sendable {
             return KeyHash.xx("\(ip)")
         case .query(let name):
             return head.withValue(of: ":path") { QueryParameters($0).first(name).map { KeyHash.xx($0) } } ?? nil
-        case .cookie(let cookie):
-            if let value = head.unquotedCookie(cookie.name), !value.isEmpty {
+        case .cookie(let rule):
+            if let value = head.unquotedCookie(rule.cookie.name), !value.isEmpty {
                 return value.withUnsafeBytes { KeyHash.xx($0) }
             }
-            guard let lifetime = cookie.lifetime else { return nil }
+            guard rule.isMade else { return nil }
             let seed = KeyHash.xx("\(connection.source)\(connection.destination)")
             let hex = String(seed, radix: 16)
             let value = String(repeating: "0", count: 16 - hex.utf8.count) + hex
-            cookies.append(cookie.setting(value, lifetime))
+            cookies.append(rule.cookie.field(value))
             return KeyHash.xx(value)
         }
-    }
-}
-
-extension HashRules.CookieRule {
-    /// The value of `set-cookie`. Source: Envoy, `Http::Utility::makeSetCookieValue`.
-    func setting(_ value: String, _ lifetime: Duration) -> [UInt8] {
-        var text = name + Array("=\"\(value)\"".utf8)
-        if lifetime.components.seconds != 0 { text += "; Max-Age=\(lifetime.components.seconds)".utf8 }
-        if !path.isEmpty { text += "; Path=\(path)".utf8 }
-        for (name, value) in attributes { text += (value.isEmpty ? "; \(name)" : "; \(name)=\(value)").utf8 }
-        return text + Array("; HttpOnly".utf8)
     }
 }
 
@@ -144,9 +135,4 @@ extension HeaderList {
         }
         return found
     }
-}
-
-/// The hash of addresses, where connections rather than requests are hashed.
-public enum XXHash64 {
-    public static func hash(_ text: String) -> UInt64 { KeyHash.xx(text) }
 }

@@ -169,10 +169,12 @@ public struct HeaderFormat: Sendable {
         }
     }
 
-    /// The value for one request.
+    /// The value for one request. Control characters of what it is made from (a claim of a token, the path of a socket)
+    /// are left out: they would end the field.
     public func value(_ facts: HeaderFacts) -> [UInt8] {
         var value: [UInt8] = []
         for part in parts { Self.append(part, facts, to: &value) }
+        if !FieldText.isValue(value) { value.removeAll { !FieldText.isOfValue($0) } }
         return value
     }
 
@@ -219,7 +221,7 @@ public struct HeaderFormat: Sendable {
         case .peerSubject: value += (peer?.subject ?? "").utf8
         case .peerSerial: value += (peer?.serial ?? "").utf8
         case .peerFingerprint: value += (peer?.fingerprint ?? "").utf8
-        case .peerCertificate: value += percentEncoded(peer?.pem ?? "").utf8
+        case .peerCertificate: value += (peer?.encodedPEM ?? "").utf8
         case .metadata(let filter, let path):
             if let found = facts.metadata.value(filter, at: path) { value += found.plainText.utf8 }
         case .cut(let part, let limit):
@@ -227,18 +229,6 @@ public struct HeaderFormat: Sendable {
             append(part, facts, to: &value)
             value.removeLast(max(0, value.count - start - limit))
         }
-    }
-
-    /// As Envoy writes a certificate into a header: everything but letters, digits and `-_.~` in hexadecimal.
-    private static func percentEncoded(_ text: String) -> String {
-        var result = ""
-        for byte in text.utf8 {
-            switch byte {
-            case 48...57, 65...90, 97...122, 45, 46, 95, 126: result.unicodeScalars.append(Unicode.Scalar(byte))
-            default: result += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
-            }
-        }
-        return result
     }
 }
 

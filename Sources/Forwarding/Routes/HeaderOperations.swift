@@ -85,12 +85,10 @@ extension HeaderOperations.Addition {
         let raw = header.raw_value_bytes
         let text = header.value.string
         if !raw.isEmpty, !text.isEmpty { throw .invalid(path: "header", message: "both value and raw_value are given") }
-        if let bad = raw.first(where: { $0 == 0 || $0 == 10 || $0 == 13 }) {
+        if let bad = raw.first(where: { !FieldText.isOfValue($0) }) {
             throw .invalid(path: "header.raw_value", message: "the byte \(bad) cannot be in a header")
         }
-        if text.utf8.contains(where: { $0 == 10 || $0 == 13 }) {
-            throw .invalid(path: "header.value", message: "a line break cannot be in a header")
-        }
+        try FieldText.value(text, "header.value")
         format = try at("header.value") { () throws(ConfigurationError) in
             try HeaderFormat(raw.isEmpty ? text : raw.text)
         }
@@ -115,11 +113,7 @@ extension HeaderOperations.Addition {
         if bytes.first == UInt8(ascii: ":") || name.lowercased() == "host" {
             throw .invalid(path: "", message: "`\(name)` cannot be changed so: use a host or path rewrite")
         }
-        let isToken = bytes.allSatisfy { byte in
-            (97...122).contains(byte) || (48...57).contains(byte) || "!#$%&'*+-.^_`|~".utf8.contains(byte)
-        }
-        if !isToken { throw .invalid(path: "", message: "`\(name)` is no header's name") }
-        return bytes
+        return try FieldText.name(name)
     }
 
     var isOverwriting: Bool {

@@ -20,23 +20,25 @@ public struct Redirection: Sendable {
     init(_ message: RedirectAction, of condition: PathCondition) throws(ConfigurationError) {
         switch message.scheme_rewrite_specifier {
         case .https_redirect(let isHTTPS): scheme = isHTTPS ? Array("https".utf8) : nil
-        case .scheme_redirect(let text): scheme = text.isEmpty ? nil : Array(text.utf8)
+        case .scheme_redirect(let text): scheme = text.isEmpty ? nil : try FieldText.value(text, "scheme_redirect")
         case nil: scheme = nil
         }
         let host = message.host_redirect.string
-        self.host = host.isEmpty ? nil : Array(host.utf8)
+        self.host = host.isEmpty ? nil : try FieldText.value(host, "host_redirect")
         guard let port = UInt16(exactly: message.port_redirect) else {
             throw .invalid(path: "port_redirect", message: "\(message.port_redirect) is no port")
         }
         self.port = port == 0 ? nil : port
         switch message.path_rewrite_specifier {
         case .path_redirect(let text):
-            path = text.isEmpty ? nil : .whole(Array(text.utf8), hasQuery: text.contains("?"))
+            path =
+                text.isEmpty
+                ? nil : .whole(try FieldText.value(text, "path_redirect"), hasQuery: text.contains("?"))
         case .prefix_rewrite(let text):
             if case .template = condition {
                 throw .invalid(path: "prefix_rewrite", message: "no rewrite for paths that a template matches")
             }
-            path = text.isEmpty ? nil : .rewritten(.matched(Array(text.utf8)))
+            path = text.isEmpty ? nil : .rewritten(.matched(try FieldText.value(text, "prefix_rewrite")))
         case .regex_rewrite(let rewrite):
             path = .rewritten(
                 .pattern(

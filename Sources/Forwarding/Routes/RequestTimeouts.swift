@@ -55,7 +55,7 @@ public struct RequestTimeouts: Sendable {
     ///   - tellsUpstream: `x-envoy-expected-rq-timeout-ms` and, for gRPC, `grpc-timeout` are written.
     /// Source: Envoy, `FilterUtility::finalTimeout`.
     public func limits(
-        _ head: inout HeaderList, retries: RetryRules?, hedges: Bool = false, tellsUpstream: Bool = true
+        _ head: inout HeaderList, retries: RetryRules?, tellsUpstream: Bool = true
     ) -> Limits {
         var limits = Limits(perTry: retries?.perTryTimeout)
         let isGRPC = head.isGRPC
@@ -89,8 +89,7 @@ public struct RequestTimeouts: Sendable {
         }
         if let perTry = limits.perTry, let whole = limits.whole, perTry >= whole { limits.perTry = nil }
         guard tellsUpstream else { return limits }
-        let expected = hedges ? limits.whole : limits.perTry ?? limits.whole
-        if let expected {
+        if let expected = limits.perTry ?? limits.whole {
             let text = Array("\(expected / .milliseconds(1))".prefix { $0 != "." }.utf8)
             text.withUnsafeBytes { head.set("x-envoy-expected-rq-timeout-ms", value: $0) }
             if isGRPC, stream == nil, longestGRPC != nil {

@@ -128,8 +128,16 @@ public final class RetryRules: Sendable {
         var (previous, canaries) = (false, false)
         for (index, predicate) in message.retry_host_predicate_list.enumerated() {
             switch predicate.pointee.name.string {
-            case "envoy.retry_host_predicates.previous_hosts": previous = true
-            case "envoy.retry_host_predicates.omit_canary_hosts": canaries = true
+            case "envoy.retry_host_predicates.previous_hosts":
+                previous = true
+                try at("retry_host_predicate[\(index)]") { () throws(ConfigurationError) in
+                    try Self.checkEmpty(PreviousHostsPredicate.self, predicate.pointee)
+                }
+            case "envoy.retry_host_predicates.omit_canary_hosts":
+                canaries = true
+                try at("retry_host_predicate[\(index)]") { () throws(ConfigurationError) in
+                    try Self.checkEmpty(OmitCanaryHostsPredicate.self, predicate.pointee)
+                }
             case let name:
                 throw .unsupported(path: "retry_host_predicate[\(index)].name", message: "`\(name)` is not known")
             }
@@ -141,19 +149,40 @@ public final class RetryRules: Sendable {
             guard priority.name.string == "envoy.retry_priorities.previous_priorities" else {
                 throw .unsupported(path: "name", message: "`\(priority.name.string)` is not known")
             }
-            return priority.typed_config.map { Self.updateFrequency(Array($0.pointee.value_bytes)) } ?? 1
+            guard case .typed_config(let any) = priority.config_type else { return 1 }
+            return try at("typed_config") { () throws(ConfigurationError) in try Self.updateFrequency(any.pointee) }
         }
     }
 
-    /// `update_frequency` of `PreviousPrioritiesConfig`: field 1, a varint, and the message's only one.
-    private static func updateFrequency(_ bytes: [UInt8]) -> Int {
-        guard bytes.first == 0x08 else { return 1 }
-        var value = 0
-        for (index, byte) in bytes.dropFirst().prefix(4).enumerated() {
-            value |= Int(byte & 0x7f) << (7 * index)
-            if byte & 0x80 == 0 { break }
+    /// Predicates are there or not: their messages are empty.
+    private static func checkEmpty<M: ProtobufMessage>(
+        _ type: M.Type, _ predicate: RetryPolicyRetryHostPredicate
+    ) throws(ConfigurationError) {
+        guard case .typed_config(let any) = predicate.config_type else { return }
+        try at("typed_config") { () throws(ConfigurationError) in
+            _ = try FieldAudit.decode(
+                M.self, any.pointee, in: Arena(), SupportedFields([M.descriptor.fullName: ""]))
         }
-        return max(1, value)
+    }
+
+    /// `update_frequency`, field 1 and a varint: all that a `PreviousPrioritiesConfig` has.
+    private static func updateFrequency(_ any: ProtobufAny) throws(ConfigurationError) -> Int {
+        let name = FieldAudit.typeName(any)
+        guard name == "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig" else {
+            throw .unsupported(path: "", message: "`\(name)` is no setting of previous_priorities")
+        }
+        var rest = Array(any.value_bytes)[...]
+        var value: UInt64 = 0
+        while !rest.isEmpty {
+            guard rest.takeVarint() == 0x08, let number = rest.takeVarint() else {
+                throw .unsupported(path: "", message: "only update_frequency is supported")
+            }
+            value = number
+        }
+        guard value > 0, value <= UInt64(Int32.max) else {
+            throw .invalid(path: "update_frequency", message: "\(value) is no number of attempts")
+        }
+        return Int(value)
     }
 }
 
@@ -254,7 +283,9 @@ public struct RetryState: Sendable {
         case .refused: return !conditions.isDisjoint(with: [.refusedStream, .reset])
         case .reset(let hadStarted):
             return conditions.contains(.reset) || (!hadStarted && conditions.contains(.resetBeforeRequest))
-        case .timeout, .overflow: return false
+        // The proxy itself resets a try that takes too long. Source: Envoy, `Filter::onPerTryTimeoutCommon`.
+        case .timeout: return conditions.contains(.reset)
+        case .overflow: return false
         }
     }
 
@@ -274,8 +305,9 @@ public struct RetryState: Sendable {
         if let rules, let response {
             for header in rules.resetHeaders {
                 let value = header.name.withUnsafeBytes { response.withValue(ofBytes: $0) { $0.integer } ?? nil }
-                guard let value else { continue }
-                let wait = Duration.seconds(header.isMoment ? value - now : value)
+                // An upstream may write any number here.
+                guard let value, value > 0 else { continue }
+                let wait = Duration.seconds(header.isMoment ? value - max(0, now) : value)
                 if wait > .zero, wait <= rules.longestReset {
                     let jitter = Int64(clamping: wait.components.seconds) * 500
                     return wait + .milliseconds(Int64(random % UInt64(max(1, jitter))))
@@ -284,7 +316,6 @@ public struct RetryState: Sendable {
         }
         let interval = nextInterval
         nextInterval = min(nextInterval * 2, longestInterval)
-        let nanoseconds = UInt64(interval / .nanoseconds(1))
-        return .nanoseconds(Int64(random % max(1, nanoseconds)))
+        return .nanoseconds(Int64(random % UInt64(max(1, interval.nanoseconds))))
     }
 }

@@ -55,6 +55,7 @@ enum PathRewrite: Sendable {
             .invalid(path: "typed_config.path_template_rewrite", message: "`\(text)` \(problem)")
         }
         guard text.hasPrefix("/") else { throw refuse("does not start with a slash") }
+        try FieldText.value(text, "typed_config.path_template_rewrite")
         var parts: [TemplatePart] = []
         var rest = text[...]
         while let open = rest.firstIndex(of: "{") {

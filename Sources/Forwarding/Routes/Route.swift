@@ -57,12 +57,10 @@ public final class Route: Sendable {
         public let appendsForwardedHost: Bool
         public let timeouts: RequestTimeouts
         public let retries: RetryRules?
-        public let hedgesOnTimeout: Bool
         public let mirrors: [MirrorRule]
         public let isHighPriority: Bool
         public let hash: HashRules
         public let upgrades: UpgradeRules
-        public let internalRedirects: InternalRedirects?
     }
 
     /// As it is written; empty: it has none.
@@ -78,7 +76,7 @@ public final class Route: Sendable {
     public let responseHeaders: HeaderOperations
     public let filterSettings: FilterSettings
     /// The most bytes of a request's body that are kept for another try or a mirror; nil: no word on it.
-    public let bodyLimit: UInt64?
+    public let bodyLimit: Int?
     /// The name of the operation in traces.
     public let operation: String
     /// Shares of requests that are traced: asked for by the client, by chance, and of both at most; nil: as the
@@ -86,12 +84,13 @@ public final class Route: Sendable {
     public let sampling: (client: Fraction, random: Fraction, overall: Fraction)?
     /// Requests, and responses, say how many tries there were.
     public let countsAttempts: (request: Bool, response: Bool)
+    /// Requests that are sent again say whether that is because of a timeout.
     public let tellsTimeoutRetries: Bool
 
     init(
         name: String, virtualHost: String, condition: RouteCondition, action: Action, metadata: FilterMetadata,
         requestHeaders: HeaderOperations, responseHeaders: HeaderOperations, filterSettings: FilterSettings,
-        bodyLimit: UInt64?, operation: String = "",
+        bodyLimit: Int?, operation: String = "",
         sampling: (client: Fraction, random: Fraction, overall: Fraction)? = nil,
         countsAttempts: (request: Bool, response: Bool) = (false, false), tellsTimeoutRetries: Bool = false
     ) {
@@ -225,11 +224,6 @@ extension Route.Forwarded {
                 if let text = head.withValue(ofBytes: name, { $0.text }), let chosen = UInt64(text) { number = chosen }
             }
         }
-        var left = number % totalWeight
-        for target in targets {
-            if left < UInt64(target.weight) { return target }
-            left -= UInt64(target.weight)
-        }
-        return targets[targets.count - 1]
+        return targets.chosen(by: number, of: totalWeight) { $0.weight }
     }
 }

@@ -3,7 +3,8 @@ extension SupportedFields {
     static let routes =
         common
         + SupportedFields([
-            // `vhds` and `vhost_header` are other ways to find a virtual host; plugins choose clusters by code.
+            // `vhds` and `vhost_header` are other ways to find a virtual host; plugins choose clusters by code. Of
+            // `validate_clusters` only false is taken.
             "envoy.config.route.v3.RouteConfiguration": """
             name virtual_hosts internal_only_headers response_headers_to_add response_headers_to_remove \
             request_headers_to_add request_headers_to_remove most_specific_header_mutations_wins validate_clusters \
@@ -12,21 +13,21 @@ extension SupportedFields {
             """,
             // Virtual clusters only name statistics that this proxy does not keep apart.
             "envoy.config.route.v3.VirtualHost": """
-            name domains routes require_tls virtual_clusters* request_headers_to_add request_headers_to_remove \
+            name domains routes require_tls virtual_clusters*~ request_headers_to_add request_headers_to_remove \
             response_headers_to_add response_headers_to_remove typed_per_filter_config* \
             include_request_attempt_count include_attempt_count_in_response include_is_timeout_retry_header \
-            retry_policy hedge_policy per_request_buffer_limit_bytes request_body_buffer_limit \
-            request_mirror_policies metadata
+            retry_policy per_request_buffer_limit_bytes request_mirror_policies metadata
             """,
             // The statistics' prefix is not kept apart either.
             "envoy.config.route.v3.Route": """
             name match route redirect direct_response non_forwarding_action metadata decorator \
             typed_per_filter_config* request_headers_to_add request_headers_to_remove response_headers_to_add \
-            response_headers_to_remove tracing per_request_buffer_limit_bytes request_body_buffer_limit stat_prefix
+            response_headers_to_remove tracing per_request_buffer_limit_bytes stat_prefix~
             """,
-            "envoy.config.route.v3.Decorator": "operation propagate",
+            // Names of operations are not told to upstreams; sums of weights are made, not believed.
+            "envoy.config.route.v3.Decorator": "operation propagate~",
             "envoy.config.route.v3.Tracing": """
-            client_sampling random_sampling overall_sampling custom_tags* operation upstream_operation
+            client_sampling random_sampling overall_sampling custom_tags*
             """,
             "envoy.config.route.v3.NonForwardingAction": "",
             "envoy.config.route.v3.DirectResponseAction": "status body",
@@ -44,7 +45,7 @@ extension SupportedFields {
             "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path_template",
             "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path_template_rewrite",
             "envoy.config.route.v3.WeightedCluster":
-                "clusters total_weight runtime_key_prefix header_name use_hash_policy",
+                "clusters total_weight~ runtime_key_prefix~ header_name use_hash_policy",
             "envoy.config.route.v3.WeightedCluster.ClusterWeight": """
             name cluster_header weight metadata_match request_headers_to_add request_headers_to_remove \
             response_headers_to_add response_headers_to_remove typed_per_filter_config* host_rewrite_literal
@@ -53,9 +54,8 @@ extension SupportedFields {
             "envoy.config.route.v3.RouteAction": """
             cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match prefix_rewrite \
             regex_rewrite path_rewrite_policy host_rewrite_literal auto_host_rewrite host_rewrite_header \
-            host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout early_data_policy* retry_policy \
+            host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout early_data_policy*~ retry_policy \
             request_mirror_policies priority hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs \
-            internal_redirect_policy internal_redirect_action max_internal_redirects hedge_policy \
             max_stream_duration
             """,
             "envoy.config.route.v3.RouteAction.MaxStreamDuration":
@@ -71,12 +71,8 @@ extension SupportedFields {
             "envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute": "name value",
             "envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties": "source_ip",
             "envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter": "name",
-            "envoy.config.route.v3.RouteAction.UpgradeConfig": "upgrade_type enabled connect_config",
-            "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig": "allow_post",
-            "envoy.config.route.v3.InternalRedirectPolicy": """
-            max_internal_redirects redirect_response_codes allow_cross_scheme_redirect response_headers_to_copy
-            """,
-            "envoy.config.route.v3.HedgePolicy": "hedge_on_per_try_timeout",
+            // Tunnels pass through; none ends here.
+            "envoy.config.route.v3.RouteAction.UpgradeConfig": "upgrade_type enabled",
             // Predicates and priorities are read by their names.
             "envoy.config.route.v3.RetryPolicy": """
             retry_on num_retries per_try_timeout per_try_idle_timeout retry_priority* retry_host_predicate* \

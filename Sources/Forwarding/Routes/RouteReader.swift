@@ -80,8 +80,7 @@ struct RouteReader {
         var mirrors: [MirrorRule]
         var settings: FilterSettings
         var retries: RetryRules?
-        var hedges: Bool
-        var bodyLimit: UInt64?
+        var bodyLimit: Int?
         var countsAttempts: (request: Bool, response: Bool)
         var tellsTimeoutRetries: Bool
     }
@@ -111,9 +110,7 @@ struct RouteReader {
             retries: try message.retry_policy.read("retry_policy") { (policy) throws(ConfigurationError) in
                 try RetryRules(policy)
             },
-            hedges: message.hedge_policy.map { $0.pointee.hedge_on_per_try_timeout != 0 } ?? false,
-            bodyLimit: message.request_body_buffer_limit.number
-                ?? message.per_request_buffer_limit_bytes.number.map(UInt64.init),
+            bodyLimit: message.per_request_buffer_limit_bytes.number.map { Int($0) },
             countsAttempts: (
                 message.include_request_attempt_count != 0, message.include_attempt_count_in_response != 0
             ),
@@ -177,8 +174,7 @@ struct RouteReader {
             metadata: message.metadata.map { FilterMetadata($0.pointee) } ?? FilterMetadata(),
             requestHeaders: operations(request, host.request, self.request),
             responseHeaders: operations(response, host.response, self.response), filterSettings: settings,
-            bodyLimit: message.request_body_buffer_limit.number
-                ?? message.per_request_buffer_limit_bytes.number.map(UInt64.init) ?? host.bodyLimit,
+            bodyLimit: message.per_request_buffer_limit_bytes.number.map { Int($0) } ?? host.bodyLimit,
             operation: message.decorator.map { $0.pointee.operation.string } ?? "", sampling: tracing,
             countsAttempts: host.countsAttempts, tellsTimeoutRetries: host.tellsTimeoutRetries)
     }
@@ -249,7 +245,7 @@ extension RouteReader {
                     ownMatch.append(field)
                 }
                 if case .host_rewrite_literal(let text) = weighted.host_rewrite_specifier, !text.isEmpty {
-                    authority = Array(text.utf8)
+                    authority = try FieldText.value(text, "host_rewrite_literal")
                 }
             }
             return Route.Target(
@@ -301,10 +297,8 @@ extension RouteReader {
             retries: try message.retry_policy.read("retry_policy") { (policy) throws(ConfigurationError) in
                 try RetryRules(policy)
             } ?? host.retries,
-            hedgesOnTimeout: message.hedge_policy.map { $0.pointee.hedge_on_per_try_timeout != 0 } ?? host.hedges,
             mirrors: mirrors.isEmpty ? host.mirrors : mirrors, isHighPriority: message.priority == .HIGH,
-            hash: try HashRules(message.hash_policy_list), upgrades: try UpgradeRules(message.upgrade_configs_list),
-            internalRedirects: internalRedirects(message))
+            hash: try HashRules(message.hash_policy_list), upgrades: try UpgradeRules(message.upgrade_configs_list))
     }
 
     private func balancerFields(_ metadata: UnsafeMutablePointer<EnvoyAPI.Metadata>?) -> [StructureValue.Field] {
@@ -320,12 +314,6 @@ extension RouteReader {
         }
     }
 
-    private func internalRedirects(_ message: RouteAction) -> InternalRedirects? {
-        if let policy = message.internal_redirect_policy { return InternalRedirects(policy.pointee) }
-        guard message.internal_redirect_action == .HANDLE_INTERNAL_REDIRECT else { return nil }
-        return InternalRedirects(most: message.max_internal_redirects.number)
-    }
-
     private func pathRewrite(_ message: RouteAction, _ path: PathCondition) throws(ConfigurationError) -> PathRewrite? {
         let prefix = message.prefix_rewrite.string
         let stated = [!prefix.isEmpty, message.regex_rewrite != nil, message.path_rewrite_policy != nil]
@@ -336,7 +324,7 @@ extension RouteReader {
             if case .template = path {
                 throw .invalid(path: "prefix_rewrite", message: "no rewrite for paths that a template matches")
             }
-            return .matched(Array(prefix.utf8))
+            return .matched(try FieldText.value(prefix, "prefix_rewrite"))
         }
         if let rewrite = try message.regex_rewrite.read(
             "regex_rewrite",
@@ -353,7 +341,8 @@ extension RouteReader {
 
     private func hostRewrite(_ message: RouteAction) throws(ConfigurationError) -> HostRewrite? {
         switch message.host_rewrite_specifier {
-        case .host_rewrite_literal(let text): return text.isEmpty ? nil : .literal(Array(text.utf8))
+        case .host_rewrite_literal(let text):
+            return text.isEmpty ? nil : .literal(try FieldText.value(text, "host_rewrite_literal"))
         case .auto_host_rewrite(let flag): return flag.pointee.value != 0 ? .endpoint : nil
         case .host_rewrite_header(let name): return name.isEmpty ? nil : .header(name.utf8.map(\.lowerCased))
         case .host_rewrite_path_regex(let rewrite):

@@ -31,7 +31,7 @@ public struct MirrorRule: Sendable {
             } ?? .all
         appendsShadow = message.disable_shadow_host_suffix_append == 0
         let host = message.host_rewrite_literal.string
-        authority = host.isEmpty ? nil : Array(host.utf8)
+        authority = host.isEmpty ? nil : try FieldText.value(host, "host_rewrite_literal")
         isTraced = message.trace_sampled.flag
     }
 
@@ -56,10 +56,6 @@ public struct MirrorRule: Sendable {
 public struct UpgradeRules: Sendable {
     /// By name in lower case (`websocket`, `connect`): whether it may.
     public var isEnabled: [String: Bool] = [:]
-    /// CONNECT ends here: bytes of the tunnel go to the upstream as they are.
-    public var endsTunnels = false
-    /// POST requests are tunnels too.
-    public var takesPost = false
 
     public init() {}
 
@@ -74,36 +70,7 @@ public struct UpgradeRules: Sendable {
             guard isEnabled.updateValue(upgrade.pointee.enabled.flag ?? true, forKey: name) == nil else {
                 throw .invalid(path: "upgrade_configs[\(index)]", message: "`\(name)` is there twice")
             }
-            guard let connect = upgrade.pointee.connect_config?.pointee else { continue }
-            guard name == "connect" else {
-                throw .invalid(path: "upgrade_configs[\(index)].connect_config", message: "only CONNECT has one")
-            }
-            endsTunnels = true
-            takesPost = connect.allow_post != 0
         }
-    }
-}
-
-/// Redirects of upstreams that the proxy follows itself. Source: Envoy, `config.route.v3.InternalRedirectPolicy`.
-public struct InternalRedirects: Sendable {
-    public let most: UInt32
-    public let statuses: Set<UInt16>
-    public let crossesSchemes: Bool
-    /// Of the redirect, into the request that follows it; in lower case.
-    public let copiedHeaders: [[UInt8]]
-
-    init(_ message: InternalRedirectPolicy) {
-        most = message.max_internal_redirects.number ?? 1
-        let codes = UnsafeBufferPointer(
-            start: message.redirect_response_codes, count: message.n_redirect_response_codes)
-        let known: Set<UInt32> = [301, 302, 303, 307, 308]
-        statuses = codes.isEmpty ? [302] : Set(codes.filter(known.contains).map { UInt16($0) })
-        crossesSchemes = message.allow_cross_scheme_redirect != 0
-        copiedHeaders = message.response_headers_to_copy_list.map { $0.utf8.map(\.lowerCased) }
-    }
-
-    init(most: UInt32?) {
-        (self.most, statuses, crossesSchemes, copiedHeaders) = (most ?? 1, [302], false, [])
     }
 }
 
@@ -164,10 +131,4 @@ public struct FilterSettings: Sendable {
         for (name, setting) in others { result.byName[name, default: []].append(setting) }
         return result
     }
-
-    /// What the most special level says.
-    public func mostSpecial(_ name: String) -> FilterSetting? { byName[name]?.last }
-
-    /// Whether the filter does nothing here; nil: nobody says.
-    public func isDisabled(_ name: String) -> Bool? { byName[name]?.last.map(\.isDisabled) }
 }

@@ -23,8 +23,6 @@ public final class RouteTable: Sendable {
     public let metadata: FilterMetadata
     /// Headers that only requests from inside may bring, in lower case. See ``RequestOverrides``.
     public let internalOnlyHeaders: [[UInt8]]
-    /// Whether clusters have to be there for the table to be taken.
-    public let validatesClusters: Bool
     private let domains: DomainTable
     private let hosts: [Host]
     private let ignoresPathParameters: Bool
@@ -57,7 +55,11 @@ public final class RouteTable: Sendable {
         name = message.name.string
         metadata = message.metadata.map { FilterMetadata($0.pointee) } ?? FilterMetadata()
         internalOnlyHeaders = message.internal_only_headers_list.map { $0.utf8.map(\.lowerCased) }
-        validatesClusters = message.validate_clusters.flag ?? false
+        if message.validate_clusters.flag == true {
+            throw .unsupported(
+                path: "validate_clusters", message: "clusters may come after the routes that name them: set it to false"
+            )
+        }
         ignoresPathParameters = message.ignore_path_parameters_in_path_matching != 0
         var reader = try RouteReader(message, in: arena)
         var domains = DomainTable(ignoresPort: message.ignore_port_in_host_matching != 0)
@@ -107,15 +109,6 @@ public final class RouteTable: Sendable {
         case .respond(let status, let body): return .direct(route, status: status, body: body)
         case .nothing: return .nothing(route)
         }
-    }
-
-    /// As the other, with a number of `generator`.
-    public func route(
-        _ request: RequestFacts, using generator: inout some RandomNumberGenerator
-    ) -> Routing {
-        route(
-            request.head, request.connection, remote: request.remote, metadata: request.metadata,
-            random: generator.next())
     }
 
     private func redirectsToTLS(_ head: HeaderList, _ requirement: Host.Requirement) -> Bool {

@@ -88,6 +88,7 @@ public final class UpstreamCluster {
     var nextCleanup: Instant?
     /// Of hosts that are gone, since loads were last reported.
     var departedLoads: [LoadPlace: HostTotals] = [:]
+    var unreportedDrops: UInt64 = 0
     private var byAddress: [NetworkAddress: UpstreamHost] = [:]
     private let view = HostView([])
     private let subsets: SubsetIndex?
@@ -347,6 +348,7 @@ public final class UpstreamCluster {
         guard let drops = endpoints?.drops, !drops.isEmpty else { return nil }
         for drop in drops where random.below(1_000_000) < drop.perMillion {
             counts.dropped += 1
+            unreportedDrops += 1
             return drop.category
         }
         return nil

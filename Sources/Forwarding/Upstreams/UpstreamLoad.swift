@@ -14,6 +14,31 @@ public struct LocalityLoad: Sendable {
     public var place: LoadPlace
     public var totals: HostTotals
     public var activeRequests: Int
+    /// Of the hosts that are there, those that have something to tell.
+    public var hosts: [HostLoad] = []
+
+    public var isEmpty: Bool { totals == HostTotals() && activeRequests == 0 }
+
+    /// Adds what another worker knows of the same place.
+    public mutating func add(_ other: LocalityLoad) {
+        totals.add(other.totals)
+        activeRequests += other.activeRequests
+        for host in other.hosts {
+            if let index = hosts.firstIndex(where: { $0.address == host.address }) {
+                hosts[index].totals.add(host.totals)
+                hosts[index].activeRequests += host.activeRequests
+            } else {
+                hosts.append(host)
+            }
+        }
+    }
+}
+
+/// What went to one host since the last report.
+public struct HostLoad: Sendable {
+    public var address: NetworkAddress
+    public var totals: HostTotals
+    public var activeRequests: Int
 }
 
 extension HostTotals {
@@ -89,6 +114,12 @@ extension UpstreamCluster {
         host.count { $0.timeouts += 1 }
     }
 
+    /// Requests that were dropped since the last call.
+    public func takeDropped() -> UInt64 {
+        defer { unreportedDrops = 0 }
+        return unreportedDrops
+    }
+
     /// The load since the last call, sorted by priority and locality.
     public func takeLoads() -> [LocalityLoad] {
         var loads: [LoadPlace: LocalityLoad] = [:]
@@ -98,9 +129,13 @@ extension UpstreamCluster {
         departedLoads = [:]
         for host in hosts {
             let place = LoadPlace(host)
-            loads[place, default: LocalityLoad(place: place, totals: HostTotals(), activeRequests: 0)].totals
-                .add(host.takeUnreported())
-            loads[place]?.activeRequests += host.activeRequests
+            let own = HostLoad(
+                address: host.address, totals: host.takeUnreported(), activeRequests: host.activeRequests)
+            var load = loads[place] ?? LocalityLoad(place: place, totals: HostTotals(), activeRequests: 0)
+            load.totals.add(own.totals)
+            load.activeRequests += own.activeRequests
+            if own.totals != HostTotals() || own.activeRequests > 0 { load.hosts.append(own) }
+            loads[place] = load
         }
         return loads.values.sorted {
             ($0.place.priority, $0.place.locality) < ($1.place.priority, $1.place.locality)

@@ -88,6 +88,13 @@ extension MeshIndex {
         }
         for (index, host) in entry.hosts.enumerated() {
             let host = host.lowercased()
+            if let service = serviceMeant(by: host, in: object.key.namespace) {
+                findings.append(
+                    object.finding(
+                        .warning, .hostClaimedTwice, at: "spec.hosts[\(index)]",
+                        "`\(host)` is short for \(service): who calls that by this name comes here instead",
+                        mend: "write another host, or call the Service by its full name"))
+            }
             let holders = host.hasPrefix("*") ? wildcardHosts[String(host.dropFirst())] : hosts[host]
             let rivals = objects(holders).filter {
                 $0.key != object.key && $0.key.namespace == object.key.namespace && $0.isOlder(than: object)
@@ -101,6 +108,14 @@ extension MeshIndex {
             }
         }
         return findings
+    }
+
+    /// The Service of which a host is a shorter form for clients of some namespace.
+    private func serviceMeant(by host: String, in namespace: String) -> ObjectKey? {
+        let parts = host.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 1 || parts.count == 2 || parts.count == 3 && parts[2] == "svc" else { return nil }
+        let key = ObjectKey(.service, parts.count == 1 ? namespace : parts[1], parts[0])
+        return self[key] == nil ? nil : key
     }
 
     func findings(_ object: MeshObject, _ service: Kubernetes.Service) -> [MeshFinding] {

@@ -38,7 +38,7 @@ extension Kubernetes.Probe: ObjectPart {
     private struct Socket: ObjectPart {
         var port: IntOrString
         init(_ fields: inout ObjectFields) {
-            port = fields.required("port", .number(1))
+            port = fields.requiredPortOrName("port")
             fields.ignore(["host"])
         }
     }
@@ -88,7 +88,7 @@ extension Kubernetes.Probe.HTTP: ObjectPart {
     init(_ fields: inout ObjectFields) {
         let text: String = fields.value("path", default: "/")
         path = text.hasPrefix("/") ? text : "/" + text
-        port = fields.required("port", .number(1))
+        port = fields.requiredPortOrName("port")
         host = fields.optional("host")
         let scheme: Scheme = fields.value("scheme", default: .http)
         isTLS = scheme == .https || scheme == .lowerHTTPS

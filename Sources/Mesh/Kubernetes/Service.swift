@@ -142,14 +142,7 @@ extension Kubernetes.ServicePort: ObjectPart {
     init(_ fields: inout ObjectFields) {
         name = fields.text("name", .portName) ?? ""
         port = fields.requiredPort("port")
-        targetPort = fields.optional("targetPort")
-        switch targetPort {
-        case .number(let number):
-            fields.check((1...65_535).contains(number), "targetPort", "\(number) is no port", mend: "write 1 to 65535")
-        case .text(let text):
-            fields.check(isLabel(text[...]), "targetPort", "`\(text)` is no port name", mend: TextRule.portName.mend)
-        case nil: break
-        }
+        targetPort = fields.portOrName("targetPort")
         transport = fields.value("protocol", default: .tcp)
         appProtocol = fields.text("appProtocol", .labelKey)
         nodePort = fields.int("nodePort", 0...65_535)

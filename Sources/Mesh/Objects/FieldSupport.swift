@@ -20,8 +20,31 @@ public enum FieldSupport {
                     "write `trafficDistribution: PreferSameZone`, or remove it"
                 )
             ]
+        case .pod(let pod): callProbe(pod.readiness, "spec.containers[].readinessProbe")
+        case .deployment(let deployment):
+            callProbe(deployment.template.readiness, "spec.template.spec.containers[].readinessProbe")
+        case .workloadGroup(let group): callProbe(group.probe, "spec.probe")
         default: []
         }
+    }
+
+    private static func callProbe(
+        _ probe: Kubernetes.Probe?, _ path: String
+    ) -> [(path: String, words: String, mend: String)] {
+        guard case .grpc? = probe?.check else { return [] }
+        return [
+            (
+                path + ".grpc", "proxies see whether the port takes connections, and ask no health service",
+                "write `tcpSocket`, or know that it is as that"
+            )
+        ]
+    }
+
+    private static func probe(_ path: String) -> [String: String] {
+        [
+            "\(path).exec": "proxies run no commands",
+            "\(path).initialDelaySeconds": "checks begin when the proxy is there; write `failureThreshold`",
+        ]
     }
 
     /// A path is dotted, with `[]` for each element of a list and `*` for each key of a mapping.
@@ -57,9 +80,10 @@ public enum FieldSupport {
             "spec.tracing.[].disableContextPropagation": "proxies pass on the trace that a request is part of",
         ],
         .workloadGroup: [
-            "spec.template.network": "all workloads are in one network",
-            "spec.probe.exec": "proxies run no commands",
-        ],
+            "spec.template.network": "all workloads are in one network"
+        ].merging(probe("spec.probe")) { own, _ in own },
+        .pod: probe("spec.containers.[].readinessProbe"),
+        .deployment: probe("spec.template.spec.containers.[].readinessProbe"),
         .proxyConfig: [
             "spec.image": "nobody injects proxies here",
             "spec.environmentVariables": "nobody injects proxies here",

@@ -100,6 +100,26 @@ struct ObjectFields {
         return 1
     }
 
+    /// A port by its number, or by the name that it has in the workload.
+    /// - Returns: nil where there is none.
+    mutating func portOrName(_ name: String) -> IntOrString? {
+        let port: IntOrString? = optional(name)
+        switch port {
+        case .number(let number):
+            check((1...65_535).contains(number), name, "\(number) is no port", mend: "write 1 to 65535")
+        case .text(let text):
+            check(isLabel(text[...]), name, "`\(text)` is no port name", mend: TextRule.portName.mend)
+        case nil: break
+        }
+        return port
+    }
+
+    mutating func requiredPortOrName(_ name: String) -> IntOrString {
+        if let value = portOrName(name) { return value }
+        if !has(name) { failMissing(name) }
+        return .number(1)
+    }
+
     /// A duration that is not negative. - Parameter least: the shortest that makes sense.
     mutating func duration(_ name: String, least: Duration = .zero, _ form: DurationForm = .istio) -> Duration? {
         guard let text: String = optional(name) else { return nil }

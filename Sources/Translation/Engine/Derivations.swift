@@ -6,6 +6,9 @@ protocol Derivation {
 
     /// Pure: the same answers of `derivations` give the same value. Whatever else it looks at must be noted as a fact.
     mutating func make(_ key: Key, asking derivations: inout Derivations<Self>) -> Value
+
+    /// Whether a value is one of those that are looked through again and again.
+    static func isNotable(_ value: Value) -> Bool
 }
 
 /// Values that were made, what each was made of, and therefore what a change makes anew: whatever asked for a fact that
@@ -61,6 +64,10 @@ struct Derivations<Maker: Derivation>: Sendable {
     private var doubted: [UInt32] = []
     private var maybeUnused: [UInt32] = []
     private var generation: UInt64 = 1
+    /// Nodes whose value is notable.
+    private var notable: Set<UInt32> = []
+    /// Another number whenever some notable value has changed, come or gone.
+    private(set) var notableVersion: UInt64 = 0
 
     /// Keys whose value was made since ``beginCount()``, in the order in which they were made.
     private(set) var made: [Key] = []
@@ -90,10 +97,10 @@ struct Derivations<Maker: Derivation>: Sendable {
     /// The value as it is known; nil where it was never made.
     func known(_ key: Key) -> Value? { numbers[key].flatMap { nodes[Int($0)]?.value } }
 
-    /// Every value as it is known, in no order.
-    func forEachKnown(_ body: (Key, Value) -> Void) {
-        for case let node? in nodes {
-            if let value = node.value { body(node.key, value) }
+    /// Every notable value as it is known, in no order.
+    func forEachNotable(_ body: (Value) -> Void) {
+        for number in notable {
+            if let value = nodes[Int(number)]?.value { body(value) }
         }
     }
 
@@ -188,6 +195,9 @@ struct Derivations<Maker: Derivation>: Sendable {
             nodes[index]!.value = value
             nodes[index]!.changed = generation
             changed.append(key)
+            let (was, isNow) = (notable.contains(number), Maker.isNotable(value))
+            if was || isNow { notableVersion += 1 }
+            if was != isNow { if isNow { notable.insert(number) } else { notable.remove(number) } }
         }
         nodes[index]!.verified = generation
         nodes[index]!.state = .clean
@@ -265,6 +275,7 @@ struct Derivations<Maker: Derivation>: Sendable {
                 maybeUnused.append(input)
             }
             for fact in node.facts { forget(number, of: fact) }
+            if notable.remove(number) != nil { notableVersion += 1 }
             numbers[node.key] = nil
             nodes[Int(number)] = nil
             freeNodes.append(number)

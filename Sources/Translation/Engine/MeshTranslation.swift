@@ -35,10 +35,19 @@ public struct MeshTranslation: Sendable {
     /// What a class sees; nil for one that was not added.
     public func snapshot(of proxy: ProxyClass) -> Snapshot? { classNumbers[proxy].map { classes[$0]!.snapshot } }
 
-    /// What users should know of their objects as they are now, sorted; each thing once.
+    /// Some of the classes that were added, in the order in which they came.
+    public func ordered(_ some: Set<ProxyClass>) -> [ProxyClass] {
+        some.compactMap { proxy in classNumbers[proxy].map { ($0, proxy) } }.sorted { $0.0 < $1.0 }.map(\.1)
+    }
+
+    /// As long as this is the same number, so are ``warnings``.
+    public var warningsVersion: UInt64 { sections.notableVersion }
+
+    /// What users should know of their objects as they are now, sorted; each thing once. Work grows with the number of
+    /// sections that have something to tell.
     public var warnings: [MeshFinding] {
         var found = Set<MeshFinding>()
-        sections.forEachKnown { _, value in found.formUnion(value.warnings) }
+        sections.forEachNotable { found.formUnion($0.warnings) }
         return found.sorted { left, right in
             func order(_ finding: MeshFinding) -> (String, String, String) {
                 (finding.object.map { "\($0)" } ?? "", finding.path, finding.words)

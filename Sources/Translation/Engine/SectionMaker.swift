@@ -25,6 +25,8 @@ struct SectionMaker: Derivation, Sendable {
         return SectionValue(content: content, warnings: translator.mesh.warnings)
     }
 
+    static func isNotable(_ value: SectionValue) -> Bool { !value.warnings.isEmpty }
+
     private mutating func content(
         of key: Section, by translator: Translator, asking sections: inout Sections
     ) -> SectionValue.Content {

@@ -38,6 +38,8 @@ public struct TypeStatus: Hashable, Sendable {
     public var rejection: Rejection?
     /// Since when a response waits for its ACK or NACK.
     public var pendingSince: Instant?
+    /// Whether the client has not answered to all that its view shows.
+    public var isBehind = false
 
     /// The facts in one word; a NACK goes before all else.
     public var state: State {
@@ -117,22 +119,23 @@ public struct StatusTable: Sendable {
 }
 
 extension StreamCore {
-    func status(in view: ViewName?) -> StreamStatus {
+    func status(in view: ViewName?, showing shown: Snapshot?) -> StreamStatus {
         StreamStatus(
             node: nodeID ?? "", view: view, isDelta: form == .delta, service: service,
-            types: states.compactMap(\.status))
+            types: states.compactMap { $0.status(at: (shown ?? snapshot)?[$0.type]) })
     }
 }
 
 extension TypeState {
-    fileprivate var status: TypeStatus? {
+    fileprivate func status(at current: ResourceSet?) -> TypeStatus? {
         guard let subscription else { return nil }
+        let isBehind = !subscription.isEmpty && !(isReady && held === current && owed.isEmpty)
         return TypeStatus(
             type: type, isWildcard: subscription.isWildcard, nameCount: subscription.names.count,
             sentVersion: sentVersion.isEmpty ? nil : sentVersion,
             acknowledgedVersion: acknowledgedVersion.isEmpty ? nil : acknowledgedVersion,
             rejection: rejection.map { .init(version: $0.version, detail: $0.detail, at: $0.at) },
-            pendingSince: inFlight == nil ? nil : sentAt)
+            pendingSince: inFlight == nil ? nil : sentAt, isBehind: isBehind)
     }
 }
 
@@ -148,14 +151,22 @@ extension DeltaStream {
     /// The types that the client has asked for. Cheaper than ``status(in:)``.
     public var subscribedTypes: [ResourceType] { core.subscribedTypes }
 
-    /// - Parameter view: the view that the owner found for the node.
-    public func status(in view: ViewName?) -> StreamStatus { core.status(in: view) }
+    /// - Parameters:
+    ///   - view: the view that the owner found for the node.
+    ///   - shown: what the view shows now; nil: what the stream was last told.
+    public func status(in view: ViewName?, showing shown: Snapshot? = nil) -> StreamStatus {
+        core.status(in: view, showing: shown)
+    }
 }
 
 extension StateOfTheWorldStream {
     /// The types that the client has asked for. Cheaper than ``status(in:)``.
     public var subscribedTypes: [ResourceType] { core.subscribedTypes }
 
-    /// - Parameter view: the view that the owner found for the node.
-    public func status(in view: ViewName?) -> StreamStatus { core.status(in: view) }
+    /// - Parameters:
+    ///   - view: the view that the owner found for the node.
+    ///   - shown: what the view shows now; nil: what the stream was last told.
+    public func status(in view: ViewName?, showing shown: Snapshot? = nil) -> StreamStatus {
+        core.status(in: view, showing: shown)
+    }
 }

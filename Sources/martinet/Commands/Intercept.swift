@@ -9,13 +9,15 @@ struct Intercept: ParsableCommand {
         discussion: """
             Sets rules of iptables in the network namespace that it runs in: TCP connections that come in go to the \
             proxy's port 15006, those that programs here open go to 15001. The proxy's own go straight, told by the \
-            user or group that it runs as. IPv4 and IPv6 alike; a family that the machine does not have is left out. \
-            The rules are in four chains of their own (MARTINET_…), set in one step: setting them again replaces them, \
+            user or group that it runs as. IPv4 and IPv6 alike; where no interface has an IPv6 address IPv6 is left \
+            out. The rules are in four chains of their own (MARTINET_…), set in one step: setting them again replaces them, \
             and removing them leaves nothing behind. It takes root, or CAP_NET_ADMIN and CAP_NET_RAW.
 
             EXAMPLES
               In an init container, before a proxy that runs as user 1337:
                 martinet intercept add
+              On a machine that people log in to, past the proxy by SSH's port:
+                martinet intercept add --exclude-inbound-port 22
               A database is reached past the proxy, and nothing of the user `backup` is led through it:
                 martinet intercept add --exclude-outbound-port 5432 --exclude-user backup
               See what is set, and take it away:
@@ -104,12 +106,48 @@ struct Intercept: ParsableCommand {
 
         func run() throws {
             let rules = try rules()
-            for family in families.all {
-                if dryRun {
-                    print(rules.setting(family, current: ""), terminator: "")
-                } else if let current = try KernelRules.current(family) {
-                    try KernelRules.restore(family, rules.setting(family, current: current))
+            if dryRun {
+                for family in families.all {
+                    let current: String
+                    do {
+                        guard let present = try KernelRules.current(family) else { continue }
+                        current = present
+                    } catch {
+                        Terminal.errors.write(
+                            "note: what is set now is not known, and would be taken away first: "
+                                + "\((error as? CommandProblem)?.lines.first ?? "\(error)")\n")
+                        current = ""
+                    }
+                    print(rules.setting(family, current: current), terminator: "")
                 }
+                return
+            }
+            // All is read before anything is set, and what is set is taken back when a later family fails: half of the
+            // rules would look like all of them.
+            let present = try families.all.compactMap { family in try KernelRules.current(family).map { (family, $0) } }
+            var done: [(family: InterceptionRules.Family, earlier: String)] = []
+            do {
+                for (family, current) in present {
+                    try KernelRules.restore(family, rules.setting(family, current: current))
+                    done.append((family, current))
+                }
+            } catch var problem as CommandProblem {
+                for (family, earlier) in done {
+                    do {
+                        guard let now = try KernelRules.current(family),
+                            let text = InterceptionRules.returning(to: earlier, from: now)
+                        else { continue }
+                        try KernelRules.restore(family, text)
+                    } catch let further as CommandProblem {
+                        problem.lines += further.lines.map { "the rules of \(family.rawValue) stay: \($0)" }
+                    }
+                }
+                throw problem
+            }
+            if !rules.sparesInbound(22), KernelRules.isListening(22) {
+                Terminal.errors.write(
+                    "warning: SSH's port 22 is led through the proxy too; to log in past it set the rules with "
+                        + "--exclude-inbound-port 22\n")
             }
         }
 
@@ -167,10 +205,32 @@ enum KernelRules {
     /// What `iptables-save -t nat` prints.
     /// - Returns: nil: the machine has no such family.
     static func current(_ family: InterceptionRules.Family) throws -> String? {
-        let (status, output, errors) = try run(family.saveProgram, ["-t", "nat"])
-        if status == 0 { return output }
-        if family == .ipv6 { return nil }
-        throw CommandProblem("\(family.saveProgram): \(line(errors))", hint: hint(errors))
+        let further = family == .ipv6 ? "; or leave IPv6 alone with --only-ipv4" : ""
+        func isMissing() -> Bool {
+            family.isMissing(addresses: try? String(contentsOfFile: "/proc/net/if_inet6", encoding: .utf8))
+        }
+        let problem: CommandProblem
+        do {
+            let (status, output, errors) = try run(family.saveProgram, ["-t", "nat"])
+            if status == 0 { return output }
+            problem = CommandProblem("\(family.saveProgram): \(line(errors))", hint: hint(errors) + further)
+        } catch let error as CommandProblem {
+            problem = CommandProblem(lines: error.lines, hint: error.hint.map { $0 + further })
+        }
+        if isMissing() { return nil }
+        throw problem
+    }
+
+    /// Whether a program here listens at a TCP port. Source: proc(5), `/proc/net/tcp`; 0A is the state LISTEN.
+    static func isListening(_ port: UInt16) -> Bool {
+        let digits = String(port, radix: 16, uppercase: true)
+        let wanted = ":" + String(repeating: "0", count: 4 - digits.count) + digits
+        return ["/proc/net/tcp", "/proc/net/tcp6"].contains { path in
+            ((try? String(contentsOfFile: path, encoding: .utf8)) ?? "").split(separator: "\n").contains { line in
+                let words = line.split(separator: " ")
+                return words.count > 3 && words[1].hasSuffix(wanted) && words[3] == "0A"
+            }
+        }
     }
 
     static func restore(_ family: InterceptionRules.Family, _ text: String) throws {

@@ -41,6 +41,7 @@ struct Check: ParsableCommand {
     }
 
     func validate() throws {
+        try controlOptions.requireUse()
         do throws(ReactorError) {
             _ = try SocketAddress(parsing: admin)
         } catch {
@@ -70,7 +71,9 @@ struct Check: ParsableCommand {
             for verdict in certificates(pages.certificates) { tell("certificate", verdict) }
         } else {
             tell("proxy", .noted("none answers at \(admin)"))
-            for port in [UInt16(15001), 15006, 15090] { tell("port \(port)", isFree(port)) }
+            let own = admin.lastIndex(of: ":").flatMap { UInt16(admin[admin.index(after: $0)...]) } ?? 15000
+            // Where connections are led to, where they are.
+            for port in (interception ? [15001, 15006] : []) + [own, 15090] { tell("port \(port)", isFree(port)) }
         }
         tell("interception", rules)
         if problems > 0 { throw ExitCode(1) }
@@ -108,13 +111,31 @@ struct Check: ParsableCommand {
             String(cString: strerror(errno)), mend: "see with `ss -ltnp sport = :\(port)` who has it, and end that")
     }
 
+    /// Both families: one that is left out is a way past the proxy.
     private var rules: Verdict {
+        let mend = "run `martinet intercept add` as root"
         do {
-            let lines = InterceptionRules.ours(in: try KernelRules.current(.ipv4) ?? "")
-            if !lines.isEmpty { return .fine("\(lines.count) rules lead IPv4 connections through the proxy") }
-            return interception
-                ? .wrong("no rules lead connections through the proxy", mend: "run `martinet intercept add` as root")
-                : .noted("no rules: applications reach the proxy by its addresses")
+            var led: [String] = []
+            var open: [String] = []
+            for family in InterceptionRules.Family.allCases {
+                guard let current = try KernelRules.current(family) else { continue }
+                let name = family == .ipv4 ? "IPv4" : "IPv6"
+                if InterceptionRules.lead(in: current) { led.append(name) } else { open.append(name) }
+                if led.last != name, !InterceptionRules.ours(in: current).isEmpty {
+                    return .wrong(
+                        "a part of the rules of \(name) is missing: connections go past the proxy", mend: mend)
+                }
+            }
+            if led.isEmpty {
+                return interception
+                    ? .wrong("no rules lead connections through the proxy", mend: mend)
+                    : .noted("no rules: applications reach the proxy by its addresses")
+            }
+            guard open.isEmpty else {
+                let words = "\(open.joined()) connections go past the proxy, \(led.joined()) ones through it"
+                return interception ? .wrong(words, mend: mend) : .noted(words)
+            }
+            return .fine("\(led.joined(separator: " and ")) connections are led through the proxy")
         } catch {
             let words = (error as? CommandProblem)?.lines.joined(separator: "; ") ?? "\(error)"
             return interception
@@ -148,7 +169,7 @@ struct Check: ParsableCommand {
         let path = controlOptions.tokenFile ?? ""
         guard let text = try? String(contentsOfFile: path, encoding: .utf8), text.contains(where: { !$0.isWhitespace })
         else { return .wrong("\(path) holds no token", mend: "write what `martinet token create` prints there") }
-        return .fine("there is one in \(path)")
+        return .fine("there is one in \(path); whether it is good shows when it is used")
     }
 
     private var control: Verdict {
@@ -157,14 +178,20 @@ struct Check: ParsableCommand {
             let files = ControlTarget.TLSFiles(
                 authorities: controlOptions.rootCert, serverName: controlOptions.tlsServerName)
             let server = try ControlTarget.address(target, tls: controlOptions.rootCert == nil ? nil : files)
-            // A method that nobody has: what matters is that somebody says so.
-            _ = try UnaryCallClient.call("/martinet.Check/Answer", [], at: server, timeout: .seconds(5))
+            // Nothing is asked for, and no token spent: what matters is who says so.
+            _ = try UnaryCallClient.call(
+                "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources", [], at: server,
+                timeout: .seconds(5))
         } catch let status as GRPCStatus {
             switch status.code {
             case .unavailable, .deadlineExceeded:
                 return .wrong(
                     "\(target): \(status.message)",
                     mend: "check that `martinet serve` runs there, the way to it, and that --root-cert is its root")
+            case .unimplemented, .unknown:
+                return .wrong(
+                    "\(target) answers, and is no control plane: \(status.message)",
+                    mend: "name the port for xDS of `martinet serve`")
             default: break
             }
         } catch {
@@ -177,12 +204,24 @@ struct Check: ParsableCommand {
     // MARK: The proxy
 
     private func pages() -> (ready: String, certificates: String)? {
-        guard let ready = get("/ready"), let certificates = get("/certs") else { return nil }
+        guard let ready = get("/ready", answers: [200, 503]), let certificates = get("/certs") else { return nil }
         return (ready, certificates)
+    }
+
+    /// Listeners that could not be opened, of a proxy that serves the rest.
+    private var closedListeners: Int {
+        let line = get("/stats?filter=listener_create_failure") ?? ""
+        return Int(line.split(whereSeparator: \.isWhitespace).last ?? "") ?? 0
     }
 
     private func proxy(_ ready: String) -> Verdict {
         let word = ready.trimmingCharacters(in: .whitespacesAndNewlines)
+        let closed = word == "LIVE" ? closedListeners : 0
+        if closed > 0 {
+            return .wrong(
+                "\(closed) of its listeners cannot be opened",
+                mend: "see http://\(admin)/config_dump for why, and end who else has their ports")
+        }
         return word == "LIVE"
             ? .fine("serves, at \(admin)")
             : .wrong(
@@ -209,28 +248,29 @@ struct Check: ParsableCommand {
         }
     }
 
-    /// A page of the proxy's admin interface; nil: nobody answers.
-    private func get(_ path: String) -> String? {
-        guard let colon = admin.lastIndex(of: ":"), let port = UInt16(admin[admin.index(after: colon)...]) else {
+    /// A page of the proxy's admin interface; nil: nobody answers, or something else.
+    private func get(_ path: String, answers: Set<Int> = [200]) -> String? {
+        guard let colon = admin.lastIndex(of: ":") else { return nil }
+        let host = admin[..<colon].filter { $0 != "[" && $0 != "]" }
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV
+        var found: UnsafeMutablePointer<addrinfo>?
+        guard getaddrinfo(host, String(admin[admin.index(after: colon)...]), &hints, &found) == 0, let found else {
             return nil
         }
-        var place = sockaddr_in()
-        place.sin_family = sa_family_t(AF_INET)
-        place.sin_port = port.bigEndian
-        guard inet_pton(AF_INET, String(admin[..<colon]), &place.sin_addr) == 1 else { return nil }
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { freeaddrinfo(found) }
+        let descriptor = socket(found.pointee.ai_family, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
         var limit = timeval(tv_sec: 3, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        let status = withUnsafePointer(to: &place) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
         let request = Array("GET \(path) HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".utf8)
-        guard status == 0, send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else {
-            return nil
-        }
+        guard connect(descriptor, found.pointee.ai_addr, found.pointee.ai_addrlen) == 0,
+            send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count
+        else { return nil }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 16 << 10)
         while bytes.count < 4 << 20 {
@@ -238,7 +278,11 @@ struct Check: ParsableCommand {
             guard count > 0 else { break }
             bytes += chunk[..<count]
         }
-        guard let end = bytes.firstRange(of: Array("\r\n\r\n".utf8)) else { return nil }
+        // `HTTP/1.1 200 OK`
+        let words = bytes.prefix { $0 != 0x0D }.split(separator: 0x20)
+        guard words.count >= 2, let status = Int(String(decoding: words[1], as: UTF8.self)), answers.contains(status),
+            let end = bytes.firstRange(of: Array("\r\n\r\n".utf8))
+        else { return nil }
         return String(decoding: bytes[end.upperBound...], as: UTF8.self)
     }
 }

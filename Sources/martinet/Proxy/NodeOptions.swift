@@ -34,6 +34,26 @@ struct ControlOptions: ParsableArguments {
         help: ArgumentHelp("Wanted life of certificates, such as 1h. (default: the authority's)", valueName: "time"))
     var ttl: String?
 
+    /// The options that are set, as they are written.
+    var given: [String] {
+        [
+            ("--control", control), ("--root-cert", rootCert), ("--tls-server-name", tlsServerName),
+            ("--token-file", tokenFile), ("--ttl", ttl),
+        ].filter { $0.1 != nil }.map(\.0)
+    }
+
+    /// - Throws: for what has no use as it stands.
+    func requireUse() throws {
+        _ = try ttl.map { try TimeOption.seconds($0, of: "--ttl") }
+        guard rootCert == nil else { return }
+        if tokenFile != nil {
+            throw ValidationError("--token-file has no use without --root-cert: a token is sent over TLS alone")
+        }
+        for option in given where ["--tls-server-name", "--ttl"].contains(option) {
+            throw ValidationError("\(option) has no use without --root-cert: the control plane is reached in plaintext")
+        }
+    }
+
     func controlPlane(of node: ProxyNode) throws -> Proxy.ControlPlane {
         let target = control ?? (rootCert == nil ? "127.0.0.1:15010" : "127.0.0.1:15012")
         let address = try ControlTarget.address(target, tls: nil).address
@@ -58,38 +78,12 @@ struct ControlOptions: ParsableArguments {
             control.host.contains(":") ? "[\(control.host)]:\(control.port)" : "\(control.host):\(control.port)"
         var server = try ControlTarget.address(written, tls: nil)
         for (name, value) in control.metadata { server.metadata.append(name, value) }
-        if let security = control.tls {
-            do {
-                guard let trusted = security.trusted else {
-                    throw CommandProblem(
-                        "the xDS server of the bootstrap file is to be believed by nobody",
-                        hint: "write validation_context.trusted_ca into its transport socket")
-                }
-                var identity: TLSIdentity?
-                if let certificate = security.certificate, let key = security.key {
-                    identity = try TLSIdentity(chainPEM: try bytes(certificate), keyPEM: try bytes(key))
-                }
-                let configuration = TLSConfiguration.client(
-                    trusting: try TrustAnchors(pem: try bytes(trusted)),
-                    serverName: security.serverName.isEmpty ? control.host : security.serverName, identity: identity,
-                    applicationProtocols: ["h2"])
-                server.tls = try TLSSettings(configuration)
-            } catch let error as TLSError {
-                throw CommandProblem("\(error)", hint: error.hint)
-            }
+        do throws(BootstrapError) {
+            server.tls = try control.settings()
+        } catch {
+            throw CommandProblem(error.problem, hint: "correct it in the bootstrap file")
         }
         return .given(server, name: written)
-    }
-
-    private static func bytes(_ source: Bootstrap.Source) throws -> [UInt8] {
-        switch source {
-        case .bytes(let bytes): return bytes
-        case .file(let path):
-            guard let data = FileManager.default.contents(atPath: path) else {
-                throw CommandProblem("cannot read \(path)", hint: "check the path and its permissions")
-            }
-            return Array(data)
-        }
     }
 }
 
@@ -156,6 +150,18 @@ struct NodeOptions: ParsableArguments {
             "The node's cluster. (default: the label app, else --workload, and the namespace: web.shop)",
             valueName: "name"))
     var serviceCluster: String?
+
+    /// The options that are set, as they are written.
+    var given: [String] {
+        let texts: [(String, String?)] = [
+            ("--trust-domain", trustDomain), ("--namespace", namespace), ("--service-account", serviceAccount),
+            ("--name", name), ("--workload", workload), ("--interception", interception),
+            ("--outbound-address", outboundAddress), ("--app-address", appAddress), ("--locality", locality),
+            ("--cluster", cluster), ("--service-cluster", serviceCluster), ("--labels", labels.first),
+            ("--address", address.first), ("--port", port.first),
+        ]
+        return (gateway ? ["--gateway"] : []) + texts.filter { $0.1 != nil }.map(\.0)
+    }
 
     func node(_ here: Surroundings) throws -> ProxyNode {
         let labels = try here.labels.merging(Self.pairs(self.labels)) { $1 }

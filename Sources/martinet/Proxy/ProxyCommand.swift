@@ -34,16 +34,19 @@ struct ProxyCommand: ParsableCommand {
 
             ENVOY'S BOOTSTRAP
               --bootstrap FILE takes the node, the aggregated xDS server with its TLS and metadata, static resources \
-            and the admin address from an Envoy bootstrap file. What it says otherwise is named in the log. Flags win.
+            and the admin address from an Envoy bootstrap file. What it says otherwise is named in the log. Options of the \
+            control plane and of who it is have no place beside it; the others win.
 
             ADMIN
               --admin serves Envoy's paths for people and scripts: /ready, /stats, /clusters, /certs, /config_dump, \
-            /listeners, /logging, /drain_listeners, /healthcheck/fail, /healthcheck/ok, /quitquitquit, /server_info. \
+            /listeners, /logging, /reopen_logs, /drain_listeners, /healthcheck/fail, /healthcheck/ok, /quitquitquit, /server_info. \
             --stats serves /stats/prometheus and /healthz/ready alone, for the network.
 
             SIGNALS
-              SIGTERM, SIGINT  Drain: stop listening, let what is under way finish for --drain-time, and end. A second \
-            one ends at once.
+              SIGTERM, SIGINT  Drain: end the stream to the control plane, accept connections until it has told the \
+            others (six seconds, at most half of --drain-time), stop listening, let what is under way finish for the rest \
+            of --drain-time, and end. A second one ends at once.
+              SIGUSR1          Open the files of access logs again, after they were moved away.
               SIGHUP           Renew the certificate.
 
             EXAMPLES
@@ -102,9 +105,11 @@ struct ProxyCommand: ParsableCommand {
         _ = try TimeOption.seconds(drainTime, of: "--drain-time")
         _ = try Self.listening(admin, of: "--admin")
         _ = try Self.listening(stats, of: "--stats")
-        if bootstrap == nil { _ = try nodeOptions.node(Self.here) }
-        if controlOptions.tokenFile != nil, controlOptions.rootCert == nil, bootstrap == nil {
-            throw ValidationError("--token-file has no use without --root-cert: a token is sent over TLS alone")
+        if bootstrap == nil {
+            _ = try nodeOptions.node(Self.here)
+            try controlOptions.requireUse()
+        } else if let option = (controlOptions.given + nodeOptions.given).first {
+            throw ValidationError("\(option) has no place beside --bootstrap: write it into that file")
         }
     }
 

@@ -47,10 +47,10 @@ struct HealthDeskTests {
         var told: [Int: [[String]]] = [:]
         private(set) var desk: HealthDesk!
 
-        init() throws {
+        init(limit: Int = HealthDesk.mostCheckers) throws {
             index = MeshIndex(try ObjectText(Array(HealthDeskTests.objects.utf8), namespace: "shop").objects)
             desk = HealthDesk(
-                index: { [unowned self] in index },
+                limit: limit, index: { [unowned self] in index },
                 judge: { [unowned self] changes in
                     for change in changes {
                         guard case .judge(let id, let isHealthy) = change else { continue }
@@ -60,12 +60,22 @@ struct HealthDeskTests {
                 })
         }
 
-        func begin(_ number: Int, _ name: String, _ namespace: String = "shop", app: String = "web") {
+        /// - Parameter connected: the account of the workload of that name that is connected; nil: none is.
+        func begin(
+            _ number: Int, _ name: String, _ namespace: String = "shop", app: String = "web", account: String = "x",
+            connected: String? = "x"
+        ) {
             let workload = Workload(
-                id: .init(namespace: namespace, name: name), labels: ["app": app], serviceAccount: "x",
+                id: .init(namespace: namespace, name: name), labels: ["app": app], serviceAccount: account,
                 ports: [.init(name: "http", port: 8080)], addresses: ["10.0.0.\(number)"])
+            if let connected {
+                var there = workload
+                there.serviceAccount = connected
+                index.apply(.connect(there))
+            }
             let checker = HealthChecker(
-                proxy: ProxyClass(namespace: namespace, labels: ["app": app]), workload: workload)
+                proxy: ProxyClass(namespace: namespace, labels: ["app": app], serviceAccount: account),
+                workload: workload)
             let isTaken = desk.begin(number, checker) { [unowned self] bytes in
                 let arena = Arena()
                 guard let specifier = try? arena.decode(HealthCheckSpecifier.self, from: bytes).pointee else { return }
@@ -86,11 +96,59 @@ struct HealthDeskTests {
         rig.desk.end(1)
         #expect(rig.told[2] == [[], ["shop/old-1"]])
         // A change that concerns nobody is told to nobody.
-        rig.desk.meshChanged()
+        rig.desk.meshChanged(HealthConcerns(namespaces: ["shop"]))
         #expect(rig.told[2]?.count == 2)
-        rig.index.apply(.remove(ObjectKey(.workloadEntry, "shop", "old-1")))
-        rig.desk.meshChanged()
+        let change = MeshIndex.Change.remove(ObjectKey(.workloadEntry, "shop", "old-1"))
+        rig.index.apply(change)
+        var concerns = HealthConcerns()
+        concerns.note(change)
+        rig.desk.meshChanged(concerns)
         #expect(rig.told[2]?.last == [])
+    }
+
+    /// A proxy proves its account, and merely says which workload it stands beside.
+    @Test func nobodyJudgesAWorkloadOfAnotherAccount() throws {
+        let rig = try Rig()
+        rig.begin(1, "rogue", account: "rogue", connected: "rogue")
+        rig.begin(2, "web-1", account: "rogue", connected: "x")
+        rig.begin(3, "web-1", account: "x", connected: nil)
+        #expect(rig.told[2] == [[]] && rig.told[3] == [["shop/web-1"]])
+        // Its proxy is not there yet: it is asked when that has come.
+        rig.begin(4, "late", app: "old", connected: nil)
+        #expect(rig.told[4] == [[]])
+        let late = Workload(
+            id: .init(namespace: "shop", name: "late"), labels: ["app": "old"], serviceAccount: "x",
+            addresses: ["10.0.0.4"])
+        rig.index.apply(.connect(late))
+        rig.desk.meshChanged(HealthConcerns(workloads: [late.id]))
+        #expect(rig.told[4] == [[], ["shop/late"]])
+        // An entry that names its account is judged by that account alone, one that names none by anybody.
+        let entry = """
+            apiVersion: networking.istio.io/v1
+            kind: WorkloadEntry
+            metadata: {name: of-x, namespace: shop}
+            spec: {address: 10.0.0.11, labels: {app: old}, serviceAccount: x}
+            """
+        rig.index = rig.index.applying(try ObjectText(Array(entry.utf8)).objects.map { .put($0) })
+        rig.desk.meshChanged(HealthConcerns(namespaces: ["shop"]))
+        #expect(rig.told[1] == [["shop/old-1"]])
+        #expect(rig.told[3]?.last == ["shop/web-1", "shop/of-x"])
+    }
+
+    @Test func aChangeIsLookedAtForThoseWhomItMayConcern() throws {
+        let rig = try Rig()
+        for number in 1...200 { rig.begin(number, "web-\(number)") }
+        rig.begin(201, "far", "elsewhere")
+        let before = rig.desk.looks
+        rig.desk.meshChanged(HealthConcerns(workloads: [.init(namespace: "shop", name: "web-7")]))
+        // The eldest of the namespace, for the case that it is one without a proxy.
+        #expect(rig.desk.looks == before + 2)
+        rig.desk.meshChanged(HealthConcerns(namespaces: ["elsewhere"]))
+        #expect(rig.desk.looks == before + 3)
+        // The eldest goes, again and again: the next one is asked and nobody else.
+        for number in 1..<200 { rig.desk.end(number) }
+        #expect(rig.desk.looks == before + 3 + 199)
+        #expect(rig.told[200]?.last?.contains("shop/old-1") == true)
     }
 
     @Test func onlyWhatOneWasAskedToCheckCounts() throws {
@@ -114,8 +172,10 @@ struct HealthDeskTests {
         let workload = Workload(
             id: .init(namespace: "shop", name: "web-1"), labels: ["app": "web"], serviceAccount: "x",
             ports: [.init(name: "http", port: 8080)], addresses: ["10.0.0.1"])
+        rig.index.apply(.connect(workload))
         let orders = rig.index.healthOrders(
-            for: HealthChecker(proxy: ProxyClass(namespace: "shop"), workload: workload), hasNeighbours: false)
+            for: HealthChecker(proxy: ProxyClass(namespace: "shop", serviceAccount: "x"), workload: workload),
+            neighbours: [])
         #expect(orders.map(\.port) == [8080] && orders.map(\.address) == ["10.0.0.1"])
         let arena = Arena()
         let specifier = try arena.decode(HealthCheckSpecifier.self, from: encodedSpecifier(orders)).pointee
@@ -130,10 +190,13 @@ struct HealthDeskTests {
     }
 
     @Test func thereIsRoomForSoManyAndNoMore() throws {
-        let rig = try Rig()
+        let rig = try Rig(limit: 3)
         let checker = HealthChecker(proxy: ProxyClass(namespace: "empty"), workload: nil)
-        for number in 0..<HealthDesk.mostCheckers where number < 3 { _ = rig.desk.begin(number, checker) { _ in } }
+        #expect((0..<5).map { rig.desk.begin($0, checker) { _ in } } == [true, true, true, false, false])
         #expect(rig.desk.count == 3)
+        rig.desk.end(3)
+        rig.desk.end(1)
+        #expect(rig.desk.begin(6, checker) { _ in })
         let text = (0..<(HealthDesk.mostOrders + 50)).map {
             """
             ---
@@ -147,7 +210,22 @@ struct HealthDeskTests {
         let objects = try ObjectText(Array(text.utf8), namespace: "shop").objects
         let index = rig.index.applying(objects.map { .put($0) })
         let orders = index.healthOrders(
-            for: HealthChecker(proxy: ProxyClass(namespace: "shop"), workload: nil), hasNeighbours: true)
+            for: HealthChecker(proxy: ProxyClass(namespace: "shop"), workload: nil), neighbours: .anybodys)
         #expect(orders.count == HealthDesk.mostOrders)
+    }
+
+    /// Ports of a proxy's own words, and of objects that a store has kept from before there was a check.
+    @Test func aPortThatIsNoneIsNotChecked() throws {
+        let rig = try Rig()
+        for port in [-1, 0, 65_536, 4_294_967_296] {
+            var workload = Workload(
+                id: .init(namespace: "shop", name: "web-1"), labels: ["app": "web"], serviceAccount: "x",
+                addresses: ["10.0.0.1"])
+            workload.ports = [.init(name: "http", port: port)]
+            let orders = rig.index.applying([.connect(workload)]).healthOrders(
+                for: HealthChecker(proxy: ProxyClass(namespace: "shop", serviceAccount: "x"), workload: workload),
+                neighbours: [])
+            #expect(orders.isEmpty)
+        }
     }
 }

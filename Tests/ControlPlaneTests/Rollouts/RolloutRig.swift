@@ -57,7 +57,7 @@ final class RolloutRig {
             let mesh = try MeshParts(
                 configuration, store: store, secrets: secrets, resources: source, events: events, answers: answers,
                 server: reference, loop: loop)
-            mesh.rollouts.health = health
+            if let health { mesh.rollouts.health = health }
             made.withLock { $0 = (identity, OnControlThread(mesh), OnControlThread(source)) }
         }
         guard let (identity, mesh, raw) = made.withLock({ $0 }) else { preconditionFailure("a loop was set up") }
@@ -138,8 +138,8 @@ final class RolloutRig {
     var history: [RevisionEntry] { (try? onControl { try $0.source.history(HistoryQuery()) }) ?? [] }
 
     @discardableResult
-    func order(_ order: RolloutRequest.Order) throws -> RolloutProblem? {
-        try onControl { $0.rollouts.perform(RolloutRequest(order, author: "ada")) }
+    func order(_ order: RolloutRequest.Order, author: String = "ada") throws -> RolloutProblem? {
+        try onControl { $0.rollouts.perform(RolloutRequest(order, author: author)) }
     }
 
     /// How `apply --wait` sees a revision.

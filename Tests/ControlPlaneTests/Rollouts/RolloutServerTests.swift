@@ -1,4 +1,5 @@
 import Foundation
+import Store
 import Synchronization
 import Testing
 import Time
@@ -185,13 +186,72 @@ import Time
         #expect(world.clients.allSatisfy { $0.endpoints == 1 && $0.timeouts().sorted() == $0.timeouts() })
     }
 
+    /// What a proxy does is told by the revision that it has.
+    @Test func anExplanationIsByTheRevisionThatTheCallerHas() throws {
+        let world = try World(RolloutRig(), isSecure: true)
+        defer { world.stop() }
+        // A workload is there a moment after its listeners are.
+        #expect(
+            comesTrue { (try? world.rig.onControl { $0.source.state.index.workloads(in: "shop").count }) == 8 })
+        let order = try #require(RolloutOrder(percents: [50, 100], hold: .seconds(60)))
+        let revision = try world.rig.apply(Self.rule(5), rollout: order)
+        #expect(comesTrue { world.rig.report?.phase == .holding })
+        for client in world.clients {
+            let report = try world.rig.onControl { mesh in
+                try mesh.source.explain(ExplainQuery(namespace: "shop", workload: client.name, host: "api"))
+            }
+            #expect(report.revision == (client.timeout == 5 ? revision : revision - 1))
+            #expect(report.text.contains("note: revision \(revision) has not come to all proxies"))
+        }
+    }
+
+    @Test func aCanaryIsRefusedOverWhatWasRejected() throws {
+        let world = try World(RolloutRig(), refusing: Dictionary(uniqueKeysWithValues: (0..<8).map { ($0, 5) }))
+        defer { world.stop() }
+        let held = try world.rig.apply(Self.rule(5))
+        #expect(world.phase(.held))
+        let order = try #require(RolloutOrder(percents: [50, 100], hold: .zero))
+        // It would be undone with the other.
+        do {
+            try world.rig.apply(Self.rule(6), rollout: order)
+            Issue.record("accepted")
+        } catch MeshRequestError.trialUnderWay(let revision, let isHeld) {
+            #expect(revision == held && isHeld)
+        }
+        #expect(world.rig.history.first?.number == held)
+        // What nobody asks to roll out mends it.
+        try world.rig.apply(Self.rule(7))
+        #expect(comesTrue { world.having(7) == 8 })
+    }
+
+    /// The revision that undoes it cannot be made: other changes go on, and go through.
+    @Test func aCanaryThatCannotBeUndoneKeepsNobodyFromMendingIt() throws {
+        let data = try TemporaryDirectory("data")
+        let kept = Rollout.Kept(
+            revision: 2, base: 1, order: try #require(RolloutOrder(percents: [5], hold: .zero)), step: 0, state: .held,
+            reason: "it cannot be undone")
+        do {
+            let rig = try RolloutRig(data: data)
+            defer { rig.stop() }
+            try rig.apply(Self.service)
+            try rig.apply(Self.rule(5))
+        }
+        try Store(directory: data.path).keep(rollout: kept.encoded())
+        let rig = try RolloutRig(data: data)
+        defer { rig.stop() }
+        #expect(rig.report?.phase == .held && rig.report?.base == 1)
+        #expect(try rig.apply(Self.rule(1)) == 3)
+    }
+
     @Test func aUserTakesItBack() throws {
         let world = try World(RolloutRig())
         defer { world.stop() }
         let order = try #require(RolloutOrder(percents: [25, 100], hold: .seconds(60)))
         let revision = try world.rig.apply(Self.rule(5), rollout: order)
         #expect(comesTrue { world.rig.report?.phase == .holding })
-        #expect(try world.rig.order(.abort) == nil)
+        // However many bytes a character of the reason has, it is told in the message of the revision.
+        let author = String(repeating: "e" + String(repeating: "\u{301}", count: 20), count: 500)
+        #expect(try world.rig.order(.abort, author: author) == nil)
         #expect(comesTrue { world.having(1) == 8 })
         #expect(world.rig.report?.phase == .undone && world.rig.report?.undoneBy == revision + 1)
         #expect(try world.rig.order(.abort) == .noneUnderWay)
@@ -208,7 +268,7 @@ import Time
         let (data, port) = (world.rig.data, world.rig.port)
         world = World(world.clients, at: try RolloutRig(data: data, port: port))
         defer { world.stop() }
-        #expect(world.rig.report?.revision == revision && world.rig.report?.phase == .spreading)
+        #expect(world.rig.report?.revision == revision && world.rig.report?.phase == .probing)
         #expect(comesTrue { world.rig.report?.phase == .holding })
         #expect(world.clients.filter { $0.timeout == 5 }.map(\.name) == had)
         #expect(world.phase(.complete))
@@ -258,6 +318,32 @@ import Time
         try files.replace("api.yaml", Self.service + "---\n" + Self.rule(7))
         #expect(comesTrue { clients.allSatisfy { $0.timeout == 7 } })
         #expect(clients.map(\.nacks).reduce(0, +) == 1 && clients.allSatisfy { $0.timeouts() == [1, 7] })
+    }
+
+    /// Files cannot be undone, and go on changing.
+    @Test func aDirectoryThatTakesOverACanaryGoesOnWithItAsATrial() throws {
+        let (data, files) = (try TemporaryDirectory("data"), try TemporaryDirectory("objects"))
+        do {
+            let rig = try RolloutRig(data: data)
+            defer { rig.stop() }
+            for seconds in [1, 5] { try rig.apply(Self.service + "---\n" + Self.rule(seconds)) }
+        }
+        let order = try #require(RolloutOrder(percents: [5], hold: .seconds(60)))
+        let kept = Rollout.Kept(revision: 2, base: 1, order: order, step: 0, state: .running)
+        try Store(directory: data.path).keep(rollout: kept.encoded())
+        try files.write("api.yaml", Self.service + "---\n" + Self.rule(7))
+        var patience = Rollout.Patience()
+        patience.returning = .milliseconds(200)
+        let rig = try RolloutRig(data: data, patience: patience, directory: files.path)
+        defer { rig.stop() }
+        #expect(rig.report?.isGuard == true && rig.report?.base == 1 && rig.report?.revision == 3)
+        let clients = try (0..<4).map { number in
+            try MeshClient("web-\(number)", app: "web", at: rig.address(of: "web", isSecure: false))
+        }
+        defer { for client in clients { client.stop() } }
+        #expect(comesTrue { clients.allSatisfy { $0.timeout == 7 } })
+        try files.replace("api.yaml", Self.service + "---\n" + Self.rule(8))
+        #expect(comesTrue { clients.allSatisfy { $0.timeout == 8 } })
     }
 
     @Test func aProxyThatIsAloneInItsClassWaitsForNobody() throws {

@@ -229,20 +229,82 @@ struct RolloutTests {
         script.pass(.seconds(29))
         script.lines = []
         try script.restart(newest: 42)
-        // Nobody has come back yet: that is no answer.
+        // Nobody has come back yet, or one who takes it: that is no answer of the others.
         script.counted(0, of: 0, acknowledged: 0)
         script.counted(1, of: 1, acknowledged: 1)
+        script.counted(2, of: 8, acknowledged: 1)
+        script.counted(2, of: 8, acknowledged: 2)
+        script.counted(2, of: 8, acknowledged: 2)
         script.pass(.seconds(29))
         script.pass(.seconds(1))
         expect(
             script,
             """
-            begun: spread 25 % [spreading]
-            counted 0 of 0: [spreading]
-            counted 1 of 1: “revision 42: 1 of 1 proxies have acknowledged it (25 %)” [holding]
+            begun: [probing]
+            counted 0 of 0: [probing]
+            counted 1 of 1: [probing]
+            counted 1 of 2: probe 25 % [probing]
+            counted 2 of 2: spread 25 % [spreading]
+            counted 2 of 2: “revision 42: 2 of 8 proxies have acknowledged it (25 %)” [holding]
             tick: [holding]
             tick: judge 0 [judging]
             """)
+    }
+
+    @Test func whoDoesNotComeBackIsWaitedForSoLong() throws {
+        var script = Script([25, 100])
+        script.counted(1, of: 8, acknowledged: 1)
+        script.counted(2, of: 8, acknowledged: 2)
+        script.lines = []
+        try script.restart(newest: 42)
+        script.counted(1, of: 5, acknowledged: 1)
+        script.pass(.seconds(59))
+        script.pass(.seconds(1))
+        script.counted(2, of: 5, acknowledged: 2)
+        expect(
+            script,
+            """
+            begun: [probing]
+            counted 1 of 1: [probing]
+            tick: [probing]
+            tick: probe 25 % [probing]
+            counted 2 of 2: spread 25 % [spreading]
+            """)
+        // As a rejection counts at any time.
+        var refused = Script([25, 100])
+        try refused.restart(newest: 42)
+        refused.counted(1, of: 1, acknowledged: 0, rejecting: "web-3: LDS rejected: no")
+        #expect(refused.rollout.phase == .undoing(reason: "web-3: LDS rejected: no"))
+    }
+
+    @Test func whatIsKeptSaysHowItGoesOn() throws {
+        func resumed(
+            _ state: Rollout.Kept.State, _ order: RolloutOrder, newest: Int64, canUndo: Bool = true
+        ) -> Rollout {
+            let kept = Rollout.Kept(revision: 42, base: 41, order: order, step: 0, state: state, reason: "no")
+            return Rollout(kept: kept, newest: newest, now: Instant(nanoseconds: 0), canUndo: canUndo)
+        }
+        let canary = try #require(RolloutOrder(percents: [5], hold: .zero))
+        // Nothing is changed while a user rolls something out: the end of that was not written.
+        #expect(resumed(.running, canary, newest: 43).phase == .complete)
+        #expect(resumed(.running, canary, newest: 42).phase == .probing)
+        let tried = resumed(.running, .guarding, newest: 43)
+        #expect(tried.phase == .probing && tried.revision == 43)
+        // What mends a canary that is held is no canary.
+        let mended = resumed(.held, canary, newest: 43)
+        #expect(mended.phase == .probing && mended.revision == 43 && mended.order.isGuard && mended.base == 41)
+        #expect(resumed(.held, canary, newest: 42).phase == .held(reason: "no"))
+        // It was held, and the next one comes before the proxies have come back.
+        var next = resumed(.held, .guarding, newest: 42)
+        #expect(next.handle(.begun, now: Instant(nanoseconds: 0)) == [.withdraw])
+        #expect(next.handle(.superseded(by: 43), now: Instant(nanoseconds: 1)).isEmpty && next.phase == .probing)
+        let later = Instant(nanoseconds: 0).advanced(by: Rollout.Patience().returning)
+        #expect(next.handle(.tick, now: later) == [.probe(percent: 100)])
+        // Files cannot be undone.
+        for newest in [42, 43] as [Int64] {
+            let files = resumed(.running, canary, newest: newest, canUndo: false)
+            #expect(files.phase == .probing && files.order.isGuard && files.revision == newest)
+        }
     }
 
     @Test func whatWasBeingUndoneIsUndoneOnceAfterACrash() throws {
@@ -324,6 +386,33 @@ struct RolloutShareTests {
         #expect(count(share) == 50)
         share.affect([ViewName("class-1")])
         #expect(count(share) == 100)
+    }
+
+    /// Three are there when a share is given, and a thousand come later.
+    @Test func aShareOfFewIsNoMoreOfThoseThatComeLater() {
+        let crowd = (0..<1_000).map { RolloutShare.Member("late-\($0)", ViewName("class-\($0 % 4)")) }
+        for salt in 1...30 as ClosedRange<Int64> {
+            var share = RolloutShare(salt: salt)
+            share.affect(members.map(\.view))
+            share.probe(5, among: members.prefix(3))
+            share.spread(5, over: members.prefix(3))
+            #expect(members.prefix(3).count { share.contains($0.node, $0.view) } == 1)
+            #expect(crowd.count { share.contains($0.node, $0.view) } < 80)
+            // Then the share is of all.
+            share.spread(5, over: members.prefix(3) + crowd)
+            #expect((51..<80).contains((members.prefix(3) + crowd).count { share.contains($0.node, $0.view) }))
+            share.spread(100, over: crowd)
+            #expect(crowd.allSatisfy { share.contains($0.node, $0.view) } && share.chosen.isEmpty)
+        }
+    }
+
+    @Test func aClassThatIsGoneIsForgotten() {
+        var share = RolloutShare(salt: 42)
+        for number in 0..<100 {
+            share.affect([ViewName("class-\(number)")])
+            share.forget(ViewName("class-\(number)"))
+        }
+        #expect(share.limits.isEmpty && !share.affects(ViewName("class-1")))
     }
 
     @Test func everyRollOutHasOthersGoFirst() {

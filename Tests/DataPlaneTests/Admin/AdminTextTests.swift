@@ -1,6 +1,9 @@
 import Documents
+import Forwarding
 import HTTP
 import Testing
+import Time
+import XDS
 
 @testable import DataPlane
 
@@ -86,5 +89,49 @@ struct AdminTextTests {
         let text = ConfigDump.redacted(node).json(isPretty: false)
         #expect(!text.contains("c2VjcmV0") && !text.contains("\"s\"") && !text.contains("\"p\""), "\(text)")
         #expect(text.contains("\"x\":1"))
+    }
+
+    @Test func whatEveryWorkerSeesIsNotAddedUp() {
+        let one = Statistic.shared(.cluster("web"), "membership_total", 3)
+        #expect(Statistic.summed([one, one]).map(\.value) == [3])
+    }
+
+    @Test func aClusterThatNoRequestHasGoneToIsShownWithItsHosts() throws {
+        let yaml = """
+            name: web
+            type: STATIC
+            load_assignment:
+              cluster_name: web
+              endpoints:
+              - locality: {zone: z}
+                lb_endpoints:
+                - endpoint: {address: {socket_address: {address: 10.0.0.1, port_value: 80}}}
+                - endpoint: {address: {socket_address: {address: "fd00::1", port_value: 81}}}
+                  health_status: UNHEALTHY
+            """
+        let served = ServedCluster(
+            name: "web",
+            configuration: try ClusterConfiguration(Resources.bytes("envoy.config.cluster.v3.Cluster", yaml)),
+            endpoints: nil)
+        var status = ClusterStatus(unused: served)
+        status.isFixed = true
+        let text = ClusterStatus.text([status])
+        #expect(text.contains("web::added_via_api::false\n"))
+        #expect(text.contains("web::10.0.0.1:80::health_flags::healthy\n"))
+        #expect(text.contains("web::10.0.0.1:80::zone::z\n"))
+        #expect(text.contains("::health_flags::/failed_eds_health\n"))
+        let json = ClusterStatus.json([status])
+        #expect(json.contains("\"added_via_api\":false") && json.contains("\"eds_health_status\":\"UNHEALTHY\""))
+        #expect(json.contains("{\"socket_address\":{\"address\":\"fd00::1\",\"port_value\":81}}"), "\(json)")
+    }
+
+    @Test func aResourceWhoseFirstVersionWasRefusedIsShownWithWhy() {
+        var entry = ConfigDump.Entry(
+            type: .listener, resource: HeldResource(name: "in", version: "", body: []),
+            updatedAt: Timestamp(nanoseconds: 0))
+        (entry.isHeld, entry.failure, entry.refusedVersion) = (false, "enable_mptcp: not supported", "7")
+        let text = ConfigDump(entries: [entry], node: Node(id: "a")).json(ConfigDump.Selection())
+        #expect(text.contains("enable_mptcp: not supported") && text.contains("\"version_info\": \"7\""), "\(text)")
+        #expect(!text.contains("active_state"))
     }
 }

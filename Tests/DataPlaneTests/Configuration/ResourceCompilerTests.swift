@@ -116,4 +116,47 @@ struct ResourceCompilerTests {
             return
         }
     }
+
+    @Test func theControlPlaneDoesNotReplaceWhatIsStatic() throws {
+        let compiler = ResourceCompiler(fixed: [(.cluster, "own")])
+        func verdict(_ name: String) throws -> ResourceVerdict {
+            let body = try packed(Cluster.self, "{ name: \(name), type: STATIC, connect_timeout: 1s }")
+            return compiler.judge(.cluster, ReceivedResource(name: name, version: "1", body: body))
+        }
+        guard case .rejected(name: "own", let reason) = try verdict("own") else {
+            Issue.record("it was taken")
+            return
+        }
+        #expect(reason == "name: a static resource has the name `own`; choose another")
+        guard case .accepted(name: "other") = try verdict("other") else {
+            Issue.record("it was refused")
+            return
+        }
+        #expect(compiler.isFixed(.cluster, "own") && !compiler.isFixed(.listener, "own"))
+    }
+
+    @Test func theLongestPatienceOfAResourceCounts() throws {
+        func patience(_ first: String, _ second: String) throws -> ResourceReferences {
+            try references(
+                Cluster.self,
+                """
+                name: web
+                type: EDS
+                eds_cluster_config: { eds_config: { ads: {} \(first) } }
+                transport_socket:
+                  name: tls
+                  typed_config:
+                    "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+                    common_tls_context:
+                      tls_certificate_sds_secret_configs: [{ name: own, sds_config: { ads: {} \(second) } }]
+                """)
+        }
+        let (two, three, none) = (
+            ", initial_fetch_timeout: 2s", ", initial_fetch_timeout: 3.5s", ", initial_fetch_timeout: 0s"
+        )
+        #expect(try patience("", "").patience(.seconds(15)) == .seconds(15))
+        #expect(try patience(two, three).patience(.seconds(15)) == .milliseconds(3500))
+        #expect(try patience(two, "").patience(.seconds(15)) == .seconds(15))
+        #expect(try patience(two, none).patience(.seconds(15)) == ResourceReferences.forever)
+    }
 }

@@ -1,4 +1,7 @@
 import Testing
+import Time
+
+@testable import DataPlane
 
 struct ResourceStoreTests {
     @Test func aClusterServesOnceItsEndpointsAndSecretsAreThere() throws {
@@ -165,6 +168,40 @@ struct ResourceStoreTests {
             update CDS db c1 eds=db + update EDS db e1
                 subscribe EDS db
                 serve CDS db=c1, EDS db=e1
+            """)
+    }
+
+    @Test func theCacheOnlyFillsWhatNobodyHasSpokenOf() {
+        var store = ResourceStore<String>()
+        let now = Instant(nanoseconds: 0)
+        #expect(store.lacks(.cluster, "web"))
+        store.update(.cluster, name: "web", version: "2", references: ResourceReferences(), value: "2", now: now)
+        #expect(!store.lacks(.cluster, "web") && store.lacks(.cluster, "old"))
+        store.noteAnswer(.cluster, now: now)
+        #expect(!store.lacks(.cluster, "old") && store.lacks(.listener, "in"))
+    }
+
+    @Test func itWaitsAsLongAsTheResourceSays() throws {
+        try expectTranscript(
+            """
+            update CDS web v1 eds=web wait=2s
+                subscribe EDS web
+            after 1s
+            after 1s
+                CDS web serves without endpoints web
+                serve CDS web=v1
+            """)
+        // No timeout: as long as it takes. Clusters hold up nothing for longer than usual.
+        try expectTranscript(
+            """
+            update LDS in v1 route=in wait=0s + update CDS web v1 eds=web wait=0s
+                subscribe EDS web
+                subscribe RDS in
+            after 100s
+            update RDS in r1 cluster=web
+            after 15s
+                RDS in serves without cluster web
+                serve LDS in=v1, RDS in=r1
             """)
     }
 }

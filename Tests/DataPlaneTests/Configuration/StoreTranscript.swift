@@ -7,6 +7,7 @@ import XDS
 // A transcript is what happens to a store, line by line at the margin; the indented lines below are what it decided.
 //
 //     update CDS web v1 eds=web secret=default     a resource is accepted; `route=`, `cluster=` likewise, repeatable
+//     update CDS web v1 eds=web wait=2s            with an `initial_fetch_timeout`
 //     cached CDS web v1 …                          the same, from the cache on disk
 //     remove CDS web / absent EDS web              the control plane takes it away / has none
 //     answered CDS                                 a response of that type has come
@@ -59,6 +60,9 @@ struct StoreTranscript {
                 case "secret": references.secrets.insert(pair[1])
                 case "route": references.routes.insert(pair[1])
                 case "cluster": references.clusters.insert(pair[1])
+                case "wait":
+                    references.patience =
+                        pair[1] == "0s" ? ResourceReferences.forever : .seconds(Int(pair[1].dropLast()) ?? 0)
                 default: throw Mistake(line: line)
                 }
             }

@@ -103,4 +103,54 @@ struct InterceptionRulesTests {
                 """)
         #expect(InterceptionRules.ours(in: present).count == 6)
     }
+
+    @Test func onlyAMachineWithoutIPv6AddressesHasNoIPv6() {
+        let loopback = "00000000000000000000000000000001 01 80 10 80       lo\n"
+        #expect(InterceptionRules.Family.ipv6.isMissing(addresses: nil))
+        #expect(InterceptionRules.Family.ipv6.isMissing(addresses: "\n"))
+        #expect(!InterceptionRules.Family.ipv6.isMissing(addresses: loopback))
+        #expect(!InterceptionRules.Family.ipv4.isMissing(addresses: nil))
+    }
+
+    @Test func chainsWithoutTheJumpsToThemLeadNobody() {
+        let jumps = ["-A PREROUTING -p tcp -j MARTINET_INBOUND", "-A OUTPUT -p tcp -j MARTINET_OUTPUT"]
+        let chains = "*nat\n:MARTINET_INBOUND - [0:0]\n:MARTINET_OUTPUT - [0:0]\n"
+        #expect(InterceptionRules.lead(in: chains + jumps.joined(separator: "\n")))
+        for jump in jumps { #expect(!InterceptionRules.lead(in: chains + jump)) }
+        #expect(!InterceptionRules.lead(in: chains))
+    }
+
+    @Test func aStepIsTakenBackToWhatWasThere() {
+        let set = InterceptionRules().setting(.ipv4, current: "")
+        #expect(InterceptionRules.returning(to: "*nat\nCOMMIT\n", from: "*nat\nCOMMIT\n") == nil)
+        #expect(
+            InterceptionRules.returning(to: "*nat\nCOMMIT\n", from: set) == InterceptionRules.removing(current: set))
+        #expect(
+            InterceptionRules.returning(to: present, from: set) == """
+                *nat
+                :MARTINET_INBOUND - [0:0]
+                :MARTINET_REDIRECT - [0:0]
+                -D PREROUTING -p tcp -j MARTINET_INBOUND
+                -D OUTPUT -p tcp -j MARTINET_OUTPUT
+                -A PREROUTING -p tcp -j MARTINET_INBOUND
+                -A OUTPUT -p tcp -j MARTINET_OUTPUT
+                -A OUTPUT -p tcp -j MARTINET_OUTPUT
+                -A MARTINET_REDIRECT -p tcp -j REDIRECT --to-ports 15001
+                -F MARTINET_IN_REDIRECT
+                -F MARTINET_OUTPUT
+                -X MARTINET_IN_REDIRECT
+                -X MARTINET_OUTPUT
+                COMMIT
+
+                """)
+    }
+
+    @Test func thePortsOfTheProxyAndExcludedOnesAreSpared() {
+        var rules = InterceptionRules()
+        #expect(rules.sparesInbound(15000) && !rules.sparesInbound(22))
+        rules.excludedInboundPorts.append(22)
+        #expect(rules.sparesInbound(22))
+        (rules.excludedInboundPorts, rules.includedInboundPorts) = ([], [8080])
+        #expect(rules.sparesInbound(22) && !rules.sparesInbound(8080))
+    }
 }

@@ -14,9 +14,13 @@ struct BootstrapTests {
             grpc_services:
               - envoy_grpc: { cluster_name: control }
                 initial_metadata: [ { key: authorization, value: Bearer abc } ]
+                timeout: 3s
+          cds_config: { ads: {} }
+          lds_config: { ads: {} }
         static_resources:
           clusters:
             - name: control
+              connect_timeout: 1s
               load_assignment:
                 cluster_name: control
                 endpoints:
@@ -40,10 +44,14 @@ struct BootstrapTests {
         let control = try #require(file.control)
         #expect(control.host == "mesh.example.org" && control.port == 15012 && control.isDelta)
         #expect(control.metadata.map(\.name) == ["authorization"] && control.metadata.map(\.value) == ["Bearer abc"])
-        #expect(control.tls?.serverName == "control" && control.tls?.trusted == .file("/root.pem"))
+        #expect(control.tls?.serverName == "control" && control.tls?.rules.validation.roots == .file("/root.pem"))
         // The way to the control plane is not for traffic.
         #expect(file.resources.map(\.name) == ["local"] && file.resources.map(\.type) == [.cluster])
-        #expect(file.unused == ["stats_flush_interval"])
+        #expect(
+            Set(file.unused) == [
+                "stats_flush_interval", "dynamic_resources.ads_config.grpc_services[0].timeout",
+                "static_resources.clusters[control].connect_timeout",
+            ])
     }
 
     @Test(arguments: [
@@ -51,6 +59,20 @@ struct BootstrapTests {
         ("api_type: DELTA_GRPC", "api_type: REST", "neither GRPC nor DELTA_GRPC"),
         ("port_value: 15012", "named_port: x", "no endpoint with an address and a port"),
         ("node: {", "nodes: {", "nodes"),
+        ("cds_config: { ads: {} }", "cds_config: { path_config_source: { path: /cds.yaml } }", "cds_config: only `ads"),
+        ("lds_config: { ads: {} }", "lds_config: { path_config_source: { path: /l.yaml } }", "lds_config: only `ads"),
+        (
+            "validation_context: {", "tls_certificate_sds_secret_configs: [{ name: own }], validation_context: {",
+            "the secret `own`"
+        ),
+        ("trusted_ca: {", "crl: { filename: /crl.pem }, trusted_ca: {", "validation_context.crl"),
+        ("validation_context: { trusted_ca: { filename: /root.pem } }", "alpn_protocols: [h2]", "nobody is believed"),
+        (
+            "- lb_endpoints:\n",
+            "- lb_endpoints:\n              "
+                + "- endpoint: { address: { socket_address: { address: 10.0.0.9, port_value: 1 } } }\n",
+            "name one endpoint; 2 are there"
+        ),
     ])
     func whatIsWrongIsNamed(right: String, wrong: String, problem: String) {
         do {
@@ -59,5 +81,14 @@ struct BootstrapTests {
         } catch {
             #expect(error.problem.contains(problem), "\(error.problem)")
         }
+    }
+
+    @Test func theServersNamesAreChecked() throws {
+        let named = text.replacing(
+            "trusted_ca: {",
+            with: "match_typed_subject_alt_names: [{ san_type: URI, matcher: { exact: spiffe://mesh/control } }], "
+                + "trusted_ca: {")
+        let names = try #require(Bootstrap(yaml: named, file: "envoy.yaml").control?.tls?.rules.validation.names)
+        #expect(names.map { TLSMaking.peerName($0) } == [.uri("spiffe://mesh/control")])
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 @testable import DataPlane
@@ -91,5 +92,30 @@ struct LogOutputTests {
         #expect(text.contains("envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"web\",le=\"0.5\"} 4\n"))
         #expect(text.contains("envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=\"web\",le=\"+Inf\"} 12\n"))
         #expect(text.contains("envoy_cluster_upstream_rq_time_count{envoy_cluster_name=\"web\"} 12\n"))
+    }
+
+    @Test func outputsThatNobodyHoldsAreLetGoOf() throws {
+        let folder = try folder()
+        let outputs = LogOutputs()
+        let kept = outputs.output(folder.appendingPathComponent("kept.log").path)
+        for number in 0..<20 {
+            outputs.output(folder.appendingPathComponent("\(number).log").path).write(Array("x\n".utf8), lines: 1)
+        }
+        outputs.release()
+        #expect(outputs.paths == [kept.path])
+        withExtendedLifetime(kept) {}
+    }
+
+    @Test func whyLinesAreLostIsToldOnceAndCounted() throws {
+        let told = Mutex<[String]>([])
+        let path = try folder().appendingPathComponent("none/access.log").path
+        let output = LogOutput(path: path) { problem in told.withLock { $0.append(problem) } }
+        for _ in 0..<3 {
+            output.write(Array("x\n".utf8), lines: 1)
+            output.waitUntilWritten()
+        }
+        output.close()
+        #expect(told.withLock { $0 } == ["it cannot be opened: No such file or directory"])
+        #expect(output.dropped == 3)
     }
 }

@@ -93,6 +93,19 @@ final class Wire: @unchecked Sendable {
         return String(decoding: buffer, as: UTF8.self)
     }
 
+    /// What came next, at least one byte; nil at the end.
+    func some() -> [UInt8]? {
+        guard !buffer.isEmpty || fill() else { return nil }
+        defer { buffer = [] }
+        return buffer
+    }
+
+    /// Little waits in the socket for who does not read.
+    func takesLittle() {
+        var size: Int32 = 16_384
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &size, 4)
+    }
+
     func endOutput() { shutdown(descriptor, Int32(SHUT_WR)) }
 
     /// Ends the connection with RST.

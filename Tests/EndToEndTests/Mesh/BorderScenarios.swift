@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// What comes in and what goes out: gateways of both APIs, TCP, and the closed way out.
-@Suite(.serialized)
+@Suite(.serialized, .anyDataPlane)
 struct BorderScenarios {
     @Test(arguments: BookinfoFiles.all)
     func theGatewayLeadsIntoTheShopAndNowhereElse(files: BookinfoFiles) throws {

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// Faults that are injected, and faults that are met: ejection, sticky sessions, retries, timeouts.
-@Suite(.serialized)
+@Suite(.serialized, .anyDataPlane)
 struct FaultScenarios {
     private static func shop(_ files: BookinfoFiles = .best) throws -> BookinfoMesh {
         let shop = try BookinfoMesh(files)

@@ -2,6 +2,7 @@ import Foundation
 import Testing
 
 /// The parts that the scenarios stand on, with raw resources in the place of translated ones.
+@Suite(.anyDataPlane)
 struct HarnessTests {
     @Test func everyWorkloadHasAnApplicationAndAnEnvoyOnAddressesOfItsOwn() throws {
         let mesh = try MeshOfEnvoys(

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// The book shop's demos of routing, as users of Istio know them, on real Envoys.
-@Suite(.serialized)
+@Suite(.serialized, .anyDataPlane)
 struct RoutingScenarios {
     @Test(arguments: BookinfoFiles.all)
     func weightsAreWhatTheRouteSays(files: BookinfoFiles) throws {

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 /// Who may talk to whom: identities, refusals on both ends, policies.
-@Suite(.serialized)
+@Suite(.serialized, .anyDataPlane)
 struct TrustScenarios {
     /// A plaintext call past the sidecar of the caller, to the sidecar of `name`.
     private func plaintext(_ mesh: MeshOfEnvoys, _ name: String, _ path: String) throws -> HTTPConnection.Call {

@@ -50,7 +50,7 @@ struct AccessControlTests {
         #expect(verdict.isAllowed && verdict.isLogged == true && verdict.policy == "log")
         #expect(verdict.shadow == .init(isAllowed: false, policy: "try"))
         #expect(
-            control.metadata(of: verdict) == [
+            verdict.metadata == [
                 .init("dry_shadow_effective_policy_id", "try"), .init("dry_shadow_engine_result", "denied"),
                 .init("enforced_effective_policy_id", "log"), .init("enforced_engine_result", "allowed"),
             ])
@@ -154,15 +154,30 @@ struct AccessControlTests {
         let message = try arena.decodeJSON(
             NetworkRBAC.self,
             """
-            {"stat_prefix": "x", "delay_deny": "2s", "enforcement_type": "CONTINUOUS", "rules": {"policies": {
+            {"stat_prefix": "x", "rules": {"policies": {
              "p": {"permissions": [{"destination_port": 8080}],
                    "principals": [{"header": {"name": "x", "present_match": true, "invert_match": true}}]}}}}
             """, types: envoyTypes)
         let control = try AccessControl(message.pointee, in: arena)
-        #expect(control.decide(plain).isAllowed && control.isContinuous && control.refusalDelay == .seconds(2))
+        let verdict = control.decide(plain)
+        #expect(verdict.isAllowed)
+        #expect(
+            verdict.metadata == [
+                .init("enforced_effective_policy_id", "p"), .init("enforced_engine_result", "allowed"),
+            ])
         var other = plain
         other.destination = address("10.0.0.9", 80)
         #expect(!control.decide(other).isAllowed)
+        #expect(control.decide(other).metadata == [.init("enforced_engine_result", "denied")])
+    }
+
+    @Test(arguments: ["enforcement_type: CONTINUOUS", "delay_deny: 2s"])
+    func connectionsAreAskedOnceAndClosedAtOnce(field: String) throws {
+        let arena = Arena()
+        let message = try arena.decodeYAML(NetworkRBAC.self, "{stat_prefix: x, \(field)}", types: envoyTypes)
+        #expect(throws: ConfigurationError.self) {
+            try FieldAudit.check(DynamicMessage(message), AccessControl.fields)
+        }
     }
 
     @Test(arguments: [

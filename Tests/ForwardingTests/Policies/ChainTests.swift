@@ -140,5 +140,33 @@ struct ChainTests {
         let half = try setting("r", "rbac.v3.RBAC", #"{"matcher": {}}"#, isOptional: true)
         #expect(throws: ConfigurationError.self) { try HTTPFilterChain([half]) }
         #expect(throws: ConfigurationError.self) { try routeSetting("lua.v3.LuaPerRoute", "{}") }
+        // Nor is it left out because of fields that are of another version: field 1000, a varint.
+        let newer = ExtensionSetting(
+            name: "r", typeName: HttpRBAC.descriptor.fullName, bytes: [0xC0, 0x3E, 0x01], isOptional: true)
+        #expect(throws: ConfigurationError.self) { try HTTPFilterChain([newer]) }
+        #expect(throws: ConfigurationError.self) {
+            try RoutePolicy.read(HttpRBACPerRoute.descriptor.fullName, [0xC0, 0x3E, 0x01], isOptional: true)
+        }
+        #expect(try RoutePolicy.read("no.such.Filter", [0xC0, 0x3E, 0x01], isOptional: true) == nil)
+    }
+
+    @Test func theKindsThatAreKnownAreThoseThatAreRead() {
+        for type in HTTPFilter.knownTypes.union(RoutePolicy.knownTypes) {
+            #expect(envoyTypes.descriptor(typeURL: "type.googleapis.com/\(type)") != nil, "\(type)")
+        }
+        func isUnknown(_ body: () throws -> Void) -> Bool {
+            do {
+                try body()
+            } catch let error as ConfigurationError {
+                return error.path.isEmpty && error.problem.contains("supported") && error.problem.contains("filter")
+            } catch {
+                Issue.record(error)
+            }
+            return false
+        }
+        for type in HTTPFilter.knownTypes { #expect(!isUnknown { _ = try HTTPFilter.read("x", type, []) }, "\(type)") }
+        for type in RoutePolicy.knownTypes {
+            #expect(!isUnknown { _ = try RoutePolicy.read(type, [], isOptional: false) }, "\(type)")
+        }
     }
 }

@@ -13,6 +13,14 @@ struct ConfigurationRefusalTests {
             "virtual_hosts[0].routes[0].route.rate_limits: the field of envoy.config.route.v3.RouteAction is not supported"
         ),
         (
+            "{match: {prefix: /}, route: {cluster: c, hedge_policy: {hedge_on_per_try_timeout: true}}}",
+            "virtual_hosts[0].routes[0].route.hedge_policy: the field of envoy.config.route.v3.RouteAction is not"
+        ),
+        (
+            "{match: {prefix: /}, route: {cluster: c, internal_redirect_policy: {}}}",
+            "virtual_hosts[0].routes[0].route.internal_redirect_policy: the field of envoy.config.route.v3.RouteAction"
+        ),
+        (
             "{match: {prefix: /, filter_state: [{key: k, string_match: {exact: a}}]}, route: {cluster: c}}",
             "virtual_hosts[0].routes[0].match.filter_state: the field of envoy.config.route.v3.RouteMatch is not"
         ),
@@ -87,11 +95,43 @@ struct ConfigurationRefusalTests {
             "{match: {prefix: /}, filter_action: {}}",
             "virtual_hosts[0].routes[0].filter_action: the field of envoy.config.route.v3.Route is not supported"
         ),
+        (
+            #"{match: {prefix: /}, route: {cluster: c, prefix_rewrite: "/a\r\nx: 1"}}"#,
+            "virtual_hosts[0].routes[0].route.prefix_rewrite: a control character cannot be in a header"
+        ),
+        (
+            #"{match: {prefix: /}, route: {cluster: c, host_rewrite_literal: "a\nb"}}"#,
+            "virtual_hosts[0].routes[0].route.host_rewrite_literal: a control character cannot be in a header"
+        ),
+        (
+            #"{match: {prefix: /}, redirect: {host_redirect: "a\x01"}}"#,
+            "virtual_hosts[0].routes[0].redirect.host_redirect: a control character cannot be in a header"
+        ),
+        (
+            #"{match: {prefix: /}, redirect: {path_redirect: "/\x7F"}}"#,
+            "virtual_hosts[0].routes[0].redirect.path_redirect: a control character cannot be in a header"
+        ),
+        (
+            #"{match: {prefix: /}, route: {cluster: c, regex_rewrite: {pattern: {regex: a}, substitution: "\n"}}}"#,
+            "virtual_hosts[0].routes[0].route.regex_rewrite.substitution: a control character cannot be in a header"
+        ),
+        (
+            #"{match: {prefix: /}, route: {cluster: c, hash_policy: [{cookie: {name: "a;b", ttl: 1s}}]}}"#,
+            "virtual_hosts[0].routes[0].route.hash_policy[0].cookie.name: `a;b` is no cookie"
+        ),
+        (
+            #"{match: {prefix: /}, route: {cluster: c, hash_policy: [{cookie: {name: a, path: "/\r\n", ttl: 1s}}]}}"#,
+            "virtual_hosts[0].routes[0].route.hash_policy[0].cookie: path and attributes are text"
+        ),
+        (
+            #"{match: {prefix: /}, route: {cluster: c, retry_policy: {retry_priority: {name: envoy.retry_priorities.previous_priorities, typed_config: {"@type": type.googleapis.com/google.protobuf.Duration, value: 1s}}}}}"#,
+            "virtual_hosts[0].routes[0].route.retry_policy.retry_priority.typed_config: `google.protobuf.Duration` is no"
+        ),
     ]
 
-    @Test(arguments: 0..<22)
+    @Test(arguments: 0..<30)
     func aRouteIsRefusedWithItsPlaceAndTheMend(number: Int) throws {
-        #expect(Self.routes.count == 22)
+        #expect(Self.routes.count == 30)
         let (route, words) = Self.routes[number]
         let error = #expect(throws: ConfigurationError.self) {
             try RouteTable(yaml: "{virtual_hosts: [{name: h, domains: ['*'], routes: [\(route)]}]}")

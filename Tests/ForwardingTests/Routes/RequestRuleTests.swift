@@ -131,7 +131,7 @@ struct RequestRuleTests {
         ]
         let expected: [(String, [String])] = [
             ("5xx", ["connect", "refused", "early", "late", "timeout"]), ("connect-failure", ["connect"]),
-            ("refused-stream", ["refused"]), ("reset", ["connect", "refused", "early", "late"]),
+            ("refused-stream", ["refused"]), ("reset", ["connect", "refused", "early", "late", "timeout"]),
             ("reset-before-request", ["connect", "early"]), ("unavailable", []),
         ]
         for (word, names) in expected {

@@ -1,4 +1,7 @@
+import CEnvoyAPI
+import EnvoyAPI
 import Forwarding
+import Protobuf
 import Testing
 import Time
 
@@ -119,5 +122,49 @@ struct BreakerTests {
         #expect(workers.map { $0.breaker(.normal).count(.requests) } == [0, 2])
         #expect(workers[0].tryAcquire(.retries))
         #expect(!workers[1].tryAcquire(.retries))
+    }
+
+    @Test func aReportTellsWhatWasOrdered() throws {
+        func load(_ cluster: String) throws -> ClusterLoad {
+            let rig = try UpstreamRig("lrs_server: { self: {} }", set([endpoint(0)], [endpoint(1)]))
+            for isSuccess in [true, true, false] {
+                rig.cluster.begin(rig.host(0))
+                rig.cluster.end(rig.host(0), isSuccess: isSuccess)
+            }
+            rig.cluster.begin(rig.host(0))
+            return ClusterLoad(name: cluster, serviceName: cluster + ".eds", localities: rig.cluster.takeLoads())
+        }
+        // Two workers, one cluster; another one that nobody asked for.
+        let loads = ClusterLoad.merged([try load("web"), try load("web"), try load("other")])
+        #expect(loads.map(\.name) == ["other", "web"])
+        let arena = Arena()
+        var orders = try LoadOrders(
+            encode(
+                arena.make(LoadStatsResponse.self) {
+                    ($0.n_clusters, $0.clusters) = arena.strings(["web"])
+                    $0.load_reporting_interval = arena.duration(.seconds(3))
+                }))
+        #expect(orders.clusters == ["web"] && orders.interval == .seconds(3) && !orders.tellsHosts)
+        func report() throws -> ClusterStats {
+            let bytes = LoadReport.message(loads, orders, elapsed: .seconds(2))
+            let message = try arena.decode(LoadStatsRequest.self, from: bytes).pointee
+            #expect(message.cluster_stats_list.count == 1)
+            return try #require(message.cluster_stats_list.first).pointee
+        }
+        let stats = try report()
+        #expect(stats.cluster_name.string == "web" && stats.cluster_service_name.string == "web.eds")
+        #expect(stats.load_report_interval?.pointee.seconds == 2)
+        // The second level had nothing to do.
+        #expect(stats.upstream_locality_stats_list.count == 1)
+        let locality = try #require(stats.upstream_locality_stats_list.first).pointee
+        #expect(
+            [
+                locality.total_issued_requests, locality.total_successful_requests, locality.total_error_requests,
+                locality.total_requests_in_progress,
+            ] == [8, 4, 2, 2])
+        #expect(locality.n_upstream_endpoint_stats == 0)
+        orders.tellsHosts = true
+        let hosts = try #require(try report().upstream_locality_stats_list.first).pointee.upstream_endpoint_stats_list
+        #expect(hosts.map(\.pointee.total_issued_requests) == [8])
     }
 }

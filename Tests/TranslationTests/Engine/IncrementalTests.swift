@@ -41,6 +41,7 @@ import XDS
         for _ in 0..<12 { index.apply(.put(try random.object())) }
         var translation = MeshTranslation(settings: settings, index: index)
         translation.add(Self.proxies.dropLast())
+        var told: (version: UInt64, warnings: [MeshFinding]) = (0, [])
         for step in 0..<30 {
             var changes: [MeshIndex.Change] = []
             var next = index
@@ -56,6 +57,15 @@ import XDS
             if step == 10 { translation.add(Self.proxies.last!) }
             if step == 20 { translation.remove(Self.proxies[0]) }
             if step == 25 { translation.add(Self.proxies[0]) }
+            if step % 10 == 9 {
+                var anew = MeshTranslation(settings: settings, index: index)
+                anew.add(translation.proxies)
+                #expect(translation.warnings == anew.warnings, "SEED=\(seed) step \(step)")
+            }
+            if told.version == translation.warningsVersion {
+                #expect(told.warnings == translation.warnings, "SEED=\(seed) step \(step)")
+            }
+            told = (translation.warningsVersion, translation.warnings)
             for proxy in translation.proxies {
                 let whole = WholeTranslation(of: proxy, in: index, settings: settings)
                 let snapshot = try #require(translation.snapshot(of: proxy))
@@ -72,6 +82,7 @@ import XDS
         for proxy in translation.proxies { translation.remove(proxy) }
         #expect(translation.sections.count == 0, "nothing is kept for nobody")
         #expect(translation.sections.factCount == 0)
+        #expect(translation.warnings.isEmpty)
     }
 }
 

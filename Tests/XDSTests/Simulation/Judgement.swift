@@ -51,9 +51,10 @@ extension Simulation {
 
     private func judgeStatus(_ client: ModelClient, _ connection: Connection) {
         let status: StreamStatus
+        let shown = cache.snapshot(of: "default")
         switch connection.machine {
-        case .delta(let stream): status = stream.status(in: "default")
-        case .stateOfTheWorld(let stream): status = stream.status(in: "default")
+        case .delta(let stream): status = stream.status(in: "default", showing: shown)
+        case .stateOfTheWorld(let stream): status = stream.status(in: "default", showing: shown)
         }
         for type in status.types {
             let (sent, acknowledged) = (
@@ -64,6 +65,9 @@ extension Simulation {
             }
             if let acknowledged, type.acknowledgedVersion != acknowledged {
                 violation("status of client \(client.number) says \(type.type) acked another version")
+            }
+            if type.isBehind, type.type != .runtime {
+                violation("status of client \(client.number) says that \(type.type) has not come to it")
             }
             let lacks = (cache.snapshot(of: "default")?[type.type].sortedResources() ?? []).contains { resource in
                 guard resource.error == nil, client.wants[type.type]?.covers(resource.name) ?? false else {

@@ -11,41 +11,33 @@ public final class AccessControl: Sendable {
 
     private let rules: AccessRules?
     private let shadowRules: AccessRules?
-    /// In front of the names of the shadow rules' results.
-    private let shadowPrefix: String
-    /// In front of the names of the enforced rules' results.
-    private let prefix: String
-    /// Of the network form: whether each arrival of data is asked about, not only the first.
-    public let isContinuous: Bool
-    /// Of the network form: how long a refused connection is kept before it is closed.
-    public let refusalDelay: Duration
 
     public init(_ message: HttpRBAC, in arena: Arena) throws(ConfigurationError) {
-        rules = try AccessRules(message.rules, "rules", in: arena)
-        shadowRules = try AccessRules(message.shadow_rules, "shadow_rules", in: arena)
-        shadowPrefix = message.shadow_rules_stat_prefix.string
-        prefix = message.rules_stat_prefix.string
-        isContinuous = false
-        refusalDelay = .zero
+        rules = try AccessRules(message.rules, "rules", message.rules_stat_prefix.string + "enforced", in: arena)
+        shadowRules = try AccessRules(
+            message.shadow_rules, "shadow_rules", message.shadow_rules_stat_prefix.string + "shadow", in: arena)
     }
 
     public init(_ message: NetworkRBAC, in arena: Arena) throws(ConfigurationError) {
-        rules = try AccessRules(message.rules, "rules", in: arena)
-        shadowRules = try AccessRules(message.shadow_rules, "shadow_rules", in: arena)
-        shadowPrefix = message.shadow_rules_stat_prefix.string
-        prefix = ""
-        isContinuous = message.enforcement_type == .CONTINUOUS
-        refusalDelay = try message.delay_deny.duration("delay_deny") ?? .zero
+        rules = try AccessRules(message.rules, "rules", "enforced", in: arena)
+        shadowRules = try AccessRules(
+            message.shadow_rules, "shadow_rules", message.shadow_rules_stat_prefix.string + "shadow", in: arena)
     }
 
     /// Whether a request may pass.
     public func decide(_ facts: RequestFacts) -> AccessVerdict {
-        let shadow = shadowRules.map { $0.decide(facts) }
-        guard let rules else { return AccessVerdict(isAllowed: true, policy: nil, isLogged: nil, shadow: shadow) }
+        var verdict = AccessVerdict(isAllowed: true)
+        if let shadowRules {
+            let result = shadowRules.decide(facts)
+            verdict.shadow = .init(isAllowed: result.isAllowed, policy: result.policy)
+            verdict.metadata = result.metadata
+        }
+        guard let rules else { return verdict }
         let result = rules.decide(facts)
-        return AccessVerdict(
-            isAllowed: result.isAllowed, policy: result.policy,
-            isLogged: rules.action == .log ? result.policy != nil : nil, shadow: shadow)
+        (verdict.isAllowed, verdict.policy) = (result.isAllowed, result.policy)
+        if rules.action == .log { verdict.isLogged = result.policy != nil }
+        verdict.metadata = verdict.metadata.isEmpty ? result.metadata : verdict.metadata + result.metadata
+        return verdict
     }
 
     /// Whether a connection may stay: what only requests have is not there. Source: Envoy asks with empty headers.
@@ -59,25 +51,13 @@ public final class AccessControl: Sendable {
     public static let httpFilter = "envoy.filters.http.rbac"
     public static let networkFilter = "envoy.filters.network.rbac"
 
-    /// What Envoy leaves as metadata of a request, under ``httpFilter`` or ``networkFilter``.
-    public func metadata(of verdict: AccessVerdict) -> [StructureValue.Field] {
-        var fields: [StructureValue.Field] = []
-        if let shadow = verdict.shadow {
-            if let policy = shadow.policy {
-                fields.append(.init(shadowPrefix + "shadow_effective_policy_id", .string(policy)))
-            }
-            fields.append(
-                .init(shadowPrefix + "shadow_engine_result", .string(shadow.isAllowed ? "allowed" : "denied")))
-        }
-        if rules != nil {
-            if let policy = verdict.policy {
-                fields.append(.init(prefix + "enforced_effective_policy_id", .string(policy)))
-            }
-            fields.append(
-                .init(prefix + "enforced_engine_result", .string(verdict.isAllowed ? "allowed" : "denied")))
-        }
-        return fields
-    }
+    /// Where rules that only log leave whether this one is to be. Source: Envoy, `access_log_hint` of `envoy.common`.
+    public static let hintFilter = "envoy.common"
+
+    public static func hint(_ isLogged: Bool) -> [StructureValue.Field] { isLogged ? logged : notLogged }
+
+    private static let logged = [StructureValue.Field("access_log_hint", .bool(true))]
+    private static let notLogged = [StructureValue.Field("access_log_hint", .bool(false))]
 }
 
 /// What an access control comes to.
@@ -90,10 +70,13 @@ public struct AccessVerdict: Equatable, Sendable {
     public var isAllowed: Bool
     /// The policy that matched; nil: none did.
     public var policy: String?
-    /// Of rules that only log: whether this one is to be logged (Envoy's `access_log_hint` of `envoy.common`).
+    /// Of rules that only log: whether this one is to be logged; see ``AccessControl/hint(_:)``.
     public var isLogged: Bool?
     /// What the rules say that are only tried; nil: there are none.
     public var shadow: Shadow?
+    /// What is left for access logs and later filters, under ``AccessControl/httpFilter`` or
+    /// ``AccessControl/networkFilter``.
+    public var metadata: [StructureValue.Field] = []
 
     /// Of a refusal, for access logs: `rbac_access_denied_matched_policy[none]`. Source: Envoy.
     public var details: String {
@@ -110,13 +93,27 @@ struct AccessRules: Sendable {
         var name: String
         var permissions: [AccessRule]
         var principals: [AccessRule]
+        /// What is left where this one matches.
+        var metadata: [StructureValue.Field] = []
+    }
+
+    struct Result {
+        var isAllowed: Bool
+        /// Nil: none matched.
+        var policy: String?
+        var metadata: [StructureValue.Field]
     }
 
     let action: Action
     /// In the order of their names.
     let policies: [Policy]
+    /// What is left where none matches.
+    let metadata: [StructureValue.Field]
 
-    init?(_ message: UnsafeMutablePointer<RBAC>?, _ field: String, in arena: Arena) throws(ConfigurationError) {
+    /// - Parameter prefix: in front of the names of what is left.
+    init?(
+        _ message: UnsafeMutablePointer<RBAC>?, _ field: String, _ prefix: String, in arena: Arena
+    ) throws(ConfigurationError) {
         guard let message = message?.pointee else { return nil }
         switch message.action {
         case .ALLOW: action = .allow
@@ -140,23 +137,27 @@ struct AccessRules: Sendable {
             }
             policies.append(policy)
         }
+        // Made once: every request leaves one of them.
+        func result(_ isAllowed: Bool) -> StructureValue.Field {
+            .init(prefix + "_engine_result", .string(isAllowed ? "allowed" : "denied"))
+        }
+        for index in policies.indices {
+            policies[index].metadata = [
+                .init(prefix + "_effective_policy_id", .string(policies[index].name)), result(action != .deny),
+            ]
+        }
+        metadata = [result(action != .allow)]
         self.policies = policies.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
     }
 
-    func decide(_ facts: RequestFacts) -> AccessVerdict.Shadow {
-        var name: String?
+    func decide(_ facts: RequestFacts) -> Result {
         for policy in policies
         where policy.permissions.contains(where: { $0.matches(facts) })
             && policy.principals.contains(where: { $0.matches(facts) })
         {
-            name = policy.name
-            break
+            return Result(isAllowed: action != .deny, policy: policy.name, metadata: policy.metadata)
         }
-        switch action {
-        case .allow: return .init(isAllowed: name != nil, policy: name)
-        case .deny: return .init(isAllowed: name == nil, policy: name)
-        case .log: return .init(isAllowed: true, policy: name)
-        }
+        return Result(isAllowed: action != .allow, policy: nil, metadata: metadata)
     }
 }
 
@@ -166,10 +167,11 @@ extension AccessControl {
         SupportedFields([
             "envoy.extensions.filters.http.rbac.v3.RBAC":
                 // Statistics are counted per filter.
-                "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats",
+                "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats~",
             "envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "rbac",
             "envoy.extensions.filters.network.rbac.v3.RBAC":
-                "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny",
+                // A connection is asked about once, when it comes, and closed at once where it may not stay.
+                "rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type=ONE_TIME_ON_FIRST_BYTE",
             "envoy.config.rbac.v3.RBAC": "action policies",
             "envoy.config.rbac.v3.RBAC.PoliciesEntry": "key value",
             "envoy.config.rbac.v3.Policy": "permissions principals",

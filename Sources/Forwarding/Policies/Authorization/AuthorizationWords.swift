@@ -135,8 +135,5 @@ public struct AuthorizationChanges: Equatable, Sendable {
 
 /// Whether bytes may stand in a head: another server wrote them.
 func isSafeField(_ name: [UInt8], _ value: [UInt8]) -> Bool {
-    !name.isEmpty && value.allSatisfy { $0 != 0 && $0 != 10 && $0 != 13 }
-        && name.dropFirst(name.first == UInt8(ascii: ":") ? 1 : 0).allSatisfy { byte in
-            (97...122).contains(byte) || (48...57).contains(byte) || "!#$%&'*+-.^_`|~".utf8.contains(byte)
-        }
+    FieldText.isValue(value) && FieldText.isName(name.dropFirst(name.first == UInt8(ascii: ":") ? 1 : 0))
 }

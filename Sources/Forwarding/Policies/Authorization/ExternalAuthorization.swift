@@ -66,7 +66,9 @@ public final class ExternalAuthorization: Sendable {
         deniesWhereDisabled = message.deny_at_disable?.pointee.default_value.flag ?? false
         passesOnFailure = message.failure_mode_allow != 0
         marksFailures = message.failure_mode_allow_header_add != 0
-        failureStatus = UInt16(exactly: message.status_on_error?.pointee.code.rawValue ?? 403) ?? 403
+        let code = message.status_on_error?.pointee.code.rawValue ?? 403
+        // Neither nothing nor "continue" ends a request.
+        failureStatus = (200...599).contains(code) ? UInt16(code) : 403
         ingestsMetadata = message.enable_dynamic_metadata_ingestion.flag ?? true
         mostBodyBytes = message.max_denied_response_body_bytes == 0 ? .max : Int(message.max_denied_response_body_bytes)
         clearsRoute = message.clear_route_cache != 0
@@ -157,12 +159,13 @@ public final class ExternalAuthorization: Sendable {
     static let fields =
         SupportedFields([
             // Only version 3 is spoken; the flag's other values have no meaning any more.
+            // Statistics are not kept apart.
             "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": """
             grpc_service http_service transport_api_version=AUTO|V3 failure_mode_allow failure_mode_allow_header_add \
             with_request_body clear_route_cache status_on_error metadata_context_namespaces \
             route_metadata_context_namespaces filter_enabled filter_enabled_metadata deny_at_disable \
             include_peer_certificate stat_prefix allowed_headers disallowed_headers include_tls_session \
-            charge_cluster_response_stats enable_dynamic_metadata_ingestion filter_metadata \
+            charge_cluster_response_stats~ enable_dynamic_metadata_ingestion filter_metadata \
             max_denied_response_body_bytes
             """,
             "envoy.extensions.filters.http.ext_authz.v3.BufferSettings":
@@ -179,7 +182,8 @@ public final class ExternalAuthorization: Sendable {
                 "context_extensions disable_request_body_buffering with_request_body",
             "envoy.extensions.filters.http.ext_authz.v3.CheckSettings.ContextExtensionsEntry": "key value",
             "envoy.config.core.v3.GrpcService": "envoy_grpc timeout initial_metadata",
-            "envoy.config.core.v3.GrpcService.EnvoyGrpc": "cluster_name authority skip_envoy_headers",
+            // No `x-envoy-` fields are added to questions in any case.
+            "envoy.config.core.v3.GrpcService.EnvoyGrpc": "cluster_name authority skip_envoy_headers~",
             "envoy.config.core.v3.HttpUri": "uri cluster timeout",
             "envoy.type.v3.HttpStatus": "code",
         ]) + .common

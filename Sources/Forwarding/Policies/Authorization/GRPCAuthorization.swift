@@ -136,7 +136,7 @@ struct QuestionContent: Sendable {
                 peer.service = field("x-envoy-downstream-service-cluster")
                 if let certificate = facts.connection.peer {
                     peer.principal = arena(certificate.principal)
-                    if tellsCertificate { peer.certificate = arena(certificate.pem.percentEncodedForHeader) }
+                    if tellsCertificate { peer.certificate = arena(certificate.encodedPEM) }
                 }
             }
             attributes.destination = arena.make { $0.address = address(facts.connection.destination, arena) }
@@ -180,20 +180,6 @@ struct QuestionContent: Sendable {
             case .pipe(let path): $0.set(pipe: arena.make { $0.path = arena(path) })
             }
         }
-    }
-}
-
-extension String {
-    /// As Envoy writes a certificate into a field: everything but letters, digits and `-_.~` in hexadecimal.
-    var percentEncodedForHeader: String {
-        var result = ""
-        for byte in utf8 {
-            switch byte {
-            case 48...57, 65...90, 97...122, 45, 46, 95, 126: result.unicodeScalars.append(Unicode.Scalar(byte))
-            default: result += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
-            }
-        }
-        return result
     }
 }
 

@@ -32,8 +32,10 @@ public struct CrossOriginPolicy: Sendable {
         origins = try message.allow_origin_string_match_list.read("allow_origin_string_match") {
             (origin) throws(ConfigurationError) in try TextMatcher(origin.pointee)
         }
-        (allowMethods, allowHeaders) = (message.allow_methods.bytes, message.allow_headers.bytes)
-        (exposeHeaders, maxAge) = (message.expose_headers.bytes, message.max_age.bytes)
+        allowMethods = try FieldText.value(message.allow_methods.string, "allow_methods")
+        allowHeaders = try FieldText.value(message.allow_headers.string, "allow_headers")
+        exposeHeaders = try FieldText.value(message.expose_headers.string, "expose_headers")
+        maxAge = try FieldText.value(message.max_age.string, "max_age")
         allowsCredentials = message.allow_credentials.flag
         allowsPrivateNetworks = message.allow_private_network_access.flag
         forwardsUnmatched = message.forward_not_matching_preflights.flag
@@ -45,8 +47,10 @@ public struct CrossOriginPolicy: Sendable {
         origins = try message.allow_origin_string_match_list.read("allow_origin_string_match") {
             (origin) throws(ConfigurationError) in try TextMatcher(origin.pointee)
         }
-        (allowMethods, allowHeaders) = (message.allow_methods.bytes, message.allow_headers.bytes)
-        (exposeHeaders, maxAge) = (message.expose_headers.bytes, message.max_age.bytes)
+        allowMethods = try FieldText.value(message.allow_methods.string, "allow_methods")
+        allowHeaders = try FieldText.value(message.allow_headers.string, "allow_headers")
+        exposeHeaders = try FieldText.value(message.expose_headers.string, "expose_headers")
+        maxAge = try FieldText.value(message.max_age.string, "max_age")
         allowsCredentials = message.allow_credentials.flag
         allowsPrivateNetworks = message.allow_private_network_access.flag
         forwardsUnmatched = message.forward_not_matching_preflights.flag

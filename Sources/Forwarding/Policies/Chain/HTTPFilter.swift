@@ -23,6 +23,15 @@ public enum HTTPFilter: Sendable {
     /// Only counts.
     case grpcStatistics
 
+    /// The full names of the messages that ``read(_:_:_:)`` takes.
+    static let knownTypes: Set<String> = [
+        HttpRBAC.descriptor.fullName, JwtAuthentication.descriptor.fullName, HttpLocalRateLimit.descriptor.fullName,
+        HTTPFault.descriptor.fullName, Cors.descriptor.fullName, HttpExtAuthz.descriptor.fullName,
+        EnvoyAPI.StatefulSession.descriptor.fullName, HttpHeaderMutation.descriptor.fullName,
+        Buffer.descriptor.fullName, SetMetadataConfig.descriptor.fullName, GrpcWeb.descriptor.fullName,
+        GrpcStatsFilterConfig.descriptor.fullName,
+    ]
+
     /// Decodes and compiles a filter's message.
     /// - Parameters:
     ///   - name: only for the message about a type that nobody knows.

@@ -14,11 +14,12 @@ public struct HTTPFilterChain: Sendable {
         var entries: [Entry] = []
         for (index, setting) in settings.enumerated() {
             if setting.name.isEmpty { throw .invalid(path: "http_filters[\(index)].name", message: "missing") }
+            // Only the kind of filter is optional: what a filter that is known is told to do is never left out.
+            if setting.isOptional, !HTTPFilter.knownTypes.contains(setting.typeName) { continue }
             do {
                 let filter = try HTTPFilter.read(setting.name, setting.typeName, setting.bytes)
                 entries.append(Entry(name: setting.name, filter: filter, isDisabled: setting.isDisabled))
             } catch {
-                if setting.isOptional, case .unsupported(path: "", _) = error { continue }
                 throw error.under("http_filters[\(index)].typed_config")
             }
         }
@@ -30,7 +31,13 @@ public struct HTTPFilterChain: Sendable {
     /// - Parameter isForwarded: false for a route that answers itself: pages of other origins are not told of there,
     ///   as in Envoy.
     public func applying(_ settings: FilterSettings, isForwarded: Bool = true) -> [HTTPFilter] {
-        entries.compactMap { entry in
+        places(settings, isForwarded: isForwarded).compactMap(\.self)
+    }
+
+    /// The same with nil for a filter that is not passed: a request whose route changes on its way through the filters
+    /// goes on at the same place.
+    public func places(_ settings: FilterSettings, isForwarded: Bool = true) -> [HTTPFilter?] {
+        entries.map { entry in
             if case .crossOrigin = entry.filter, !isForwarded { return nil }
             let levels = settings.byName[entry.name]?.compactMap(\.policy) ?? []
             switch levels.last {
@@ -50,7 +57,7 @@ public struct HTTPFilterChain: Sendable {
             case (.accessControl, .accessControl(let own)): filter = .accessControl(own)
             case (.tokens(let tokens, _), .tokens(let setting)): filter = .tokens(tokens, setting)
             case (.localRateLimit, .localRateLimit(let own)): filter = .localRateLimit(own)
-            case (.fault, .fault(let own)): filter = .fault(own)
+            case (.fault(let base), .fault(let own)): filter = .fault(own.counted(with: base))
             case (.crossOrigin, .crossOrigin(let own)): crossOrigin = crossOrigin.map { own.over($0) } ?? own
             case (.externalAuthorization(let authorization, let general), .externalAuthorization(let setting)):
                 filter = .externalAuthorization(authorization, general.map { setting.over($0) } ?? setting)

@@ -22,13 +22,18 @@ public enum RoutePolicy: Sendable {
     /// - Parameter type: the full name of the message.
     /// - Returns: nil for a setting that is optional and not known.
     static func read(_ type: String, _ bytes: [UInt8], isOptional: Bool) throws(ConfigurationError) -> RoutePolicy? {
-        do {
-            return try read(type, bytes)
-        } catch {
-            if isOptional, case .unsupported(path: "", _) = error { return nil }
-            throw error
-        }
+        if isOptional, !knownTypes.contains(type) { return nil }
+        return try read(type, bytes)
     }
+
+    /// The full names of the messages that say something to filters.
+    static let knownTypes: Set<String> = [
+        HttpRBACPerRoute.descriptor.fullName, JwtPerRouteConfig.descriptor.fullName,
+        HttpLocalRateLimit.descriptor.fullName, HTTPFault.descriptor.fullName,
+        EnvoyAPI.CorsPolicy.descriptor.fullName, ExtAuthzPerRoute.descriptor.fullName,
+        StatefulSessionPerRoute.descriptor.fullName, HeaderMutationPerRoute.descriptor.fullName,
+        BufferPerRoute.descriptor.fullName,
+    ]
 
     private static func read(_ type: String, _ bytes: [UInt8]) throws(ConfigurationError) -> RoutePolicy {
         let arena = Arena()

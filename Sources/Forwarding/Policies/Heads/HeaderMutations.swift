@@ -74,6 +74,9 @@ public struct HeaderMutations: Sendable {
         Self.apply(responseTrailers, &trailers, isResponse: true, facts)
     }
 
+    /// Whether it has anything to do with trailers.
+    public var changesTrailers: Bool { !requestTrailers.isEmpty || !responseTrailers.isEmpty }
+
     private static func apply(
         _ steps: [Step], _ head: inout HeaderList, isResponse: Bool, _ facts: () -> HeaderFacts
     ) {

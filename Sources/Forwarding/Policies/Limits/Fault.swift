@@ -1,6 +1,7 @@
 import CEnvoyAPI
 import EnvoyAPI
 import HTTP
+import Synchronization
 
 /// Delays and failures on purpose. Source: Envoy, `extensions.filters.http.fault.v3`.
 public final class Fault: Sendable {
@@ -36,7 +37,12 @@ public final class Fault: Sendable {
     /// Of `x-envoy-downstream-service-node`; empty: all.
     private let nodes: [[UInt8]]
     /// How many requests may be under a fault at once.
-    public let mostActive: UInt64
+    private let mostActive: Int
+    /// Of all workers; what routes say counts together with the filter's own. Source: Envoy, `active_faults`.
+    private final class Activity: Sendable {
+        let count = Atomic<Int>(0)
+    }
+    private let activity: Activity
 
     public init(_ message: HTTPFault) throws(ConfigurationError) {
         delay = try message.delay.read("delay") { (delay) throws(ConfigurationError) in
@@ -69,8 +75,29 @@ public final class Fault: Sendable {
             try HeaderCondition(header.pointee)
         }
         nodes = message.downstream_nodes_list.map { Array($0.utf8) }
-        mostActive = message.max_active_faults.number.map(UInt64.init) ?? .max
+        mostActive = message.max_active_faults.number.map { Int($0) } ?? .max
+        activity = Activity()
     }
+
+    /// What a route says, in place of what the filter does.
+    private init(_ own: Fault, activity: Activity) {
+        (delay, abort, cluster, headers, nodes) = (own.delay, own.abort, own.cluster, own.headers, own.nodes)
+        (mostActive, self.activity) = (own.mostActive, activity)
+    }
+
+    /// The same, whose requests are counted with those of the filter.
+    func counted(with filter: Fault) -> Fault { Fault(self, activity: filter.activity) }
+
+    /// Counts a request as one under a fault.
+    /// - Returns: false if there are as many as may be; otherwise ``end()`` has to follow.
+    public func begin() -> Bool {
+        let before = activity.count.wrappingAdd(1, ordering: .relaxed).oldValue
+        if before < mostActive { return true }
+        end()
+        return false
+    }
+
+    public func end() { _ = activity.count.wrappingSubtract(1, ordering: .relaxed) }
 
     private static func share(_ message: UnsafeMutablePointer<FractionalPercent>?) throws(ConfigurationError)
         -> Fraction
@@ -85,9 +112,8 @@ public final class Fault: Sendable {
     /// What happens to a request; nil: nothing.
     /// - Parameters:
     ///   - upstream: the cluster of its route.
-    ///   - active: how many requests are under a fault of this filter now.
     public func injection(
-        for head: HeaderList, upstream: String?, active: UInt64 = 0, random: inout some RandomNumberGenerator
+        for head: HeaderList, upstream: String?, random: inout some RandomNumberGenerator
     ) -> Injection? {
         guard !isEmpty, cluster.isEmpty || cluster == upstream, isForNode(head),
             headers.allSatisfy({ $0.matches(head) })
@@ -105,8 +131,7 @@ public final class Fault: Sendable {
         {
             injection.abort = status
         }
-        guard injection != Injection(), active < mostActive else { return nil }
-        return injection
+        return injection == Injection() ? nil : injection
     }
 
     private func isForNode(_ head: HeaderList) -> Bool {
@@ -146,9 +171,9 @@ public final class Fault: Sendable {
         SupportedFields([
             // There is no runtime that could override what is written, and statistics are not kept by caller.
             "envoy.extensions.filters.http.fault.v3.HTTPFault": """
-            delay abort upstream_cluster headers downstream_nodes max_active_faults delay_percent_runtime \
-            abort_percent_runtime delay_duration_runtime abort_http_status_runtime max_active_faults_runtime \
-            response_rate_limit_percent_runtime abort_grpc_status_runtime disable_downstream_cluster_stats \
+            delay abort upstream_cluster headers downstream_nodes max_active_faults delay_percent_runtime~ \
+            abort_percent_runtime~ delay_duration_runtime~ abort_http_status_runtime~ max_active_faults_runtime~ \
+            response_rate_limit_percent_runtime~ abort_grpc_status_runtime~ disable_downstream_cluster_stats~ \
             filter_metadata
             """,
             "envoy.extensions.filters.http.fault.v3.FaultAbort": "http_status grpc_status header_abort percentage",

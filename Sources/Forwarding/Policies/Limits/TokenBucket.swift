@@ -9,17 +9,26 @@ public final class TokenBucket: Sendable {
     public let capacity: UInt32
     /// Nanoseconds in which one token comes.
     private let interval: Double
+    /// The time in which it fills, in nanoseconds. A bucket that would take longer than a clock runs (146 years) is as
+    /// large as what comes in that time.
+    private let full: Double
     /// When the bucket would have been empty, in nanoseconds: what it holds is the time since, up to its capacity.
     private let emptied = Atomic<Int64>(.min)
 
+    private static let longest = Double(Int64.max / 2)
+    private static let hour = 3600e9
+
     public init(capacity: UInt32, tokensPerFill: UInt32 = 1, fillInterval: Duration) {
         self.capacity = capacity
-        interval = Double(max(1, fillInterval.nanoseconds)) / Double(max(1, tokensPerFill))
+        let exact = Double(max(1, fillInterval.nanoseconds)) / Double(max(1, tokensPerFill))
+        // Where tokens come so seldom that the first would hardly be seen, their number at first counts for more.
+        interval = exact <= Self.hour ? exact : max(Self.hour, min(exact, Self.longest / Double(max(1, capacity))))
+        full = min(Double(capacity) * interval, Self.longest)
     }
 
     /// One that is filled as this one, and full.
     public init(like other: TokenBucket) {
-        (capacity, interval) = (other.capacity, other.interval)
+        (capacity, interval, full) = (other.capacity, other.interval, other.full)
     }
 
     convenience init(_ message: EnvoyAPI.TokenBucket) throws(ConfigurationError) {
@@ -35,22 +44,15 @@ public final class TokenBucket: Sendable {
     /// Takes one token.
     /// - Returns: false if there is none.
     public func take(now: Instant) -> Bool {
-        let full = Double(capacity) * interval
         while true {
             let old = emptied.load(ordering: .relaxed)
             // Other workers' clocks may be a little ahead.
             let held = old == .min ? full : min(full, max(0, Double(now.nanoseconds &- old)))
-            guard held >= interval else { return false }
-            let new = now.nanoseconds &- Int64((held - interval).rounded(.down))
+            // Of large numbers the last digits are not exact: a token is not lost to them.
+            guard held >= interval * (1 - 1e-9) else { return false }
+            let new = now.nanoseconds &- Int64(max(0, held - interval).rounded(.down))
             if emptied.compareExchange(expected: old, desired: new, ordering: .relaxed).exchanged { return true }
         }
-    }
-
-    /// Whole tokens that are there.
-    public func remaining(now: Instant) -> UInt32 {
-        let old = emptied.load(ordering: .relaxed)
-        guard old != .min else { return capacity }
-        return min(capacity, UInt32(max(0, Double(now.nanoseconds &- old)) / interval))
     }
 }
 

@@ -10,7 +10,7 @@ import Time
 /// host's address. Source: Envoy, `extensions.filters.http.stateful_session.v3`.
 public final class StatefulSession: Sendable {
     private enum State: Sendable {
-        case cookie(name: [UInt8], path: String, lifetime: Int64, attributes: String)
+        case cookie(ResponseCookie)
         case header([UInt8])
     }
 
@@ -37,37 +37,24 @@ public final class StatefulSession: Sendable {
 
     private static func cookie(_ message: CookieBasedSessionState) throws(ConfigurationError) -> State {
         let cookie = try message.cookie.required("cookie")
-        let name = cookie.name.string
-        guard !name.isEmpty, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && !"=;,\"".utf8.contains($0) }) else {
-            throw .invalid(path: "cookie.name", message: "`\(name)` is no cookie's name")
-        }
-        var attributes = ""
-        for attribute in cookie.attributes_list {
-            let (name, value) = (attribute.pointee.name.string, attribute.pointee.value.string)
-            attributes += value.isEmpty ? "; \(name)" : "; \(name)=\(value)"
-        }
-        let path = cookie.path.string
-        guard (path + attributes).utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) else {
-            throw .invalid(path: "cookie", message: "its path and attributes are text without control characters")
-        }
         let lifetime = try cookie.ttl.duration("cookie.ttl") ?? .zero
         return .cookie(
-            name: Array(name.utf8), path: path, lifetime: lifetime.components.seconds, attributes: attributes)
+            try at("cookie") { () throws(ConfigurationError) in
+                try ResponseCookie(
+                    name: cookie.name.string, path: cookie.path.string, lifetime: lifetime,
+                    attributes: cookie.attributes_list.map { ($0.pointee.name.string, $0.pointee.value.string) })
+            })
     }
 
     private static func header(_ message: HeaderBasedSessionState) throws(ConfigurationError) -> State {
-        let name = message.name.string
-        guard !name.isEmpty, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") }) else {
-            throw .invalid(path: "name", message: "`\(name)` is no header's name")
-        }
-        return .header(name.utf8.map(\.lowerCased))
+        .header(try FieldText.name(message.name.string, "name"))
     }
 
     /// Whether a request takes part: a cookie is for paths below its own. Source: RFC 6265, 5.1.4.
     public func concerns(_ head: HeaderList) -> Bool {
-        guard case .cookie(_, let path, _, _) = state, !path.isEmpty, path != "/" else { return true }
+        guard case .cookie(let cookie) = state, !cookie.path.isEmpty, cookie.path != "/" else { return true }
         return head.withBarePath { target in
-            let wanted = Array(path.utf8)
+            let wanted = Array(cookie.path.utf8)
             guard target.hasPrefix(wanted) else { return false }
             return target.count == wanted.count || wanted.last == UInt8(ascii: "/")
                 || target[wanted.count] == UInt8(ascii: "/")
@@ -81,8 +68,8 @@ public final class StatefulSession: Sendable {
             let text = name.withUnsafeBytes { head.withValue(ofBytes: $0) { String(decoding: $0, as: UTF8.self) } }
             guard let text, let bytes = Documents.bytes(base64: text) else { return nil }
             return Self.address(bytes)
-        case .cookie(let name, _, _, _):
-            guard let value = head.unquotedCookie(name),
+        case .cookie(let cookie):
+            guard let value = head.unquotedCookie(cookie.name),
                 let bytes = Documents.bytes(base64: String(decoding: value, as: UTF8.self))
             else {
                 return nil
@@ -108,13 +95,10 @@ public final class StatefulSession: Sendable {
         case .header(let name):
             let value = Array(base64(Array(address.utf8)).utf8)
             name.withUnsafeBytes { name in value.withUnsafeBytes { response.set(name: name, value: $0) } }
-        case .cookie(let name, let path, let lifetime, let attributes):
-            let expiry = lifetime == 0 ? 0 : UInt64(max(0, now.seconds + lifetime))
-            var text = "\(String(decoding: name, as: UTF8.self))=\""
-            text += base64(SessionCookie(address: address, expiry: expiry).encoded) + "\""
-            if lifetime != 0 { text += "; Max-Age=\(lifetime)" }
-            if !path.isEmpty { text += "; Path=\(path)" }
-            response.append("set-cookie", text + attributes + "; HttpOnly")
+        case .cookie(let cookie):
+            let expiry = cookie.lifetime == 0 ? 0 : UInt64(max(0, now.seconds + cookie.lifetime))
+            let field = cookie.field(base64(SessionCookie(address: address, expiry: expiry).encoded))
+            field.withUnsafeBytes { response.append("set-cookie", value: $0) }
         }
     }
 
@@ -144,24 +128,15 @@ struct SessionCookie: Equatable {
     init?(_ bytes: [UInt8]) {
         (address, expiry) = ("", 0)
         var rest = bytes[...]
-        func number() -> UInt64? {
-            var value: UInt64 = 0
-            for shift in stride(from: 0, to: 64, by: 7) {
-                guard let byte = rest.popFirst() else { return nil }
-                value |= UInt64(byte & 0x7F) << UInt64(shift)
-                if byte & 0x80 == 0 { return value }
-            }
-            return nil
-        }
         while !rest.isEmpty {
-            guard let tag = number() else { return nil }
+            guard let tag = rest.takeVarint() else { return nil }
             switch tag {
             case 0x0A:
-                guard let length = number(), length <= UInt64(rest.count) else { return nil }
+                guard let length = rest.takeVarint(), length <= UInt64(rest.count) else { return nil }
                 address = String(decoding: rest.prefix(Int(length)), as: UTF8.self)
                 rest = rest.dropFirst(Int(length))
             case 0x10:
-                guard let value = number() else { return nil }
+                guard let value = rest.takeVarint() else { return nil }
                 expiry = value
             default: return nil
             }

@@ -364,7 +364,7 @@ extension WebToken {
         case .null: return nil
         case .string(let text):
             // What would break the head is not written into one.
-            return text.utf8.contains { $0 < 0x20 || $0 == 0x7F } ? nil : text
+            return FieldText.isValue(text.utf8) ? text : nil
         case .bool, .number: return value.plainText
         case .list, .object: return String(decoding: Base64.encode(Array(value.json.utf8)), as: UTF8.self)
         }
@@ -399,7 +399,7 @@ extension TokenAuthentication {
             "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks": "http_uri cache_duration async_fetch",
             "envoy.config.core.v3.HttpUri": "uri cluster timeout",
             // Listeners do not wait for keys here: requests do, and only those that need them.
-            "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": "fast_listener failed_refetch_duration",
+            "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": "fast_listener~ failed_refetch_duration",
             "envoy.extensions.filters.http.jwt_authn.v3.JwtHeader": "name value_prefix",
             "envoy.extensions.filters.http.jwt_authn.v3.JwtClaimToHeader": "header_name claim_name",
             "envoy.extensions.filters.http.jwt_authn.v3.ProviderWithAudiences": "provider_name audiences",

@@ -125,10 +125,7 @@ struct TokenProvider: Sendable {
     }
 
     private static func headerName(_ name: String, _ field: String) throws(ConfigurationError) -> [UInt8] {
-        guard name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") }) else {
-            throw .invalid(path: field, message: "`\(name)` is no header's name")
-        }
-        return name.utf8.map(\.lowerCased)
+        name.isEmpty ? [] : try FieldText.name(name, field)
     }
 
     /// Without scheme and trailing slash: `https://api.example/` is `api.example`. Source: jwt_verify_lib.

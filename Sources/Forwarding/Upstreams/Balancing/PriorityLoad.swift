@@ -31,7 +31,10 @@ struct PriorityLoad: Equatable {
             levels.enumerated().map { index, level in
                 let total = countsWeights ? level.countedWeight : level.counted
                 guard total > 0, !excluded.contains(index) else { return 0 }
-                return min(100, overprovisioning * (countsWeights ? weight(level) : part(level)) / total)
+                let (product, overflows) = overprovisioning.multipliedReportingOverflow(
+                    by: countsWeights ? weight(level) : part(level))
+                // Weights add up to 32 bits at most: what is more than 63 of them is more than enough.
+                return overflows ? 100 : min(100, product / total)
             }
         }
         let health = share(\.healthy, \.healthyWeight)

@@ -36,7 +36,7 @@ extension BalancingReading {
             let own = try content(RoundRobin.self)
             settings.policy = .roundRobin
             try takeSlowStart(own.slow_start_config, &settings)
-            takeLocalities(own.locality_lb_config, &settings)
+            try takeLocalities(own.locality_lb_config, &settings)
         case LeastRequest.descriptor.fullName:
             let own = try content(LeastRequest.self)
             var least = BalancingSettings.LeastRequest()
@@ -45,10 +45,10 @@ extension BalancingReading {
             least.scansAll = own.selection_method == .FULL_SCAN || own.enable_full_scan.flag ?? false
             settings.policy = .leastRequest(least)
             try takeSlowStart(own.slow_start_config, &settings)
-            takeLocalities(own.locality_lb_config, &settings)
+            try takeLocalities(own.locality_lb_config, &settings)
         case EnvoyAPI.Random.descriptor.fullName:
             settings.policy = .random
-            takeLocalities(try content(EnvoyAPI.Random.self).locality_lb_config, &settings)
+            try takeLocalities(try content(EnvoyAPI.Random.self).locality_lb_config, &settings)
         case RingHash.descriptor.fullName:
             let own = try content(RingHash.self)
             settings.policy = .ring(
@@ -115,13 +115,15 @@ extension BalancingReading {
 
     private static func takeLocalities(
         _ message: UnsafeMutablePointer<LocalityLbConfig>?, _ settings: inout BalancingSettings
-    ) {
+    ) throws(ConfigurationError) {
         switch message?.pointee.locality_config_specifier {
         case .locality_weighted_lb_config: settings.localities = .weighted
         case .zone_aware_lb_config(let zones):
             settings.localities = .nearest(
                 BalancingSettings.Nearest(
-                    enabledPercent: Int((zones.pointee.routing_enabled?.pointee.value ?? 100).rounded()),
+                    enabledPercent: try percent(
+                        zones.pointee.routing_enabled, "locality_lb_config.zone_aware_lb_config.routing_enabled")
+                        ?? 100,
                     minimumHosts: Int(clamping: zones.pointee.min_cluster_size.number ?? 6),
                     failsInPanic: zones.pointee.fail_traffic_on_panic != 0,
                     staysLocal: zones.pointee.force_locality_direct_routing != 0))

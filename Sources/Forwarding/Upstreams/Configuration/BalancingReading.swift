@@ -33,18 +33,16 @@ enum BalancingReading {
     private static func read(
         _ common: ClusterCommonLbConfig, into settings: inout BalancingSettings
     ) throws(ConfigurationError) {
-        if let percent = common.healthy_panic_threshold?.pointee.value {
-            guard (0...100).contains(percent) else {
-                throw .invalid(path: "healthy_panic_threshold", message: "\(percent) is no percentage")
-            }
-            settings.panicThreshold = Int(percent.rounded())
+        if let percent = try percent(common.healthy_panic_threshold, "healthy_panic_threshold") {
+            settings.panicThreshold = percent
         }
         switch common.locality_config_specifier {
         case .locality_weighted_lb_config: settings.localities = .weighted
         case .zone_aware_lb_config(let zones):
             settings.localities = .nearest(
                 BalancingSettings.Nearest(
-                    enabledPercent: Int((zones.pointee.routing_enabled?.pointee.value ?? 100).rounded()),
+                    enabledPercent: try percent(zones.pointee.routing_enabled, "zone_aware_lb_config.routing_enabled")
+                        ?? 100,
                     minimumHosts: Int(clamping: zones.pointee.min_cluster_size.number ?? 6),
                     failsInPanic: zones.pointee.fail_traffic_on_panic != 0))
         case nil: break
@@ -61,6 +59,15 @@ enum BalancingReading {
         for index in 0..<numbers.n_statuses {
             settings.overrideStates.insert(try HostState(numbers.statuses[index]))
         }
+    }
+
+    /// A whole percentage; nil where nothing is written.
+    static func percent(
+        _ message: UnsafeMutablePointer<Percent>?, _ path: String
+    ) throws(ConfigurationError) -> Int? {
+        guard let value = message?.pointee.value else { return nil }
+        guard (0...100).contains(value) else { throw .invalid(path: path, message: "\(value) is no percentage") }
+        return Int(value.rounded())
     }
 
     static func factor(_ number: UInt32?, _ path: String) throws(ConfigurationError) -> UInt32? {

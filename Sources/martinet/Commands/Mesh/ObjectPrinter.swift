@@ -34,11 +34,11 @@ enum ObjectPrinter {
             })
     }
 
-    /// One object, or a List of them, as kubectl prints them.
+    /// One object, or a List of them, as kubectl prints them, with the `status` that this controller gives.
     static func json(_ objects: [StandingObject]) throws -> String {
         let nodes = try objects.map { object -> DocumentNode in
             do throws(TextFormatError) {
-                guard let node = try DocumentNode.parseYAML(object.yaml).first else { throw unreadable }
+                guard let node = try DocumentNode.parseYAML(yamlWithStatus([object])).first else { throw unreadable }
                 return node
             } catch {
                 throw unreadableAnswer(": \(error)")

@@ -130,7 +130,7 @@ enum RolloutText {
             switch report.phase {
             case .probing, .spreading, .holding:
                 let step =
-                    "revision \(revision): \(report.share) of \(report.affected) proxies have acknowledged it "
+                    "revision \(revision): \(report.acknowledged) of \(report.affected) proxies have acknowledged it "
                     + "(\(report.percent) %)"
                 if report.phase == .holding, step != told, !isQuiet {
                     told = step
