@@ -22,6 +22,9 @@ final class Carrier: Sendable {
         options.logger = configuration.logger
         options.logs = LogOutputs(logger: configuration.logger)
         let arena = Arena()
+        let place = configuration.node.locality
+        let locality = EndpointLocality(region: place.region, zone: place.zone, subZone: place.subZone)
+        options.locality = locality == EndpointLocality() ? nil : locality
         options.node = encode(arena.node(configuration.node))
         workers = try Workers(options)
     }

@@ -50,6 +50,9 @@ public final class Proxy {
     private var hasTriedCache = false
     private var isCacheDue = false
     private var alarm: Instant?
+    private var lastServed: ProxyConfiguration?
+    /// Another attempt to open listeners is to come.
+    private var isRetrying = false
 
     /// - Throws: ``ProxyError`` for what cannot be used.
     public init(_ configuration: Configuration) throws(ProxyError) {
@@ -371,6 +374,7 @@ public final class Proxy {
             logger.error("a resource cannot be served whole", metadata: ["reason": "\(problem)"])
         }
         guard phase != .draining, let carrier else { return }
+        lastServed = served
         noteListeners(carrier.serve(served))
         if loads == nil, served.clusters.values.contains(where: \.configuration.reportsLoad) { reportLoads() }
     }
@@ -391,6 +395,14 @@ public final class Proxy {
             logger.error("a listener cannot be opened", metadata: ["name": "\(name)", "reason": "\(reason)"])
         }
         listenerFailures = new
+        // Whoever has the address may let it go.
+        guard !new.isEmpty, !isRetrying, let runner else { return }
+        isRetrying = true
+        runner.schedule(after: .seconds(1)) { [unowned self] in
+            isRetrying = false
+            guard phase != .draining, let carrier, let lastServed, !listenerFailures.isEmpty else { return }
+            noteListeners(carrier.serve(lastServed))
+        }
     }
 
     private func setAlarm() {

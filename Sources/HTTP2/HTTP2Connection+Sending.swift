@@ -6,8 +6,9 @@ extension HTTP2Connection {
     /// - Returns: nil if the connection takes none any more: it drains, has failed, or used up its numbers.
     ///   More streams than the peer allows wait here for their turn.
     public func open(_ headers: HeaderList, endStream: Bool, now: Instant) -> HTTP2StreamID? {
-        guard role == .client, !isOver, timing.drain == .none, library.mayOpenStreams else { return nil }
-        guard let stream = library.submitHeaders(headers, on: nil, endStream: endStream) else { return nil }
+        guard mayOpenStreams, let stream = library.submitHeaders(headers, on: nil, endStream: endStream) else {
+            return nil
+        }
         var state = HTTP2Stream()
         if endStream { state.flags.insert(.ending) }
         streams.insert(state, at: stream)
@@ -15,6 +16,9 @@ extension HTTP2Connection {
         timing.idleSince = nil
         return stream
     }
+
+    /// Whether ``open(_:endStream:now:)`` opens streams (client): it fails, then, for a head that cannot be sent alone.
+    public var mayOpenStreams: Bool { role == .client && !isOver && timing.drain == .none && library.mayOpenStreams }
 
     /// Streams that the peer takes at a time: as its SETTINGS say, or by default any number.
     public var peerConcurrentStreams: Int { isOver ? 0 : library.peerConcurrentStreams }

@@ -12,6 +12,11 @@ public struct ConnectOptions: Sendable {
     public var noDelay = true
     /// TCP keep-alive probes by the kernel.
     public var keepAlive = false
+    /// Seconds of silence before the first probe, and between probes; nil leaves them to the kernel.
+    public var keepAliveIdle: Int32?
+    public var keepAliveInterval: Int32?
+    /// How many probes without an answer end the connection.
+    public var keepAliveProbes: Int32?
     /// The kernel's buffers in bytes; nil leaves them to the kernel. It doubles the value and has a least size.
     public var sendBuffer: Int32?
     public var receiveBuffer: Int32?
@@ -66,7 +71,16 @@ extension Loop {
         }
         if !address.isUnix {
             if options.noDelay { set(Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
-            if options.keepAlive { set(SOL_SOCKET, SO_KEEPALIVE, 1) }
+            if options.keepAlive {
+                set(SOL_SOCKET, SO_KEEPALIVE, 1)
+                // The kernel refuses what is beyond its bounds.
+                for (name, value, most) in [
+                    (TCP_KEEPIDLE, options.keepAliveIdle, Int32(32_767)),
+                    (TCP_KEEPINTVL, options.keepAliveInterval, 32_767), (TCP_KEEPCNT, options.keepAliveProbes, 127),
+                ] {
+                    if let value { set(Int32(IPPROTO_TCP), name, min(max(value, 1), most)) }
+                }
+            }
         }
         if let size = options.sendBuffer { set(SOL_SOCKET, SO_SNDBUF, size) }
         if let size = options.receiveBuffer { set(SOL_SOCKET, SO_RCVBUF, size) }

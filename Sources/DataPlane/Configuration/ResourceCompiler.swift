@@ -30,6 +30,15 @@ final class ResourceCompiler: Sendable {
         var name: String
     }
 
+    /// Unchecked: the reference is set once, and cleared by the runtime, which takes care of threads.
+    private final class Weakly: @unchecked Sendable {
+        private(set) weak var listener: ListenerConfiguration?
+
+        init(listener: ListenerConfiguration) { self.listener = listener }
+    }
+
+    /// What is served, so that chains that stay the same are the same objects.
+    private let listeners = Mutex<[String: Weakly]>([:])
     /// The static resources, which the control plane does not change.
     private let fixed: Set<Key>
 
@@ -46,7 +55,7 @@ final class ResourceCompiler: Sendable {
     func judge(_ type: ResourceType, _ resource: ReceivedResource) -> ResourceVerdict {
         let body = resource.body ?? []
         do throws(ConfigurationError) {
-            let compiled = try Self.compile(type, body)
+            let compiled = try compile(type, body, resource.name)
             let name = resource.name.isEmpty ? compiled.name : resource.name
             // A name of the new form says more than the resource's own. Source: xRFC TP1.
             guard name == compiled.name || name.hasPrefix("xdstp:") else {
@@ -66,16 +75,33 @@ final class ResourceCompiler: Sendable {
     /// What was compiled of an accepted resource.
     func take(_ type: ResourceType, _ resource: HeldResource) throws(ConfigurationError) -> Compiled {
         let key = Key(type: type, name: resource.name)
+        let compiled: Compiled
         if let found = fresh.withLock({ $0.removeValue(forKey: key) }), found.body == resource.body {
-            return found.compiled
+            compiled = found.compiled
+        } else {
+            compiled = try compile(type, resource.body, resource.name)
         }
-        return try Self.compile(type, resource.body)
+        if case .listener(let listener) = compiled.value {
+            listeners.withLock { known in
+                known = known.filter { $0.value.listener != nil }
+                known[resource.name] = Weakly(listener: listener)
+            }
+        }
+        return compiled
+    }
+
+    private func compile(
+        _ type: ResourceType, _ body: [UInt8], _ name: String
+    ) throws(ConfigurationError) -> Compiled {
+        try Self.compile(type, body, replacing: type == .listener ? listeners.withLock { $0[name]?.listener } : nil)
     }
 
     /// Forgets what nobody took: resources that were sent again unchanged.
     func forget() { fresh.withLock { $0 = [:] } }
 
-    static func compile(_ type: ResourceType, _ body: [UInt8]) throws(ConfigurationError) -> Compiled {
+    static func compile(
+        _ type: ResourceType, _ body: [UInt8], replacing old: ListenerConfiguration? = nil
+    ) throws(ConfigurationError) -> Compiled {
         guard let descriptor = type.descriptor else {
             throw .unsupported(path: "", message: "\(type) is not asked for by this proxy")
         }
@@ -90,15 +116,15 @@ final class ResourceCompiler: Sendable {
         }
         let name = message.string(type.nameField) ?? ""
         guard !name.isEmpty else { throw .invalid(path: type.nameField, message: "it is missing") }
-        return Compiled(name: name, references: references, value: try value(type, message, body))
+        return Compiled(name: name, references: references, value: try value(type, message, body, old))
     }
 
     private static func value(
-        _ type: ResourceType, _ message: DynamicMessage, _ body: [UInt8]
+        _ type: ResourceType, _ message: DynamicMessage, _ body: [UInt8], _ old: ListenerConfiguration?
     ) throws(ConfigurationError) -> CompiledResource {
         switch type {
         case .listener:
-            let listener = try ListenerConfiguration(body, files: GivenFiles.read)
+            let listener = try ListenerConfiguration(body, replacing: old, files: GivenFiles.read)
             for chain in listener.allChains {
                 guard let tls = chain.tls else { continue }
                 do throws(ConfigurationError) {

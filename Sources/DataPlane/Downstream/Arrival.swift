@@ -9,7 +9,10 @@ import Time
 /// A connection that has come and of which it is not known yet what it is: looks at its first bytes as far as the
 /// listener asks for, chooses the filter chain, and hands the socket over.
 final class Arrival: SocketUser {
-    private enum Timer { static let detection: UInt64 = 21 }
+    private enum Timer {
+        static let detection: UInt64 = 21
+        static let refusal: UInt64 = 22
+    }
 
     private enum Stage {
         case proxyHeader, detection
@@ -39,12 +42,22 @@ final class Arrival: SocketUser {
         let local = loop.localAddress(of: id).map { NetworkAddress($0) } ?? .pipe("")
         facts = ConnectionFacts(source: source, destination: local)
         if inspection.looksForDestination || listener.configuration.handsOver {
-            if let original = loop.originalDestination(of: id) { facts.destination = NetworkAddress(original) }
+            restore(loop.originalDestination(of: id).map { NetworkAddress($0) } ?? local, from: local)
             if listener.configuration.handsOver { handOver() }
         }
         stage = inspection.proxyHeader(facts.destination.port) == nil ? .detection : .proxyHeader
         setTimer()
         detect(isLate: false)
+    }
+
+    /// - Parameter local: where the connection was accepted. The kernel's tables name it for those that nobody
+    ///   redirected; of a transparent listener it is the destination itself, unless it is the listener's port.
+    private func restore(_ original: NetworkAddress, from local: NetworkAddress) {
+        facts.destination = original
+        let configuration = listener.configuration
+        facts.isRestored =
+            original != local
+            || configuration.isTransparent && !configuration.addresses.contains { $0.port == local.port }
     }
 
     private func handOver() {
@@ -76,6 +89,7 @@ final class Arrival: SocketUser {
     }
 
     override func timerFired(_ token: UInt64) {
+        if token == Timer.refusal { return loop.close(id) }
         switch stage {
         case .proxyHeader, .detection:
             listener.counters.detectionTimeouts += 1
@@ -110,7 +124,10 @@ final class Arrival: SocketUser {
                 return loop.close(id, reason: .violation("version \(version) of the PROXY protocol is not allowed"))
             case .header(let length, let addresses, _):
                 seen.removeFirst(length)
-                if let addresses { (facts.source, facts.destination) = (addresses.source, addresses.destination) }
+                if let addresses {
+                    (facts.source, facts.destination) = (addresses.source, addresses.destination)
+                    facts.isRestored = facts.destination != loop.localAddress(of: id).map { NetworkAddress($0) }
+                }
                 stage = .detection
             }
         }
@@ -149,6 +166,7 @@ final class Arrival: SocketUser {
             listener.refused(facts)
             return loop.close(id)
         }
+        listener.chose(chain, for: id)
         guard let settings = listener.served.tls(of: chain) else {
             // Its secrets are not there: what was meant to be TLS is never plaintext.
             return chain.tls == nil ? begin(chain) : loop.close(id)
@@ -176,7 +194,16 @@ final class Arrival: SocketUser {
     /// Hands the socket, and the bytes that were seen, to what the chain ends in.
     private func begin(_ chain: FilterChain) {
         stage = .done
-        guard let stream = listener.admit(facts, chain) else { return loop.close(id) }
+        let cluster: String?
+        let metadata: FilterMetadata
+        switch listener.admit(id, facts, chain) {
+        case .admitted(let given, let said): (cluster, metadata) = (given, said)
+        case .refused(.zero): return loop.close(id)
+        case .refused(let delay):
+            loop.pauseReading(id)
+            loop.setTimer(after: delay, for: id, token: Timer.refusal)
+            return
+        }
         let next: SocketUser
         switch chain.terminal {
         case .http(let settings):
@@ -196,8 +223,7 @@ final class Arrival: SocketUser {
             let service = listener.service(of: chain, settings)
             service.counters.connections += 1
             service.counters.activeConnections += 1
-            next = TCPDownstream(
-                worker, id, service, facts, listener, cluster: stream.cluster, metadata: stream.metadata)
+            next = TCPDownstream(worker, id, service, facts, listener, cluster: cluster, metadata: metadata)
         }
         successor = next
         next.begin(seen)

@@ -94,7 +94,8 @@ final class HTTPService {
         guard let number = forward.clusterNumber, number < clustersOfTable.count else {
             return worker.cluster(forward.cluster)
         }
-        if let cluster = clustersOfTable[number], !cluster.isRetired { return cluster }
+        // A request that waited brings the number that its cluster had in an earlier table.
+        if let cluster = clustersOfTable[number], !cluster.isRetired, cluster.name == forward.cluster { return cluster }
         let found = worker.cluster(forward.cluster)
         clustersOfTable[number] = found
         return found

@@ -10,6 +10,7 @@ extension Exchange {
     func beginTry() {
         guard let cluster, stage != .ended else { return }
         stage = .waiting
+        if namedHost == nil, let names = cluster.namedHosts { return findNamedHost(names, cluster) }
         tries += 1
         requestIsSent = false
         wentWell = false
@@ -24,10 +25,24 @@ extension Exchange {
         retryHosts?.note(host)
         cluster.state.begin(host)
         hostHasBegun = true
-        switch cluster.pool(host, isHTTP2: protocolName == "HTTP/2", asked: serverName).acquire(self) {
+        let pool = cluster.pool(host, isHTTP2: protocolName == "HTTP/2", priority, asked: serverName)
+        switch pool.acquire(self) {
         case .ready: sendRequest()
         case .waits: break
         case .refused(let failure): tryFailed(failure)
+        }
+    }
+
+    /// Looks up the host that the request itself names, and begins then.
+    private func findNamedHost(_ names: NamedHosts, _ cluster: WorkerCluster) {
+        let (name, port) = NamedHosts.parts(of: outgoing[":authority"] ?? "")
+        names.find(name) { [self] ip in
+            guard stage == .waiting else { return }
+            guard let ip else {
+                return reply(503, "DNS resolution failure", flag: .noHealthyUpstream, "dns_resolution_failure")
+            }
+            namedHost = .ip(ip, port: port ?? (cluster.security(at: 0).settings == nil ? 80 : 443))
+            beginTry()
         }
     }
 
@@ -35,8 +50,9 @@ extension Exchange {
         // The session's host has had its try. Source: Envoy, `Router::Filter::overrideHostToSelect`.
         let preferred = tries == 1 ? sticky : nil
         return PickQuestion(
-            hash: hash, subset: forward.flatMap { SubsetCriteria($0.target.metadataMatch) },
-            destination: connection.destination, preferred: preferred?.address,
+            hash: hash, subset: forward?.target.subset,
+            destination: namedHost ?? cluster?.destination(of: outgoing, on: connection),
+            preferred: preferred?.address ?? cluster?.preferred(by: outgoing),
             insistsOnPreferred: preferred?.isStrict ?? false, retry: retryHosts)
     }
 

@@ -62,6 +62,8 @@ final class Exchange: UpstreamUser {
     var serverName: String?
     /// The session's host.
     var sticky: (address: NetworkAddress, isStrict: Bool)?
+    /// Of clusters whose requests name their hosts.
+    var namedHost: NetworkAddress?
     var tries = 0
     var lastTryTimedOut = false
     /// What the breakers count for this try.

@@ -121,7 +121,8 @@ enum TLSMaking {
 
     /// For the way to a control plane, which is believed by its name where nothing else is said.
     static func controlPlane(_ tls: UpstreamTLS, host: String) throws -> TLSSettings {
-        var configuration = try client(tls) { _ in nil }.configuration
+        var shared = SharedTLS()
+        var configuration = try client(tls, &shared) { _ in nil }.configuration
         configuration.serverName = tls.serverName.isEmpty ? host : tls.serverName
         if configuration.acceptedPeers == .anyTrusted { configuration.acceptedPeers = .serverName }
         configuration.applicationProtocols = ["h2"]

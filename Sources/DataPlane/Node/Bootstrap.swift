@@ -157,7 +157,7 @@ public struct Bootstrap: Sendable {
                 arena.any(typeURL: $0.string("type_url") ?? "", arena.bytes($0.bytes("value") ?? []))
             }
             let rules = try TransportRules(upstream: socket.string("name") ?? "", content?.pointee)
-            try TLSMaking.check(rules)
+            try TLSMaking.check(rules, UpstreamProtocol())
             guard case .tls(let tls) = rules else { return nil }
             if let secret = tls.rules.secrets.first {
                 throw .unsupported(

@@ -84,21 +84,17 @@ final class TCPDownstream: TunnelEnd {
         guard let cluster else { return }
         attempts += 1
         let question = PickQuestion(
-            hash: service.hash(facts), subset: target.flatMap { SubsetCriteria($0.metadataMatch) },
-            destination: facts.destination, retry: retryHosts)
+            hash: service.hash(facts), subset: target?.subset,
+            destination: cluster.destination(of: facts), retry: retryHosts)
         guard let host = cluster.pick(question) else {
             record.flags.insert(.noHealthyUpstream)
             return end(.requested)
         }
-        var tls: TLSSettings?
-        switch cluster.security(at: host.transport) {
-        case .plaintext: break
-        case .tls(let settings, _): tls = settings
-        case .unusable:
+        if case .unusable = cluster.security(at: host.transport) {
             record.flags.insert(.upstreamConnectionFailure)
             return end(.requested)
         }
-        guard cluster.mayConnect(host, isFirst: false) else {
+        guard cluster.mayConnect(host, .normal, isFirst: false) else {
             record.flags.insert(.upstreamOverflow)
             return end(.requested)
         }
@@ -107,11 +103,16 @@ final class TCPDownstream: TunnelEnd {
         record.host = host.address
         cluster.connectionBegan(host)
         cluster.state.begin(host)
-        let upstream = TCPUpstream(worker, self)
+        dial([host.address] + host.endpoint.otherAddresses, of: host, in: cluster)
+    }
+
+    /// Tries the addresses of the host, one after the other.
+    private func dial(_ addresses: [NetworkAddress], of host: UpstreamHost, in cluster: WorkerCluster) {
+        let upstream = TCPUpstream(worker, self, others: Array(addresses.dropFirst()))
         self.upstream = upstream
         upstream.id = loop.connect(
-            to: SocketAddress(host.address), tls: tls, names: cluster.names(of: host, at: host.transport),
-            options: cluster.connectOptions,
+            to: SocketAddress(addresses[0]), tls: cluster.security(at: host.transport).settings,
+            names: cluster.names(of: host, at: host.transport), options: cluster.connectOptions,
             handler: SocketHandler(user: upstream))
     }
 
@@ -123,7 +124,7 @@ final class TCPDownstream: TunnelEnd {
     fileprivate func connected(_ upstream: TCPUpstream) {
         guard let cluster, let host else { return }
         cluster.counters.connected += 1
-        cluster.report(.connected, host)
+        cluster.report(.succeeded, host)
         record.connected = loop.now
         record.upstreamLocal = loop.localAddress(of: upstream.id)
         (other, upstream.other) = (upstream, self)
@@ -140,10 +141,13 @@ final class TCPDownstream: TunnelEnd {
         guard self.upstream === upstream else { return }
         self.upstream = nil
         let wasConnected = upstream.isOpen
+        if !wasConnected, isOpen, !reason.isOwnDoing, !upstream.others.isEmpty, let host, let cluster {
+            return dial(upstream.others, of: host, in: cluster)
+        }
         if let cluster, let host {
-            cluster.connectionEnded(host)
+            cluster.connectionEnded(host, .normal)
             cluster.state.end(host, isSuccess: wasConnected)
-            if !wasConnected { cluster.connectFailed(host, reason.connectFailure) }
+            if !wasConnected, !reason.isOwnDoing { cluster.connectFailed(host, reason.connectFailure) }
         }
         other = nil
         guard isOpen else { return }
@@ -206,9 +210,11 @@ final class TCPDownstream: TunnelEnd {
 /// The connection to the host.
 final class TCPUpstream: TunnelEnd {
     private var downstream: TCPDownstream?
+    /// Further addresses of the same host.
+    let others: [NetworkAddress]
 
-    init(_ worker: Worker, _ downstream: TCPDownstream) {
-        self.downstream = downstream
+    init(_ worker: Worker, _ downstream: TCPDownstream, others: [NetworkAddress]) {
+        (self.downstream, self.others) = (downstream, others)
         super.init(worker, .none)
     }
 

@@ -31,7 +31,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     override var hasRoom: Bool {
         !isDraining && !connection.isDraining && connection.failure == nil
-            && streams.count < min(mostStreams, connection.peerConcurrentStreams)
+            && connection.mayOpenStreams && streams.count < min(mostStreams, connection.peerConcurrentStreams)
     }
     override var isIdle: Bool { streams.isEmpty }
 
@@ -39,12 +39,20 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
     ) -> RequestSending {
         guard upgrade == nil else { return .unsayable }
-        guard let stream = connection.open(head, endStream: ends, now: loop.now) else { return .refused }
+        guard let stream = connection.open(head, endStream: ends, now: loop.now) else {
+            guard !connection.mayOpenStreams else { return .unsayable }
+            drain()
+            return .refused
+        }
         user.upstream = self
         user.upstreamStream = stream
         streams.insert(Stream(user: user, requestEnded: ends), at: stream)
         requests += 1
-        if let most = pool.requestsPerConnection, requests >= most { isDraining = true }
+        let hasDoneItsShare = pool.requestsPerConnection.map { requests >= $0 } ?? false
+        if hasDoneItsShare || !connection.mayOpenStreams {
+            isDraining = true
+            pool.left(self)
+        }
         becameDirty()
         return .sent
     }
@@ -84,7 +92,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         user.upstream = nil
         connection.reset(user.upstreamStream, .cancel)
         becameDirty()
-        if !isDraining { worker.later { [self] in pool.gotRoom(self) } }
+        worker.later { [self] in gotRoom() }
     }
 
     override func pauseResponse(for user: UpstreamUser) {
@@ -165,7 +173,9 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     private func gotRoom() {
         if isDraining {
-            if streams.isEmpty { connection.drain(now: loop.now) }
+            guard streams.isEmpty else { return }
+            connection.drain(now: loop.now)
+            becameDirty()
         } else {
             pool.gotRoom(self)
         }

@@ -48,6 +48,16 @@ class HTTPUpstream: SocketUser {
 }
 
 extension CloseReason {
+    /// Whether this side ended the connection for reasons of its own: that says nothing of the host.
+    var isOwnDoing: Bool {
+        switch self {
+        case .requested, .loopStopped, .finished: true
+        case .violation, .failed, .connectFailed, .connectTimedOut, .handshakeTimedOut, .handshakeBrokenOff, .tls,
+            .outputLimit:
+            false
+        }
+    }
+
     /// What an attempt to connect that ended so means.
     var connectFailure: UpstreamFailure {
         switch self {

@@ -9,6 +9,7 @@ import Time
 /// One active check of a host, on a connection of its own. The cluster's machine knows when it is too late.
 class HealthProbe: SocketUser {
     fileprivate let probe: Probe
+    fileprivate static let wholeBody = 1 << 20
     private let cluster: WorkerCluster
     private var isReported = false
 
@@ -94,7 +95,8 @@ private final class HTTP1Probe: HealthProbe {
     private var responseBody: [UInt8] = []
 
     init(_ probe: Probe, _ cluster: WorkerCluster, _ head: HeaderList, _ body: [UInt8], _ limit: Int) {
-        (self.head, self.body, self.limit) = (head, body, limit)
+        // 0 is all of it, which has a bound too.
+        (self.head, self.body, self.limit) = (head, body, limit == 0 ? HealthProbe.wholeBody : limit)
         super.init(probe, cluster)
     }
 
@@ -148,7 +150,8 @@ private final class HTTP2Probe: HealthProbe, HTTP2Transport {
     private var responseBody: [UInt8] = []
 
     init(_ probe: Probe, _ cluster: WorkerCluster, _ head: HeaderList, _ body: [UInt8], _ limit: Int, isGRPC: Bool) {
-        (self.head, self.body, self.limit, self.isGRPC) = (head, body, limit, isGRPC)
+        (self.head, self.body, self.isGRPC) = (head, body, isGRPC)
+        self.limit = limit == 0 ? HealthProbe.wholeBody : limit
         connection = HTTP2Connection(role: .client, now: cluster.worker.loop.now)
         super.init(probe, cluster)
     }

@@ -10,15 +10,30 @@ enum UpstreamWish: Int { case http1, http2, negotiated }
 
 /// All connections of this worker to one host, kept with it.
 final class HostPools {
-    private var pools: [HostConnections?] = [nil, nil, nil]
+    /// By wish, and of each by priority: those of high priority have bounds of their own.
+    private var pools = [HostConnections?](repeating: nil, count: 3 * RequestPriority.allCases.count)
     /// Of servers that requests name; the last used is the last.
     private var named: [HostConnections] = []
     /// Names are the clients' to choose: the connections of the one that was used longest ago go, when there are more.
     static let mostNames = 32
+    /// Nobody keeps it: what is made serves who asked for it, and ends.
+    private let isPassing: Bool
+
+    init(isPassing: Bool) { self.isPassing = isPassing }
 
     /// - Parameter asked: the server that the request names, where that matters.
     func pool(
-        _ wish: UpstreamWish, asked: String?, of host: UpstreamHost, in cluster: WorkerCluster
+        _ wish: UpstreamWish, _ priority: RequestPriority, asked: String?, of host: UpstreamHost,
+        in cluster: WorkerCluster
+    ) -> HostConnections {
+        let pool = keptPool(wish, priority, asked: asked, of: host, in: cluster)
+        if isPassing { pool.drain() }
+        return pool
+    }
+
+    private func keptPool(
+        _ wish: UpstreamWish, _ priority: RequestPriority, asked: String?, of host: UpstreamHost,
+        in cluster: WorkerCluster
     ) -> HostConnections {
         func isCurrent(_ pool: HostConnections) -> Bool {
             pool.security.isSame(as: cluster.security(at: host.transport))
@@ -26,16 +41,17 @@ final class HostPools {
                 && pool.configuration === cluster.served.configuration
         }
         guard let asked else {
-            if let pool = pools[wish.rawValue] {
+            let place = wish.rawValue * RequestPriority.allCases.count + priority.rawValue
+            if let pool = pools[place] {
                 // Other certificates: what is open serves to its end, new requests go over new connections.
                 if isCurrent(pool) { return pool }
                 pool.drain()
             }
-            let made = HostConnections(cluster, host, wish)
-            pools[wish.rawValue] = made
+            let made = HostConnections(cluster, host, wish, priority)
+            pools[place] = made
             return made
         }
-        if let place = named.lastIndex(where: { $0.wish == wish && $0.asked == asked }) {
+        if let place = named.lastIndex(where: { $0.wish == wish && $0.priority == priority && $0.asked == asked }) {
             let pool = named.remove(at: place)
             if isCurrent(pool) {
                 named.append(pool)
@@ -44,7 +60,7 @@ final class HostPools {
             pool.drain()
         }
         while named.count >= Self.mostNames { named.removeFirst().drain() }
-        let made = HostConnections(cluster, host, wish, asked: asked)
+        let made = HostConnections(cluster, host, wish, priority, asked: asked)
         named.append(made)
         return made
     }
@@ -58,7 +74,7 @@ final class HostPools {
     /// The host is gone, or its connections are to go.
     func drain() {
         for pool in pools { pool?.drain() }
-        pools = [nil, nil, nil]
+        for place in pools.indices { pools[place] = nil }
         for pool in named { pool.drain() }
         named = []
     }
@@ -75,6 +91,7 @@ final class HostConnections {
     let security: TransportSecurity
     let configuration: ClusterConfiguration
     let wish: UpstreamWish
+    let priority: RequestPriority
     /// The server that its requests name; nil: they name none, or it does not matter.
     let asked: String?
     private let names: TLSServerNames
@@ -92,8 +109,11 @@ final class HostConnections {
     /// What ALPN agreed on last: a connection of HTTP/2 serves all who wait.
     private var speaksHTTP2: Bool
 
-    init(_ cluster: WorkerCluster, _ host: UpstreamHost, _ wish: UpstreamWish, asked: String? = nil) {
-        (self.cluster, self.host, self.wish, self.asked) = (cluster, host, wish, asked)
+    init(
+        _ cluster: WorkerCluster, _ host: UpstreamHost, _ wish: UpstreamWish, _ priority: RequestPriority,
+        asked: String? = nil
+    ) {
+        (self.cluster, self.host, self.wish, self.priority, self.asked) = (cluster, host, wish, priority, asked)
         security = cluster.security(at: host.transport)
         names = cluster.names(of: host, at: host.transport, asked: asked)
         if case .tls(_, let naming) = security, naming.sendsEndpointName {
@@ -123,17 +143,17 @@ final class HostConnections {
     func acquire(_ user: UpstreamUser) -> Answer {
         while let connection = idle.popLast() {
             guard connection.hasRoom, !isExpired(connection) else { continue }
-            connection.lend(to: user)
+            lend(connection, to: user)
             return .ready
         }
         if let connection = multiplexed.first(where: \.hasRoom) {
-            (user.upstream, user.upstreamStream) = (connection, 0)
+            lend(connection, to: user)
             return .ready
         }
         if case .unusable = security { return .refused(.tlsFailed("a certificate or roots are missing")) }
         guard cluster.state.tryAcquire(.pending, user.breakerPriority) else { return .refused(.overflow) }
         if !(speaksHTTP2 && connecting > 0) {
-            if cluster.mayConnect(host, isFirst: mayForce) {
+            if cluster.mayConnect(host, priority, isFirst: mayForce(hasNone: connectionCount == 0)) {
                 connect()
             } else if connectionCount == 0 {
                 cluster.state.release(.pending, user.breakerPriority)
@@ -146,9 +166,9 @@ final class HostConnections {
     }
 
     /// Whether a connection may be made past the breakers: the first, without which nothing would move.
-    private var mayForce: Bool {
-        guard connectionCount == 0 else { return false }
-        guard asked != nil, cluster.state.breaker(.normal).isOpen(.connections) else { return true }
+    private func mayForce(hasNone: Bool) -> Bool {
+        guard hasNone else { return false }
+        guard asked != nil, cluster.state.breaker(priority).isOpen(.connections) else { return true }
         return cluster.pools(of: host).mayForce(self)
     }
 
@@ -162,6 +182,16 @@ final class HostConnections {
         guard let connection = multiplexed.first(where: \.isIdle) else { return false }
         connection.drain()
         return true
+    }
+
+    private func lend(_ connection: HTTPUpstream, to user: UpstreamUser) {
+        // As Envoy has it: each request that gets a connection is a success of connecting.
+        cluster.report(.connected, host)
+        if let single = connection as? HTTP1Upstream {
+            single.lend(to: user)
+        } else {
+            (user.upstream, user.upstreamStream) = (connection, 0)
+        }
     }
 
     private func isExpired(_ connection: HTTP1Upstream) -> Bool {
@@ -183,11 +213,14 @@ final class HostConnections {
     private func connect() {
         connecting += 1
         cluster.connectionBegan(host)
-        var settings: TLSSettings?
-        if case .tls(let made, _) = security { settings = made }
-        let attempt = ConnectingUpstream(worker, self)
+        dial([host.address] + host.endpoint.otherAddresses)
+    }
+
+    /// Tries the addresses of the host, one after the other.
+    private func dial(_ addresses: [NetworkAddress]) {
+        let attempt = ConnectingUpstream(worker, self, others: Array(addresses.dropFirst()))
         attempt.id = worker.loop.connect(
-            to: SocketAddress(host.address), tls: settings, names: names, options: cluster.connectOptions,
+            to: SocketAddress(addresses[0]), tls: security.settings, names: names, options: cluster.connectOptions,
             handler: SocketHandler(user: attempt))
     }
 
@@ -224,16 +257,18 @@ final class HostConnections {
             gotRoom(connection)
             if isDraining { connection.isDraining = true }
         }
+        connectForWaiting()
     }
 
     /// There is none. As with Envoy all who wait are told, unless another attempt is under way.
     fileprivate func failed(_ attempt: ConnectingUpstream, _ reason: CloseReason) {
+        if !attempt.others.isEmpty, !reason.isOwnDoing { return dial(attempt.others) }
         connecting -= 1
-        cluster.connectionEnded(host)
+        cluster.connectionEnded(host, priority)
         cluster.counters.connectFailed += 1
         cluster.counters.tls.note(failure: reason)
         let failure = reason.connectFailure
-        cluster.connectFailed(host, failure)
+        if !reason.isOwnDoing { cluster.connectFailed(host, failure) }
         let told = connecting > 0 ? Array(waiting.prefix(1)) : waiting
         waiting.removeFirst(told.count)
         for user in told {
@@ -249,11 +284,7 @@ final class HostConnections {
             let user = waiting.removeFirst()
             user.waitingIn = nil
             cluster.state.release(.pending, user.breakerPriority)
-            if let single = connection as? HTTP1Upstream {
-                single.lend(to: user)
-            } else {
-                (user.upstream, user.upstreamStream) = (connection, 0)
-            }
+            lend(connection, to: user)
             user.upstreamReady()
         }
         guard let single = connection as? HTTP1Upstream, single.hasRoom else { return }
@@ -266,17 +297,23 @@ final class HostConnections {
             idle.removeAll { $0 === single }
         } else {
             multiplexed.removeAll { $0 === connection }
+            connectForWaiting()
         }
+    }
+
+    /// Those who wait may have counted on a connection that takes no more requests.
+    private func connectForWaiting() {
+        guard !waiting.isEmpty, connecting == 0, !multiplexed.contains(where: \.hasRoom) else { return }
+        // What is left by the pool carries nobody who waits.
+        let hasNone = http1.isEmpty && multiplexed.isEmpty
+        if cluster.mayConnect(host, priority, isFirst: mayForce(hasNone: hasNone)) { connect() }
     }
 
     func closed(_ connection: HTTPUpstream) {
         left(connection)
         http1[ObjectIdentifier(connection)] = nil
-        cluster.connectionEnded(host)
-        // Those who wait may have counted on it.
-        if !waiting.isEmpty, connecting == 0, cluster.mayConnect(host, isFirst: mayForce) {
-            connect()
-        }
+        cluster.connectionEnded(host, priority)
+        connectForWaiting()
     }
 
     /// No new requests; connections end with those that they have.
@@ -287,15 +324,18 @@ final class HostConnections {
         idle = []
         for connection in http1.values { connection.isDraining = true }
         for connection in multiplexed { connection.drain() }
+        connectForWaiting()
     }
 }
 
 /// A connection that is not there yet.
 private final class ConnectingUpstream: SocketUser {
     private var pool: HostConnections?
+    /// Further addresses of the same host.
+    let others: [NetworkAddress]
 
-    init(_ worker: Worker, _ pool: HostConnections) {
-        self.pool = pool
+    init(_ worker: Worker, _ pool: HostConnections, others: [NetworkAddress]) {
+        (self.pool, self.others) = (pool, others)
         super.init(worker, .none)
     }
 

@@ -5,21 +5,32 @@ import Reactor
 import Synchronization
 import Time
 
-/// Looks host names up, for all workers, on a thread of its own: the system's resolver blocks.
+/// Looks host names up, for all workers, on threads of its own: the system's resolver blocks.
 final class NameLookups: Sendable {
-    private struct Question: Sendable {
-        let names: [String]
+    private struct Question: Hashable, Sendable {
+        let name: String
         let family: ClusterConfiguration.NameResolution.Family
-        let answer: @Sendable ([String: [IPAddress]]) -> Void
     }
 
+    private typealias Answer = @Sendable ([IPAddress]?) -> Void
+
     private struct State {
+        /// Each once, in the order of asking.
         var questions: [Question] = []
+        /// Who asked, also of questions that are being looked up.
+        var waiting: [Question: [Answer]] = [:]
+        var threads = 0
+        var idleThreads = 0
         var isStopped = false
     }
 
-    /// Unchecked: the queue is guarded by its mutex.
+    /// Unchecked: the state is guarded by its mutex.
     private final class Queue: @unchecked Sendable {
+        /// Questions that wait at most.
+        static let longest = 4096
+        /// A name whose servers are silent holds one up for seconds.
+        static let mostThreads = 4
+
         private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
         private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
         private var state = State()
@@ -36,40 +47,66 @@ final class NameLookups: Sendable {
             lock.deallocate()
         }
 
-        func add(_ question: Question) {
+        private func locked<Value>(_ body: () -> Value) -> Value {
             pthread_mutex_lock(lock)
-            if !state.isStopped, state.questions.count < 4096 { state.questions.append(question) }
-            pthread_cond_signal(condition)
-            pthread_mutex_unlock(lock)
+            defer { pthread_mutex_unlock(lock) }
+            return body()
         }
 
+        /// - Returns: whether it is taken, and whether it needs another thread.
+        func add(_ question: Question, _ answer: @escaping Answer) -> (isTaken: Bool, needsThread: Bool) {
+            locked {
+                guard !state.isStopped else { return (false, false) }
+                if state.waiting[question] != nil {
+                    state.waiting[question]?.append(answer)
+                    return (true, false)
+                }
+                guard state.questions.count < Self.longest else { return (false, false) }
+                state.questions.append(question)
+                state.waiting[question] = [answer]
+                pthread_cond_signal(condition)
+                guard state.questions.count > state.idleThreads, state.threads < Self.mostThreads else {
+                    return (true, false)
+                }
+                state.threads += 1
+                return (true, true)
+            }
+        }
+
+        func threadFailed() { locked { state.threads -= 1 } }
+
+        func finish(_ question: Question) -> [Answer] { locked { state.waiting.removeValue(forKey: question) ?? [] } }
+
         func stop() {
-            pthread_mutex_lock(lock)
-            state.isStopped = true
-            state.questions = []
-            pthread_cond_broadcast(condition)
-            pthread_mutex_unlock(lock)
+            locked {
+                state.isStopped = true
+                state.questions = []
+                pthread_cond_broadcast(condition)
+            }
         }
 
         /// Waits; nil once stopped.
         func next() -> Question? {
-            pthread_mutex_lock(lock)
-            defer { pthread_mutex_unlock(lock) }
-            while state.questions.isEmpty, !state.isStopped { pthread_cond_wait(condition, lock) }
-            return state.questions.isEmpty ? nil : state.questions.removeFirst()
+            locked {
+                state.idleThreads += 1
+                while state.questions.isEmpty, !state.isStopped { pthread_cond_wait(condition, lock) }
+                state.idleThreads -= 1
+                return state.questions.isEmpty ? nil : state.questions.removeFirst()
+            }
         }
     }
 
     private let queue = Queue()
 
-    init() {
+    deinit { queue.stop() }
+
+    private func startThread() {
         let queue = queue
         let body = Unmanaged.passRetained(
             ThreadBody {
                 while let question = queue.next() {
-                    var answers: [String: [IPAddress]] = [:]
-                    for name in question.names { answers[name] = Self.resolve(name, question.family) }
-                    question.answer(answers)
+                    let found = Self.resolve(question.name, question.family)
+                    for answer in queue.finish(question) { answer(found) }
                 }
             })
         var thread = pthread_t()
@@ -77,29 +114,39 @@ final class NameLookups: Sendable {
             pthread_detach(thread)
         } else {
             body.release()
+            queue.threadFailed()
         }
     }
 
-    deinit { queue.stop() }
-
-    /// Looks names up now and again and again, for as long as `take`'s owner wants: a failed lookup keeps what was there.
-    func watch(
-        _ names: [String], _ resolution: ClusterConfiguration.NameResolution, for worker: Worker,
-        _ take: @escaping ([String: [IPAddress]]) -> Bool
+    /// Looks a name up.
+    /// - Parameter take: called once, later, on the worker's thread; nil or empty: there is no answer.
+    func ask(
+        _ name: String, _ family: ClusterConfiguration.NameResolution.Family, for worker: Worker,
+        _ take: @escaping ([IPAddress]?) -> Void
     ) {
         let mailbox = worker.loop.mailbox
-        let owner = WorkerBound { [weak worker] (answers: [String: [IPAddress]]) in
-            guard let worker else { return }
-            guard take(answers) else { return }
-            let interval = max(resolution.interval, .milliseconds(100))
-            _ = worker.loop.schedule(after: interval) { _ in
-                worker.lookups.watch(names, resolution, for: worker, take)
+        let owner = WorkerBound(take)
+        let answer: Answer = { found in _ = mailbox.submit { _ in owner.body(found) } }
+        let (isTaken, needsThread) = queue.add(Question(name: name, family: family), answer)
+        // Who asks again later may be luckier.
+        if !isTaken { answer(nil) }
+        if needsThread { startThread() }
+    }
+
+    /// Looks a name up now and again and again, for as long as `take` says so.
+    func watch(
+        _ name: String, _ resolution: ClusterConfiguration.NameResolution, for worker: Worker, failures: Int = 0,
+        _ take: @escaping ([IPAddress]?) -> Bool
+    ) {
+        ask(name, resolution.family, for: worker) { [weak worker] answer in
+            guard let worker, take(answer) else { return }
+            let failures = answer?.isEmpty ?? true ? failures + 1 : 0
+            let pause = resolution.pause(afterFailures: failures, random: &worker.random)
+            worker.loop.schedule(after: pause) { [weak worker] _ in
+                guard let worker else { return }
+                worker.lookups.watch(name, resolution, for: worker, failures: failures, take)
             }
         }
-        queue.add(
-            Question(names: names, family: resolution.family) { answers in
-                _ = mailbox.submit { _ in owner.body(answers) }
-            })
     }
 
     private static func resolve(
@@ -150,8 +197,8 @@ final class NameLookups: Sendable {
 
 /// Unchecked: made on a worker's thread and run there, carried by other threads meanwhile.
 private final class WorkerBound: @unchecked Sendable {
-    let body: ([String: [IPAddress]]) -> Void
-    init(_ body: @escaping ([String: [IPAddress]]) -> Void) { self.body = body }
+    let body: ([IPAddress]?) -> Void
+    init(_ body: @escaping ([IPAddress]?) -> Void) { self.body = body }
 }
 
 private final class ThreadBody {

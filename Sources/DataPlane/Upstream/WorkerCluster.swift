@@ -22,27 +22,50 @@ final class WorkerCluster {
     private var timerAt: Instant?
     private var lastAnswers: [String: [IPAddress]] = [:]
 
+    /// For clusters whose requests name their hosts.
+    let namedHosts: NamedHosts?
+
     var name: String { served.name }
     var configuration: ClusterConfiguration { served.configuration }
 
-    init(_ worker: Worker, _ served: ServedCluster) {
+    /// - Parameter old: what it replaces: addresses and health that are known of it hold until there is news.
+    init(_ worker: Worker, _ served: ServedCluster, after old: WorkerCluster? = nil) {
         self.worker = worker
         self.served = served
         counters = worker.counters.cluster(served.name)
         let configuration = served.configuration
-        state = UpstreamCluster(configuration, now: worker.loop.now, random: &worker.random)
+        state = UpstreamCluster(
+            configuration, locality: worker.locality, now: worker.loop.now, random: &worker.random)
         var options = ConnectOptions()
         options.timeout = configuration.connectTimeout
         options.handshakeTimeout = configuration.connectTimeout
-        options.keepAlive = configuration.keepalive != nil
+        if let keepalive = configuration.keepalive {
+            options.keepAlive = true
+            options.keepAliveIdle = keepalive.idleSeconds.map { Int32(clamping: $0) }
+            options.keepAliveInterval = keepalive.intervalSeconds.map { Int32(clamping: $0) }
+            options.keepAliveProbes = keepalive.probes.map { Int32(clamping: $0) }
+        }
         options.source = configuration.source.map { SocketAddress($0) }
         connectOptions = options
         var http1 = HTTP1Limits()
         if let most = configuration.http.headerCount { http1.fields = most }
-        if let most = configuration.http.responseHeaderKilobytes { http1.headBytes = most << 10 }
+        if let most = configuration.http.responseHeaderKilobytes {
+            (http1.headBytes, http1.lineBytes) = (most << 10, most << 10)
+        }
         http1Limits = http1
         http2Limits = HTTP2Limits(upstream: configuration.http)
+        if case .forwardProxy(let settings) = configuration.discovery {
+            namedHosts = NamedHosts(worker, settings)
+        } else {
+            namedHosts = nil
+        }
         if let endpoints = served.endpoints { take(endpoints) }
+        if let old, case .names(let set, let resolution) = configuration.discovery, !old.lastAnswers.isEmpty {
+            let names = Set(set.names)
+            lastAnswers = old.lastAnswers.filter { names.contains($0.key) }
+            take(set.resolved(lastAnswers, takesFirst: resolution.takesFirst))
+        }
+        if let old { state.adopt(healthFrom: old.state) }
         resolve()
         setTimer()
     }
@@ -68,15 +91,15 @@ final class WorkerCluster {
 
     private func resolve() {
         guard case .names(let set, let resolution) = configuration.discovery else { return }
-        worker.lookUp(set.names, resolution) { [weak self] answers in
-            guard let self, !isRetired else { return false }
-            // What cannot be looked up now keeps the addresses that it had.
-            lastAnswers.merge(answers) { $1.isEmpty ? $0 : $1 }
-            if answers.contains(where: { !$0.value.isEmpty }) {
-                let resolved = set.resolved(lastAnswers, takesFirst: resolution.takesFirst)
-                take(resolved)
+        for name in set.names {
+            worker.lookups.watch(name, resolution, for: worker) { [weak self] answer in
+                guard let self, !isRetired else { return false }
+                // What cannot be looked up now keeps the addresses that it had.
+                guard let answer, !answer.isEmpty, answer != lastAnswers[name] else { return true }
+                lastAnswers[name] = answer
+                take(set.resolved(lastAnswers, takesFirst: resolution.takesFirst))
+                return true
             }
-            return true
         }
     }
 
@@ -126,15 +149,19 @@ final class WorkerCluster {
 
     func pools(of host: UpstreamHost) -> HostPools {
         if let pools = host.attachment as? HostPools { return pools }
-        let made = HostPools()
-        if !host.isGone { host.attachment = made }
+        // What a host keeps that nobody drains again would keep the host, and the cluster.
+        let isPassing = host.isGone || isRetired
+        let made = HostPools(isPassing: isPassing)
+        if !isPassing { host.attachment = made }
         return made
     }
 
     /// - Parameters:
     ///   - isHTTP2: what the downstream request came in, for clusters that pass it on in the same.
     ///   - asked: the server that the request names, as `UpstreamProtocol.serverName` says.
-    func pool(_ host: UpstreamHost, isHTTP2: Bool, asked: String?) -> HostConnections {
+    func pool(
+        _ host: UpstreamHost, isHTTP2: Bool, _ priority: RequestPriority = .normal, asked: String? = nil
+    ) -> HostConnections {
         var isSecured = false
         if case .tls = security(at: host.transport) { isSecured = true }
         let wish: UpstreamWish
@@ -144,7 +171,33 @@ final class WorkerCluster {
         case .downstream: wish = isHTTP2 ? .http2 : .http1
         case .negotiated: wish = isSecured ? .negotiated : .http1
         }
-        return pools(of: host).pool(wish, asked: isSecured ? asked : nil, of: host, in: self)
+        return pools(of: host).pool(wish, priority, asked: isSecured ? asked : nil, of: host, in: self)
+    }
+
+    /// Where a connection was meant to go, for clusters that lead there.
+    func destination(of connection: ConnectionFacts) -> NetworkAddress? {
+        if case .originalDestination = configuration.discovery { connection.restoredDestination } else { nil }
+    }
+
+    /// The same for a request, which may say it itself.
+    func destination(of head: HeaderList, on connection: ConnectionFacts) -> NetworkAddress? {
+        guard case .originalDestination(let settings) = configuration.discovery else { return nil }
+        return settings.header.flatMap { Self.address(in: head, $0) } ?? connection.restoredDestination
+    }
+
+    /// The host that a request asks for. Source: Envoy, load balancing policy `override_host`.
+    func preferred(by head: HeaderList) -> NetworkAddress? {
+        for name in configuration.balancing.overrideHeaders {
+            if let address = Self.address(in: head, name) { return address }
+        }
+        return nil
+    }
+
+    private static func address(in head: HeaderList, _ name: String) -> NetworkAddress? {
+        let text = Array(name.utf8).withUnsafeBytes { name in
+            head.withValue(ofBytes: name) { String(decoding: $0, as: UTF8.self) }
+        }
+        return text.flatMap { NetworkAddress($0) }
     }
 
     func pick(_ question: PickQuestion) -> UpstreamHost? {
@@ -153,9 +206,9 @@ final class WorkerCluster {
 
     /// Whether one more connection may be made; if so, it counts from now on.
     /// - Parameter isFirst: the host has none; without it nothing would move.
-    func mayConnect(_ host: UpstreamHost, isFirst: Bool) -> Bool {
+    func mayConnect(_ host: UpstreamHost, _ priority: RequestPriority, isFirst: Bool) -> Bool {
         guard state.canConnect(host) else { return false }
-        return state.tryAcquire(.connections, isForced: isFirst)
+        return state.tryAcquire(.connections, priority, isForced: isFirst)
     }
 
     func connectionBegan(_ host: UpstreamHost) {
@@ -164,9 +217,9 @@ final class WorkerCluster {
         counters.activeConnections += 1
     }
 
-    func connectionEnded(_ host: UpstreamHost) {
+    func connectionEnded(_ host: UpstreamHost, _ priority: RequestPriority) {
         state.connectionEnded(host)
-        state.release(.connections)
+        state.release(.connections, priority)
         counters.activeConnections -= 1
     }
 
@@ -243,6 +296,7 @@ final class WorkerCluster {
             switch event {
             case .ejected(let host, let reason):
                 worker.logger.info("cluster \(name): \(host.address) is ejected: \(reason.rawValue)")
+                if configuration.closesUnhealthyConnections { (host.attachment as? HostPools)?.drain() }
             case .returned(let host): worker.logger.info("cluster \(name): \(host.address) is admitted again")
             case .notEjected: break
             case .checkPassed(let host): worker.logger.info("cluster \(name): \(host.address) passes its checks")
@@ -315,6 +369,13 @@ extension SocketAddress {
 }
 
 extension NetworkAddress {
+    /// - Parameter text: `10.0.0.1:80` or `[::1]:80`.
+    init?(_ text: String) {
+        let (name, port) = NamedHosts.parts(of: text)
+        guard let port, let ip = IPAddress(name) else { return nil }
+        self = .ip(ip, port: port)
+    }
+
     /// An IPv4 address in IPv6's clothes is one of IPv4.
     init(_ address: SocketAddress) {
         func bytes(_ number: UInt64, _ width: Int) -> [UInt8] {

@@ -69,6 +69,11 @@ public enum TransportSecurity: Sendable {
         }
     }
 
+    /// nil: it is plaintext, or no connection may be made.
+    var settings: TLSSettings? {
+        if case .tls(let settings, _) = self { settings } else { nil }
+    }
+
     /// Whether connections of the one may serve in place of the other's.
     func isSame(as other: TransportSecurity) -> Bool {
         switch (self, other) {

@@ -1,4 +1,3 @@
-import Addresses
 import Forwarding
 import Glibc
 import HTTP1
@@ -32,6 +31,8 @@ final class Worker {
     let counters = WorkerCounters()
     /// Who this proxy is, for services that it calls: an encoded `Node`.
     let node: [UInt8]
+    /// Where this proxy runs; nil: nobody has said.
+    let locality: EndpointLocality?
     private let outputs: LogOutputs
     private(set) lazy var logs = WorkerLogs(self, outputs: outputs)
 
@@ -50,6 +51,7 @@ final class Worker {
     init(_ loop: WorkerLoop, number: Int, lookups: NameLookups, _ options: Workers.Options) {
         (self.loop, self.number, self.lookups) = (loop, number, lookups)
         (drainTime, logger, node, outputs) = (options.drainTime, options.logger, options.node, options.logs)
+        locality = options.locality
         random = SeededRandom(seed: UInt64.random(in: 0 ... .max))
         var name = [CChar](repeating: 0, count: 256)
         hostName = gethostname(&name, 255) == 0 ? String(cString: name) : ""
@@ -87,8 +89,8 @@ final class Worker {
             if served.configuration === cluster.configuration {
                 cluster.update(served)
             } else {
+                clusters[name] = WorkerCluster(self, served, after: cluster)
                 cluster.retire()
-                clusters[name] = WorkerCluster(self, served)
             }
         }
         // Checks run whether or not there are requests.
@@ -116,13 +118,6 @@ final class Worker {
 
     /// Clusters that were used, by name.
     var usedClusters: [WorkerCluster] { clusters.values.sorted { $0.name < $1.name } }
-
-    func lookUp(
-        _ names: [String], _ resolution: ClusterConfiguration.NameResolution,
-        _ take: @escaping ([String: [IPAddress]]) -> Bool
-    ) {
-        lookups.watch(names, resolution, for: self, take)
-    }
 
     // MARK: Scratch
 

@@ -14,9 +14,17 @@ final class WorkerListener: ConnectionTracker {
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
     /// Of the configuration's filters that check tokens: they stay while the configuration does.
     private var keyRings: [ObjectIdentifier: TokenKeyRing] = [:]
-    private var connections: [ConnectionID: ObjectIdentifier] = [:]
+    private var connections: [ConnectionID: Place] = [:]
     let counters: ListenerCounters
     private var refusals: (of: ListenerConfiguration, logger: AccessLogger)?
+
+    /// What a connection has here.
+    private struct Place {
+        /// Nil: it is not chosen yet.
+        var chain: FilterChain?
+        /// Those that count it.
+        var limits: [ConnectionLimit] = []
+    }
 
     var name: String { served.name }
     var configuration: ListenerConfiguration { served.configuration }
@@ -47,18 +55,36 @@ final class WorkerListener: ConnectionTracker {
             streamServices = [:]
             return
         }
-        services = [:]
-        streamServices = [:]
+        let kept = Set(new.configuration.allChains.map { ObjectIdentifier($0) })
+        // What services have gathered goes on as well.
+        let isSame = old.configuration.bufferLimit == new.configuration.bufferLimit
+        services = services.filter { isSame && kept.contains($0.key) && $0.value.ownURI == ownURI(of: $0.key) }
+        streamServices = streamServices.filter {
+            kept.contains($0.key) && $0.value.ownURI == ownURI(of: $0.key)
+        }
         makeKeyRings()
-        drainConnections()
+        drainConnections { chain in chain.map { !kept.contains(ObjectIdentifier($0)) } ?? false }
+    }
+
+    private func ownURI(of chain: ObjectIdentifier) -> String? {
+        configuration.allChains.first { ObjectIdentifier($0) == chain }.flatMap { ownURI(of: $0) }
+    }
+
+    private func ownURI(of chain: FilterChain) -> String? {
+        served.tls(of: chain)?.configuration.identity?.leaf.uris.first
     }
 
     /// Keys that are wanted before anybody asks for them are fetched from now on.
     private func makeKeyRings() {
+        let old = keyRings
         keyRings = [:]
         for chain in configuration.allChains {
             guard case .http(let settings) = chain.terminal else { continue }
             for case .tokens(let tokens, _) in settings.filters.entries.map(\.filter) {
+                if let known = old[ObjectIdentifier(tokens)] {
+                    keyRings[ObjectIdentifier(tokens)] = known
+                    continue
+                }
                 let ring = TokenKeyRing(worker, tokens, listener: name)
                 keyRings[ObjectIdentifier(tokens)] = ring
                 // The clusters may not have been brought up to date yet.
@@ -70,9 +96,8 @@ final class WorkerListener: ConnectionTracker {
     func service(of chain: FilterChain, _ settings: HTTPConnectionSettings) -> HTTPService {
         let key = ObjectIdentifier(chain)
         if let service = services[key] { return service }
-        let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
         let made = HTTPService(
-            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: uri,
+            worker, settings, listener: name, bufferLimit: configuration.bufferLimit, ownURI: ownURI(of: chain),
             keyRings: keyRings)
         services[key] = made
         return made
@@ -81,8 +106,7 @@ final class WorkerListener: ConnectionTracker {
     func service(of chain: FilterChain, _ settings: TCPProxySettings) -> TCPService {
         let key = ObjectIdentifier(chain)
         if let service = streamServices[key] { return service }
-        let uri = served.tls(of: chain)?.configuration.identity?.leaf.uris.first
-        let made = TCPService(worker, settings, listener: name, ownURI: uri)
+        let made = TCPService(worker, settings, listener: name, ownURI: ownURI(of: chain))
         streamServices[key] = made
         return made
     }
@@ -101,6 +125,12 @@ final class WorkerListener: ConnectionTracker {
         refusals?.logger.log(entry)
     }
 
+    enum Admission {
+        /// - Parameter cluster: where filters lead it; nil: where the chain does.
+        case admitted(cluster: String?, metadata: FilterMetadata)
+        case refused(after: Duration)
+    }
+
     /// A connection that a policy refuses, in the log of what it was for. Of HTTP there is no request to log.
     /// Source: Envoy, network RBAC filter, connection termination details.
     private func denied(_ facts: ConnectionFacts, _ chain: FilterChain, by policy: String?) {
@@ -114,8 +144,8 @@ final class WorkerListener: ConnectionTracker {
         logger.log(entry)
     }
 
-    /// What a chain's network filters say of a connection; nil: it may not stay.
-    func admit(_ facts: ConnectionFacts, _ chain: FilterChain) -> (cluster: String?, metadata: FilterMetadata)? {
+    /// What a chain's network filters say of a connection.
+    func admit(_ id: ConnectionID, _ facts: ConnectionFacts, _ chain: FilterChain) -> Admission {
         var cluster: String?
         var metadata = FilterMetadata()
         for filter in chain.filters {
@@ -129,32 +159,38 @@ final class WorkerListener: ConnectionTracker {
                 guard verdict.isAllowed else {
                     counters.denied += 1
                     denied(facts, chain, by: verdict.policy)
-                    return nil
+                    return .refused(after: .zero)
                 }
-            case .connectionLimit(let most, _):
-                guard connections.count <= Int(clamping: most) else {
+            case .connectionLimit(let limit):
+                guard limit.tryAcquire() else {
                     counters.limited += 1
-                    return nil
+                    return .refused(after: limit.delay)
                 }
+                connections[id, default: Place(chain: chain)].limits.append(limit)
             case .rateLimit(let limit):
                 guard limit.admits(now: worker.loop.now) else {
                     counters.limited += 1
-                    return nil
+                    return .refused(after: .zero)
                 }
             case .clusterByServerName: cluster = facts.serverName
             }
         }
-        return (cluster, metadata)
+        return .admitted(cluster: cluster, metadata: metadata)
     }
 
     // MARK: Connections
 
     override func began(_ id: ConnectionID) {
-        connections[id] = ObjectIdentifier(served.configuration)
+        connections[id] = Place()
+    }
+
+    /// A connection belongs to a chain from now on.
+    func chose(_ chain: FilterChain, for id: ConnectionID) {
+        connections[id]?.chain = chain
     }
 
     override func ended(_ id: ConnectionID) {
-        connections[id] = nil
+        for limit in connections.removeValue(forKey: id)?.limits ?? [] { limit.release() }
     }
 
     /// No new connections.
@@ -163,10 +199,10 @@ final class WorkerListener: ConnectionTracker {
         accepting = []
     }
 
-    /// Asks connections of earlier configurations, or all, to end when they can; after the drain time they are ended.
-    func drainConnections(all: Bool = false) {
-        let current = ObjectIdentifier(served.configuration)
-        let leaving = connections.filter { all || $0.value != current }.map(\.key)
+    /// Asks connections to end when they can; after the drain time they are ended.
+    /// - Parameter isLeaving: by their chain.
+    func drainConnections(where isLeaving: (FilterChain?) -> Bool = { _ in true }) {
+        let leaving = connections.filter { isLeaving($0.value.chain) }.map(\.key)
         for id in leaving { _ = worker.loop.withHandler(id) { $0.user.drain() } }
         guard !leaving.isEmpty else { return }
         worker.loop.schedule(after: worker.drainTime) { loop in
@@ -220,7 +256,7 @@ extension Worker {
 
     private func leave(_ listener: WorkerListener) {
         listener.stopAccepting()
-        listener.drainConnections(all: true)
+        listener.drainConnections()
         // Its connections refer to it until they have ended.
         leavingListeners.append(listener)
         leavingListeners.removeAll { $0.connectionCount == 0 && $0 !== listener }
@@ -246,7 +282,7 @@ extension Worker {
     func drain() {
         for listener in listeners.values {
             listener.stopAccepting()
-            listener.drainConnections(all: true)
+            listener.drainConnections()
         }
         drainUpstreams()
     }

@@ -17,15 +17,37 @@ public final class Workers: Sendable {
         public var logger = Logger(label: "proxy")
         /// Who this proxy is, for services that it calls: an encoded `Node`.
         public var node: [UInt8] = []
+        /// Where this proxy runs; nil: nobody has said.
+        public var locality: EndpointLocality?
         /// Where access logs are written.
         public var logs = LogOutputs()
 
         public init() {}
     }
 
+    /// Where a listener is to accept.
+    private struct Door: Hashable {
+        var address: SocketAddress
+        var isTransparent: Bool
+
+        static func all(of configuration: ListenerConfiguration) -> [Door] {
+            configuration.addresses.map { Door(address: SocketAddress($0), isTransparent: configuration.isTransparent) }
+        }
+
+        /// Whether another listener cannot have the same.
+        var isUnique: Bool { address.port != 0 || address.isUnix }
+    }
+
+    /// A listener whose sockets are open.
+    private struct Opened {
+        var served: ServedListener
+        var doors: [Door]
+        /// By door, and then by worker.
+        var sockets: [[[ListeningSocket]]]
+    }
+
     private struct State {
-        /// By listener: the addresses that were asked for, and for each worker a socket for each address.
-        var sockets: [String: (wanted: [SocketAddress], sockets: [[ListeningSocket]])] = [:]
+        var listeners: [String: Opened] = [:]
         /// Sockets of an earlier process, by address, that nobody has asked for yet.
         var inherited: [SocketAddress: [ListeningSocket]] = [:]
     }
@@ -66,55 +88,96 @@ public final class Workers: Sendable {
     /// Serves a configuration in place of the one before, whole and on every worker: listeners are opened, changed, or
     /// closed and drained, clusters and routes exchanged. Returns when sockets are open; the workers follow at once.
     /// Not for two threads at a time.
-    /// - Returns: listeners that cannot be opened. They are left out, the rest is served.
+    /// - Returns: listeners that cannot be opened. What was served under their names before goes on, where it still can;
+    ///   the rest is served as it is now. To try again, serve the same again.
     public func serve(_ configuration: ProxyConfiguration) -> [ListenerFailure] {
-        var failures: [ListenerFailure] = []
-        let sockets = state.withLock { state -> [String: [[ListeningSocket]]] in
-            var next: [String: (wanted: [SocketAddress], sockets: [[ListeningSocket]])] = [:]
-            for (name, served) in configuration.listeners.sorted(by: { $0.key < $1.key })
-            where served.configuration.bindsToPort {
-                let wanted = served.configuration.addresses.map { SocketAddress($0) }
-                if let open = state.sockets[name], open.wanted == wanted {
-                    next[name] = open
-                    continue
-                }
-                do throws(ReactorError) {
-                    var sockets = [[ListeningSocket]](repeating: [], count: workers.count)
-                    for address in wanted {
-                        let opened = try open(address, served.configuration, &state)
-                        for number in workers.indices { sockets[number].append(opened[number]) }
-                    }
-                    next[name] = (wanted, sockets)
-                } catch {
-                    failures.append(ListenerFailure(listener: name, error: error))
-                }
-            }
-            state.sockets = next
-            return next.mapValues(\.sockets)
+        let (opened, failures) = state.withLock { state in
+            let answer = open(configuration.listeners.filter { $0.value.configuration.bindsToPort }, &state)
+            return (state.listeners, answer)
         }
+        var listeners = configuration.listeners
+        for failure in failures { listeners[failure.listener] = opened[failure.listener]?.served }
+        let served = ProxyConfiguration(
+            listeners: listeners, routes: configuration.routes, clusters: configuration.clusters)
         for (number, box) in workers.enumerated() {
-            let own = sockets.mapValues { $0[number] }
-            post(box) { $0.serve(configuration, sockets: own) }
+            let own = opened.mapValues { $0.sockets.flatMap { $0[number] } }
+            post(box) { $0.serve(failures.isEmpty ? configuration : served, sockets: own) }
         }
         return failures
     }
 
+    /// Opens what is not open yet, with the sockets of listeners that are gone or go elsewhere where they fit: nobody who
+    /// connects at that moment is turned away.
+    private func open(_ wanted: [String: ServedListener], _ state: inout State) -> [ListenerFailure] {
+        var failures: [ListenerFailure] = []
+        var next: [String: Opened] = [:]
+        var spare: [Door: [[[ListeningSocket]]]] = [:]
+        var taken: Set<SocketAddress> = []
+        for (name, old) in state.listeners {
+            if let served = wanted[name], Door.all(of: served.configuration) == old.doors {
+                next[name] = Opened(served: served, doors: old.doors, sockets: old.sockets)
+                taken.formUnion(old.doors.filter(\.isUnique).map(\.address))
+            } else {
+                for (door, sockets) in zip(old.doors, old.sockets) { spare[door, default: []].append(sockets) }
+            }
+        }
+        for (name, served) in wanted.sorted(by: { $0.key < $1.key }) where next[name] == nil {
+            let doors = Door.all(of: served.configuration)
+            var sockets: [[[ListeningSocket]]] = []
+            var reused: [Int] = []
+            do throws(ReactorError) {
+                for (place, door) in doors.enumerated() {
+                    if taken.contains(door.address) { throw .addressInUse(door.address) }
+                    if let found = spare[door]?.popLast() {
+                        reused.append(place)
+                        sockets.append(found)
+                    } else {
+                        sockets.append(try open(door, served.configuration, &state))
+                    }
+                }
+                next[name] = Opened(served: served, doors: doors, sockets: sockets)
+                taken.formUnion(doors.filter(\.isUnique).map(\.address))
+            } catch {
+                failures.append(ListenerFailure(listener: name, error: error))
+                for place in reused { spare[doors[place], default: []].append(sockets[place]) }
+                guard let old = state.listeners[name],
+                    zip(old.doors, old.sockets).allSatisfy({ door, sockets in
+                        spare[door]?.contains { $0.first?.first === sockets.first?.first } == true
+                    })
+                else { continue }
+                for (door, sockets) in zip(old.doors, old.sockets) {
+                    spare[door]?.removeAll { $0.first?.first === sockets.first?.first }
+                }
+                next[name] = old
+                taken.formUnion(old.doors.filter(\.isUnique).map(\.address))
+            }
+        }
+        state.listeners = next
+        return failures
+    }
+
+    /// - Returns: by worker.
     private func open(
-        _ wanted: SocketAddress, _ configuration: ListenerConfiguration, _ state: inout State
-    ) throws(ReactorError) -> [ListeningSocket] {
+        _ door: Door, _ configuration: ListenerConfiguration, _ state: inout State
+    ) throws(ReactorError) -> [[ListeningSocket]] {
+        let wanted = door.address
         var options = ListenOptions()
-        options.isTransparent = configuration.isTransparent
+        options.isTransparent = door.isTransparent
         if let backlog = configuration.backlog { options.backlog = Int32(clamping: backlog) }
         options.reusePort = workers.count > 1 && !wanted.isUnix
-        var sockets = Array((state.inherited.removeValue(forKey: wanted) ?? []).prefix(workers.count))
-        var address = sockets.first?.address ?? wanted
-        while sockets.count < workers.count {
+        var sockets = [[ListeningSocket]](repeating: [], count: workers.count)
+        // Of an earlier process with more workers: connections wait at each of them.
+        for (number, socket) in (state.inherited.removeValue(forKey: wanted) ?? []).enumerated() {
+            sockets[number % workers.count].append(socket)
+        }
+        var address = sockets[0].first?.address ?? wanted
+        for number in workers.indices where sockets[number].isEmpty {
             // A Unix socket is one for all; of TCP each worker has its own, and the kernel spreads the connections.
-            if wanted.isUnix, let first = sockets.first {
-                sockets.append(first)
+            if wanted.isUnix, let first = sockets[0].first {
+                sockets[number].append(first)
             } else {
-                sockets.append(try ListeningSocket(address, options: options))
-                address = sockets[0].address
+                sockets[number].append(try ListeningSocket(address, options: options))
+                address = sockets[0][0].address
             }
         }
         return sockets
@@ -128,12 +191,14 @@ public final class Workers: Sendable {
 
     /// The addresses at which listeners accept, by name: with the port that the system chose for port 0.
     public var addresses: [String: SocketAddress] {
-        state.withLock { $0.sockets.compactMapValues { $0.sockets.first?.first?.address } }
+        state.withLock { $0.listeners.compactMapValues { $0.sockets.first?.first?.first?.address } }
     }
 
     /// The sockets that accept, to be handed to the process that takes over.
     public var listeningSockets: [ListeningSocket] {
-        state.withLock { state in state.sockets.sorted { $0.key < $1.key }.flatMap { $0.value.sockets.joined() } }
+        state.withLock { state in
+            state.listeners.sorted { $0.key < $1.key }.flatMap { $0.value.sockets.joined().joined() }
+        }
     }
 
     /// What each worker's loop has done. Waits for the workers' threads.

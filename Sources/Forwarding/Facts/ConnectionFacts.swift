@@ -93,6 +93,9 @@ public struct ConnectionFacts: Sendable {
     public var directSource: NetworkAddress
     /// Whom the client meant: the original destination where connections are intercepted.
     public var destination: NetworkAddress
+    /// Whether `destination` is another address than the one where the connection was accepted. Only then can it be
+    /// gone on to: a proxy that connects to itself would do so for ever.
+    public var isRestored: Bool
     /// From the TLS client hello, in lower case.
     public var serverName: String?
     public var isTLS: Bool
@@ -103,15 +106,19 @@ public struct ConnectionFacts: Sendable {
     /// Nil: there is no certificate.
     public var peer: PeerCertificateFacts?
 
+    /// Where clusters of original destinations connect to; nil: nowhere.
+    public var restoredDestination: NetworkAddress? { isRestored ? destination : nil }
+
     /// - Parameter directSource: nil: the same as `source`.
     public init(
         source: NetworkAddress, directSource: NetworkAddress? = nil, destination: NetworkAddress,
-        serverName: String? = nil, isTLS: Bool = false, applicationProtocol: String? = nil,
+        isRestored: Bool = false, serverName: String? = nil, isTLS: Bool = false, applicationProtocol: String? = nil,
         peer: PeerCertificateFacts? = nil
     ) {
         self.source = source
         self.directSource = directSource ?? source
         self.destination = destination
+        self.isRestored = isRestored
         self.serverName = serverName
         self.isTLS = isTLS
         self.applicationProtocol = applicationProtocol

@@ -1,5 +1,6 @@
 import CEnvoyAPI
 import EnvoyAPI
+import Synchronization
 
 /// How much and how long. Source: Envoy, `HttpProtocolOptions` and the manager's own timeouts.
 public struct ConnectionLimits: Sendable, Equatable {
@@ -101,4 +102,27 @@ public struct HTTP2Settings: Sendable, Equatable {
                 timeout: try keepAlive.timeout.duration("timeout") ?? .seconds(10))
         }
     }
+}
+
+/// How many connections a filter chain may have at a time, counted over all workers.
+/// Source: Envoy, `filters.network.connection_limit.v3.ConnectionLimit`.
+public final class ConnectionLimit: Sendable {
+    public let most: UInt64
+    /// After which those above are closed.
+    public let delay: Duration
+    private let count = Atomic<UInt64>(0)
+
+    init(most: UInt64, delay: Duration) {
+        (self.most, self.delay) = (most, delay)
+    }
+
+    /// Takes a place; each needs a ``release()``.
+    /// - Returns: false: there is none.
+    public func tryAcquire() -> Bool {
+        if count.add(1, ordering: .relaxed).newValue <= most { return true }
+        release()
+        return false
+    }
+
+    public func release() { count.subtract(1, ordering: .relaxed) }
 }

@@ -18,8 +18,7 @@ public final class FilterChain: Sendable {
     public enum NetworkFilter: Sendable {
         case access(AccessControl)
         case rateLimit(ConnectionRateLimit)
-        /// Connections of this chain at a time; those above are closed after the delay.
-        case connectionLimit(most: UInt64, delay: Duration)
+        case connectionLimit(ConnectionLimit)
         /// The cluster is the one that is named like the server that the client names.
         case clusterByServerName
     }
@@ -31,11 +30,21 @@ public final class FilterChain: Sendable {
     public let transportTimeout: Duration?
     public let filters: [NetworkFilter]
     public let terminal: Terminal
+    /// As its resource has it.
+    let bytes: [UInt8]
+    /// Whether it holds what stood in a file, which the bytes do not tell.
+    let hasRead: Bool
 
     init(
-        _ message: EnvoyAPI.FilterChain, in arena: Arena,
+        _ message: EnvoyAPI.FilterChain, _ bytes: [UInt8], in arena: Arena,
         _ files: (GivenBytes) throws(ConfigurationError) -> [UInt8]
     ) throws(ConfigurationError) {
+        self.bytes = bytes
+        var hasRead = false
+        func noting(_ given: GivenBytes) throws(ConfigurationError) -> [UInt8] {
+            if case .inline = given {} else { hasRead = true }
+            return try files(given)
+        }
         name = message.name.string
         tls =
             try message.transport_socket.read("transport_socket") {
@@ -53,7 +62,7 @@ public final class FilterChain: Sendable {
                 guard case .typed_config(let any) = filter.pointee.config_type else {
                     throw .unsupported(path: "", message: "a filter without typed_config")
                 }
-                switch try Self.read(any.pointee, in: arena, files) {
+                switch try Self.read(any.pointee, in: arena, noting) {
                 case .filter(let filter): filters.append(filter)
                 case .terminal(let found): terminal = found
                 }
@@ -64,7 +73,7 @@ public final class FilterChain: Sendable {
         guard let terminal else {
             throw .invalid(path: "filters", message: "no filter takes the bytes: end with a manager or a TCP proxy")
         }
-        (self.filters, self.terminal) = (filters, terminal)
+        (self.filters, self.terminal, self.hasRead) = (filters, terminal, hasRead)
     }
 
     private static func tls(_ socket: TransportSocket, in arena: Arena) throws(ConfigurationError) -> DownstreamTLS? {
@@ -110,7 +119,7 @@ public final class FilterChain: Sendable {
                 }
                 let isOn = limit.runtime_enabled?.pointee.default_value.flag ?? true
                 let delay = try limit.delay.duration("delay") ?? .zero
-                return .filter(.connectionLimit(most: isOn ? most : .max, delay: delay))
+                return .filter(.connectionLimit(ConnectionLimit(most: isOn ? most : .max, delay: delay)))
             case NetworkLocalRateLimit.descriptor.fullName:
                 let message = try FieldAudit.decode(
                     NetworkLocalRateLimit.self, any, in: arena, ConnectionRateLimit.fields)
@@ -131,6 +140,13 @@ public final class TCPProxySettings: Sendable {
         public let weight: UInt32
         /// Under `envoy.lb`.
         public let metadataMatch: [StructureValue.Field]
+        /// What that asks of hosts.
+        public let subset: SubsetCriteria?
+
+        init(cluster: String, weight: UInt32, metadataMatch: [StructureValue.Field]) {
+            (self.cluster, self.weight, self.metadataMatch) = (cluster, weight, metadataMatch)
+            subset = SubsetCriteria(metadataMatch)
+        }
     }
 
     /// What its statistics are counted under.

@@ -50,10 +50,13 @@ public final class ListenerConfiguration: Sendable {
 
     /// - Parameters:
     ///   - bytes: a `Listener`.
+    ///   - old: what this one replaces: chains that are the same are the same objects, so that their connections can
+    ///     go on.
     ///   - files: reads what the configuration only points to.
     /// - Throws: the first thing that is wrong or not supported, with its path.
     public init(
-        _ bytes: [UInt8], files: (GivenBytes) throws(ConfigurationError) -> [UInt8] = GivenBytes.refuse
+        _ bytes: [UInt8], replacing old: ListenerConfiguration? = nil,
+        files: (GivenBytes) throws(ConfigurationError) -> [UInt8] = GivenBytes.refuse
     ) throws(ConfigurationError) {
         let arena = Arena()
         let message = try FieldAudit.decode(Listener.self, bytes, in: arena, .listeners).pointee
@@ -72,6 +75,13 @@ public final class ListenerConfiguration: Sendable {
         isTransparent = message.transparent.flag ?? false
         backlog = message.tcp_backlog_size.number.map(Int.init)
         accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
+        var known: [[UInt8]: FilterChain] = [:]
+        for chain in old?.allChains ?? [] where !chain.hasRead { known[chain.bytes] = chain }
+        func made(_ chain: UnsafeMutablePointer<EnvoyAPI.FilterChain>) throws(ConfigurationError) -> FilterChain {
+            let bytes = encode(chain)
+            if let same = known[bytes] { return same }
+            return try FilterChain(chain.pointee, bytes, in: arena, files)
+        }
         var chains: [FilterChain] = []
         var matches: [ChainMatch] = []
         for (index, chain) in message.filter_chains_list.enumerated() {
@@ -88,12 +98,14 @@ public final class ListenerConfiguration: Sendable {
             }
             matches.append(match)
             chains.append(
-                try at(place) { () throws(ConfigurationError) in try FilterChain(chain.pointee, in: arena, files) })
+                try at(place) { () throws(ConfigurationError) in try made(chain) })
         }
         self.chains = chains
         table = ChainTable(matches)
-        defaultChain = try message.default_filter_chain.read("default_filter_chain") {
-            (chain) throws(ConfigurationError) in try FilterChain(chain, in: arena, files)
+        if let chain = message.default_filter_chain {
+            defaultChain = try at("default_filter_chain") { () throws(ConfigurationError) in try made(chain) }
+        } else {
+            defaultChain = nil
         }
         guard !chains.isEmpty || defaultChain != nil || handsOver else {
             throw .invalid(path: "filter_chains", message: "no filter chain")

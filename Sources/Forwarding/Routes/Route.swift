@@ -22,6 +22,8 @@ public final class Route: Sendable {
         let weight: UInt32
         /// Under `envoy.lb`, the route's merged with the cluster's own.
         public let metadataMatch: [StructureValue.Field]
+        /// What that asks of hosts.
+        public let subset: SubsetCriteria?
         let authority: [UInt8]?
         public let requestHeaders: HeaderOperations
         public let responseHeaders: HeaderOperations
@@ -37,6 +39,7 @@ public final class Route: Sendable {
                 metadataMatch, authority, request, response
             )
             filterSettings = settings
+            subset = SubsetCriteria(metadataMatch)
         }
     }
 

@@ -98,9 +98,16 @@ public final class UpstreamCluster {
     private static let keptEvents = 1024
 
     /// A cluster of fixed hosts has them at once; others wait for ``update(_:now:random:)``.
-    public init(_ configuration: ClusterConfiguration, now: Instant, random: inout SeededRandom) {
+    /// - Parameter locality: the proxy's own. Of other proxies nothing is known, so that it counts where a policy stays
+    ///   in it whatever others do.
+    public init(
+        _ configuration: ClusterConfiguration, locality: EndpointLocality? = nil, now: Instant,
+        random: inout SeededRandom
+    ) {
         self.configuration = configuration
-        breakers = configuration.breakers.map { Breaker($0) }
+        ownLocality = locality
+        if let locality { peersByLocality = [locality: 1] }
+        breakers = zip(configuration.breakers, configuration.loads).map { Breaker($0, $1) }
         subsets = configuration.subsets.map { SubsetIndex($0) }
         if let detection = configuration.outlierDetection {
             nextOutlierCheck = now.advanced(by: detection.interval)
@@ -140,6 +147,24 @@ public final class UpstreamCluster {
     public func host(at address: NetworkAddress) -> UpstreamHost? { byAddress[address] }
 
     // MARK: Hosts
+
+    /// What checks have found out of hosts that an earlier form of the cluster has too: its change says nothing of them.
+    public func adopt(healthFrom old: UpstreamCluster) {
+        guard configuration.check != nil, old.configuration.check != nil else { return }
+        for host in hosts where host.isPending {
+            guard let known = old.byAddress[host.address], known.endpoint.isChecked, !known.isPending else { continue }
+            host.isPending = false
+            pendingChecks -= 1
+            host.checking.isFirst = false
+            host.isCheckedDegraded = known.isCheckedDegraded
+            host.hasTimedOutCheck = known.hasTimedOutCheck
+            host.isExcluded = known.isExcluded
+            guard !known.failings.contains(.checked) else { continue }
+            host.failings.remove(.checked)
+            host.usableSince = known.usableSince
+        }
+        healthChanged()
+    }
 
     /// Takes the hosts of a resource. Those that stay keep all that is known of them.
     /// - Returns: what came and went; connections of hosts that went end with their requests.

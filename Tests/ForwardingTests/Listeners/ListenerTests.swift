@@ -181,11 +181,13 @@ struct ListenerTests {
         }
         #expect((0..<6).map { settings.choose(random: $0).cluster } == ["a", "b", "b", "a", "b", "b"])
         #expect(settings.idleTimeout == nil && settings.connectAttempts == 3 && settings.hashesSource)
-        guard case .connectionLimit(let most, let delay)? = listener.chains[0].filters.first, most == 5,
-            delay == .seconds(1)
-        else {
+        guard case .connectionLimit(let limit)? = listener.chains[0].filters.first else {
             Issue.record("no connection limit")
             return
         }
+        #expect(limit.most == 5 && limit.delay == .seconds(1))
+        #expect((0..<6).map { _ in limit.tryAcquire() } == [true, true, true, true, true, false])
+        limit.release()
+        #expect(limit.tryAcquire())
     }
 }

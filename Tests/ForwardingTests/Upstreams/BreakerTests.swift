@@ -3,6 +3,7 @@ import EnvoyAPI
 import Forwarding
 import Protobuf
 import Testing
+import Time
 
 struct BreakerTests {
     @Test func whatIsUnderWayIsBounded() throws {
@@ -104,6 +105,23 @@ struct BreakerTests {
         #expect(loads.map(\.place.priority) == [0, 1])
         #expect(loads.first?.totals.errors == 1)
         #expect(rig.cluster.takeLoads().map(\.totals.errors) == [0])
+    }
+
+    @Test func workersShareTheBounds() throws {
+        let configuration = try clusterOf(
+            "circuit_breakers: { thresholds: [{ max_requests: 2, max_retries: 1, retry_budget: { budget_percent: "
+                + "{ value: 50 }, min_retry_concurrency: 1 } }] }")
+        var random = SeededRandom(seed: 1)
+        let workers = (0..<2).map { _ in
+            UpstreamCluster(configuration, now: Instant(nanoseconds: 0), random: &random)
+        }
+        #expect(workers.allSatisfy { $0.tryAcquire(.requests) })
+        #expect(workers.allSatisfy { !$0.tryAcquire(.requests) })
+        workers[0].release(.requests)
+        #expect(workers[1].tryAcquire(.requests))
+        #expect(workers.map { $0.breaker(.normal).count(.requests) } == [0, 2])
+        #expect(workers[0].tryAcquire(.retries))
+        #expect(!workers[1].tryAcquire(.retries))
     }
 
     @Test func aReportTellsWhatWasOrdered() throws {

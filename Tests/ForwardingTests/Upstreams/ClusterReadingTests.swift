@@ -309,6 +309,10 @@ struct ClusterReadingTests {
             "health_checks[0].tcp_health_check.send.text: `5g` is not hexadecimal"
         ),
         (
+            "circuit_breakers: { per_host_thresholds: [{ priority: HIGH, max_connections: 1 }] }",
+            "circuit_breakers.per_host_thresholds[0].priority: hosts have one bound"
+        ),
+        (
             "circuit_breakers: { per_host_thresholds: [{ max_requests: 1 }] }",
             "circuit_breakers.per_host_thresholds[0]: only `max_connections`"
         ),
@@ -394,5 +398,22 @@ struct ClusterReadingTests {
             }
         }
         #expect(refused > 1000)
+    }
+
+    @Test func namesAreLookedUpAgainAfterAWhile() throws {
+        var random = SeededRandom(seed: 1)
+        var resolution = ClusterConfiguration.NameResolution()
+        resolution.interval = .seconds(60)
+        #expect(resolution.pause(afterFailures: 0, random: &random) == .seconds(60))
+        #expect(resolution.pause(afterFailures: 3, random: &random) == .seconds(60))
+        resolution.failureInterval = .seconds(1)...(.seconds(5))
+        #expect(
+            [1, 2, 3, 4, 90].map { resolution.pause(afterFailures: $0, random: &random) }
+                == [1, 2, 4, 5, 5].map { .seconds($0) })
+        resolution.respectsTimeToLive = true
+        #expect(resolution.pause(afterFailures: 0, random: &random) == .seconds(5))
+        resolution.jitter = .seconds(2)
+        let pauses = (0..<50).map { _ in resolution.pause(afterFailures: 0, random: &random) }
+        #expect(pauses.allSatisfy { $0 >= .seconds(5) && $0 < .seconds(7) } && Set(pauses).count > 10)
     }
 }

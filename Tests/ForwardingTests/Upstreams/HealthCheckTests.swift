@@ -373,4 +373,18 @@ struct HealthCheckTests {
             expectShare(inFirst, of: 10_000, share)
         }
     }
+
+    @Test func aChangeOfTheClusterSaysNothingOfItsHosts() throws {
+        var rig = try rig(HealthCheckTests.http)
+        rig.cluster.connectionBegan(rig.host(0))
+        round(&rig) { host in numberOf(host) == 0 ? ok() : .failed }
+        let endpoints = try #require(rig.cluster.endpoints)
+        let changed = UpstreamCluster(
+            try clusterOf(HealthCheckTests.http + "\nconnect_timeout: 3s"), now: rig.now, random: &rig.random)
+        _ = changed.update(endpoints, now: rig.now, random: &rig.random)
+        #expect(changed.hosts.allSatisfy { $0.hasFailedChecks })
+        changed.adopt(healthFrom: rig.cluster)
+        #expect(changed.hosts.filter(\.isUsable).map { numberOf($0) } == [0])
+        #expect(changed.isChecked)
+    }
 }

@@ -32,6 +32,20 @@ public final class ClusterConfiguration: Sendable {
         public var family = Family.any
 
         public init() {}
+
+        /// How long names live whose time to live is to be respected: the system's resolver does not tell it.
+        static let assumedLife = Duration.seconds(5)
+
+        /// Until a name is looked up again.
+        /// - Parameter failures: how often in a row there was no answer.
+        public func pause(afterFailures failures: Int, random: inout SeededRandom) -> Duration {
+            if failures > 0, let failureInterval {
+                let grown = failureInterval.lowerBound * (1 << min(failures - 1, 20))
+                return min(grown, failureInterval.upperBound)
+            }
+            let usual = respectsTimeToLive ? min(interval, Self.assumedLife) : interval
+            return max(usual, .milliseconds(100)) + random.jitter(jitter)
+        }
     }
 
     public struct OriginalDestination: Sendable, Equatable {
@@ -82,6 +96,8 @@ public final class ClusterConfiguration: Sendable {
     public let subsets: SubsetSettings?
     /// By ``RequestPriority``.
     public let breakers: [BreakerSettings]
+    /// What all workers have under way, by ``RequestPriority``.
+    let loads = RequestPriority.allCases.map { _ in SharedLoad() }
     /// Connections that one host may have; nil: any number.
     public let hostConnections: Int?
     public let outlierDetection: OutlierSettings?
@@ -177,11 +193,7 @@ public final class ClusterConfiguration: Sendable {
         guard !transportMatches.isEmpty else { return 0 }
         let own = endpoint.metadata["envoy.transport_socket_match"] ?? []
         let places = endpoint.localityMetadata["envoy.transport_socket_match"] ?? []
-        return transport(for: own) ?? transport(for: places, orElse: 0)
-    }
-
-    private func transport(for labels: [StructureValue.Field], orElse other: Int) -> Int {
-        transport(for: labels) ?? other
+        return transport(for: own) ?? transport(for: places) ?? 0
     }
 
     func transport(for labels: [StructureValue.Field]) -> Int? {

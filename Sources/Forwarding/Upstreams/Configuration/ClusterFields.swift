@@ -4,7 +4,7 @@ extension SupportedFields {
         common + balancingPolicies
         + SupportedFields([
             // Statistics that nobody asks for here: `alt_stat_name`, `track_*`. Resources without a wait for warmth
-            // warm like others.
+            // warm like others. What a connection buffers is bounded by fixed sizes.
             "envoy.config.cluster.v3.Cluster": """
             transport_socket_matches name alt_stat_name type cluster_type eds_cluster_config connect_timeout \
             per_connection_buffer_limit_bytes \
@@ -25,8 +25,7 @@ extension SupportedFields {
             "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig":
                 "dns_cache_config allow_insecure_cluster_options",
             "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig": """
-            name dns_lookup_family dns_refresh_rate dns_min_refresh_rate host_ttl max_hosts \
-            dns_failure_refresh_rate dns_query_timeout
+            name dns_lookup_family dns_refresh_rate host_ttl max_hosts dns_query_timeout
             """,
             "envoy.config.cluster.v3.Cluster.EdsClusterConfig": "eds_config service_name",
             "envoy.config.cluster.v3.Cluster.RefreshRate": "base_interval max_interval",
@@ -144,11 +143,13 @@ extension SupportedFields {
         failure_percentage_request_volume max_ejection_time max_ejection_time_jitter \
         successful_active_health_check_uneject_host always_eject_one_host
         """,
+        // Each check makes its own connection, also with `reuse_connection`. What is always logged goes to a log of events,
+        // which cannot be set here.
         "envoy.config.core.v3.HealthCheck": """
         timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold \
         healthy_threshold alt_port reuse_connection http_health_check tcp_health_check grpc_health_check \
         no_traffic_interval no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval \
-        healthy_edge_interval tls_options transport_socket_match_criteria always_log_health_check_failures \
+        healthy_edge_interval transport_socket_match_criteria always_log_health_check_failures \
         always_log_health_check_success
         """,
         "envoy.config.core.v3.HealthCheck.Payload": "text binary",
@@ -158,7 +159,6 @@ extension SupportedFields {
         """,
         "envoy.config.core.v3.HealthCheck.TcpHealthCheck": "send receive",
         "envoy.config.core.v3.HealthCheck.GrpcHealthCheck": "service_name authority initial_metadata",
-        "envoy.config.core.v3.HealthCheck.TlsOptions": "alpn_protocols",
     ])
 
     private static let upstreamProtocols = SupportedFields([
@@ -177,10 +177,11 @@ extension SupportedFields {
             "or_match and_match not_match any_match http_response_headers_match",
         "envoy.config.common.matcher.v3.MatchPredicate.MatchSet": "rules",
         "envoy.config.common.matcher.v3.HttpHeadersMatch": "headers",
+        // Of connections that are kept without a client, of which there are none.
         "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions": "idle_timeout",
         "envoy.config.core.v3.UpstreamHttpProtocolOptions": "auto_sni auto_san_validation override_auto_sni_header",
         "envoy.config.core.v3.HttpProtocolOptions": """
-        idle_timeout max_connection_duration max_headers_count max_response_headers_kb max_stream_duration \
+        idle_timeout max_connection_duration max_headers_count max_response_headers_kb \
         headers_with_underscores_action=ALLOW max_requests_per_connection
         """,
         // What is said of requests' form is said to servers; a client has no use for it.
@@ -198,6 +199,6 @@ extension SupportedFields {
         max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging \
         override_stream_error_on_invalid_http_message connection_keepalive use_oghttp2_codec
         """,
-        "envoy.config.core.v3.KeepaliveSettings": "interval timeout interval_jitter connection_idle_interval",
+        "envoy.config.core.v3.KeepaliveSettings": "interval timeout",
     ])
 }

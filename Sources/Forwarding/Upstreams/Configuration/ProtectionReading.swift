@@ -27,7 +27,11 @@ enum ProtectionReading {
                 throw .unsupported(
                     path: "per_host_thresholds[\(index)]", message: "only `max_connections` is bounded by host")
             }
-            if own.priority == .DEFAULT { connections = own.max_connections.number.map { Int($0) } ?? connections }
+            guard own.priority == .DEFAULT else {
+                throw .unsupported(
+                    path: "per_host_thresholds[\(index)].priority", message: "hosts have one bound, that of DEFAULT")
+            }
+            connections = own.max_connections.number.map { Int($0) } ?? connections
         }
         return (settings, connections)
     }
