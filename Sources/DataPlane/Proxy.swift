@@ -21,7 +21,7 @@ public final class Proxy {
     let jobs = JobQueue()
     let compiler: ResourceCompiler
     private let enrolment: Enrolment?
-    private let cache: ResourceCache?
+    let cache: ResourceCache?
 
     // MARK: State, of the thread of `run`
 
@@ -47,8 +47,8 @@ public final class Proxy {
     private var isSettling = false
     /// Subscriptions to make and to take back in the next turn, in order.
     private var wishes: [ResourceStore<CompiledResource>.Action] = []
-    private var hasTriedCache = false
-    private var isCacheDue = false
+    var hasTriedCache = false
+    var isCacheDue = false
     private var alarm: Instant?
     private var lastServed: ProxyConfiguration?
     /// Another attempt to open listeners is to come.
@@ -303,7 +303,7 @@ public final class Proxy {
         }
     }
 
-    private func take(_ type: ResourceType, _ resource: HeldResource, isCached: Bool = false)
+    func take(_ type: ResourceType, _ resource: HeldResource, isCached: Bool = false)
         throws(ConfigurationProblem)
     {
         if type == .secret, OwnSecret.watched.contains(resource.name) { enrolment?.take(resource) }
@@ -412,39 +412,6 @@ public final class Proxy {
         runner.schedule(after: min(.seconds(3600), max(.zero, runner.now.duration(to: deadline)))) { [unowned self] in
             alarm = nil
             settleSoon()
-        }
-    }
-
-    // MARK: Cache
-
-    private func startFromCache(because reason: String) {
-        guard let cache, !hasTriedCache else { return }
-        hasTriedCache = true
-        let entries = cache.read().filter { store.lacks($0.type, $0.resource.name) }
-        guard !entries.isEmpty else { return }
-        logger.warning(
-            "the control plane is away; starting with the resources of the last run",
-            metadata: ["reason": "\(reason)", "resources": "\(entries.count)"])
-        for entry in entries {
-            // One of a newer or older version of this program: what cannot be used any more is left out.
-            try? take(entry.type, entry.resource, isCached: true)
-        }
-        settleSoon()
-    }
-
-    /// Writes the last good resources, at most every five seconds.
-    private func keepInCache() {
-        guard let cache, isCacheDue, phase == .live, let runner else { return }
-        isCacheDue = false
-        runner.schedule(after: .seconds(5)) { [unowned self] in
-            guard let state = self.runner?.state else { return }
-            let entries = ResourceCache.types.flatMap { type in
-                state.resources(of: type).map { ResourceCache.Entry(type: type, resource: $0) }
-            }
-            if let problem = cache.write(entries) {
-                logger.error(
-                    "the cache cannot be written", metadata: ["path": "\(cache.path)", "reason": "\(problem)"])
-            }
         }
     }
 }

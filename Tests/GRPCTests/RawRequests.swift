@@ -77,7 +77,8 @@ final class RawRequests {
         case .trailers(let stream, let list): trailers[stream] = list
         case .streamClosed(let stream, let code, let byPeer): if byPeer { resets[stream] = code }
         case .data(let stream, let bytes): client.consume(bytes.count, on: stream)
-        case .endOfStream, .informational, .writable, .streamLimited, .goAway, .pingAcknowledged, .connectionFailed: break
+        case .endOfStream, .informational, .writable, .streamLimited, .goAway, .pingAcknowledged, .connectionFailed:
+            break
         }
     }
 

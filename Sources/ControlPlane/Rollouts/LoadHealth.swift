@@ -19,8 +19,8 @@ final class LoadHealth: RolloutHealth, Sendable {
     }
 
     func verdict(_ nodes: Set<String>, since: Instant) -> RolloutVerdict {
-        let (now, others) = ledger.traffic(nodes.contains) { $0.lowerBound >= since }
-        let before = ledger.traffic(nodes.contains) { $0.upperBound <= since }.first
+        let (now, others) = ledger.traffic(of: nodes.contains, in: { $0.lowerBound >= since })
+        let before = ledger.traffic(of: nodes.contains, in: { $0.upperBound <= since }).first
         var isJudged = false
         // The worst first: what all come to, then each cluster.
         let clusters = now.clusters.sorted { ($1.value.errorRate, $0.key) < ($0.value.errorRate, $1.key) }

@@ -96,7 +96,7 @@ final class LoadLedger: Sendable {
     /// - Parameters:
     ///   - chosen: whether a node is one of the first, or of the others.
     ///   - isIn: which reports count.
-    func traffic(_ chosen: (String) -> Bool, _ isIn: (Range<Instant>) -> Bool) -> (first: Traffic, others: Traffic) {
+    func traffic(of chosen: (String) -> Bool, in isIn: (Range<Instant>) -> Bool) -> (first: Traffic, others: Traffic) {
         state.withLock { state in
             var sums: [(all: Load, clusters: [Int: Load])] = [(Load(), [:]), (Load(), [:])]
             for (node, entries) in state.entries {

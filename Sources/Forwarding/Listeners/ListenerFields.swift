@@ -125,7 +125,7 @@ extension SupportedFields {
             "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": """
             common_tls_context require_client_certificate require_sni session_ticket_keys \
             session_ticket_keys_sds_secret_config disable_stateless_session_resumption \
-            disable_stateful_session_resumption session_timeout ocsp_staple_policy=LENIENT_STAPLING \
+            disable_stateful_session_resumption~ session_timeout ocsp_staple_policy=LENIENT_STAPLING \
             full_scan_certs_on_sni_mismatch~ prefer_client_ciphers
             """,
             // Renegotiation is never done; whether a key may sign is checked by the library.

@@ -97,7 +97,8 @@ public enum GivenBytes: Hashable, Sendable {
 extension AddressBlock {
     /// - Throws: for what is no address, or has more bits than one.
     public init(_ message: CidrRange) throws(ConfigurationError) {
-        let text = "\(message.address_prefix.string)/\(message.prefix_len.number ?? 0)"
+        let length = message.prefix_len.number ?? 0
+        let text = message.address_prefix.string + "/\(length)"
         guard let block = AddressBlock(text) else { throw .invalid(path: "", message: "\(text) is no address block") }
         self = block
     }

@@ -61,7 +61,7 @@ extension SupportedFields {
             "envoy.config.route.v3.RouteAction.MaxStreamDuration":
                 "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
             "envoy.config.route.v3.RouteAction.RequestMirrorPolicy": """
-            cluster cluster_header runtime_fraction trace_sampled disable_shadow_host_suffix_append \
+            cluster cluster_header runtime_fraction trace_sampled~ disable_shadow_host_suffix_append \
             host_rewrite_literal
             """,
             "envoy.config.route.v3.RouteAction.HashPolicy":

@@ -16,8 +16,6 @@ public struct MirrorRule: Sendable {
     /// `-shadow` is added to the copy's authority.
     public let appendsShadow: Bool
     public let authority: [UInt8]?
-    /// Whether the copy is traced; nil: as the request.
-    public let isTraced: Bool?
 
     init(_ message: RouteActionRequestMirrorPolicy) throws(ConfigurationError) {
         cluster = message.cluster.string
@@ -32,7 +30,6 @@ public struct MirrorRule: Sendable {
         appendsShadow = message.disable_shadow_host_suffix_append == 0
         let host = message.host_rewrite_literal.string
         authority = host.isEmpty ? nil : try FieldText.value(host, "host_rewrite_literal")
-        isTraced = message.trace_sampled.flag
     }
 
     /// The authority of a copy. Source: Envoy, `FilterUtility`, `Http::Utility::appendShadow`: before the port.

@@ -73,11 +73,11 @@ struct LoadHealthTests {
         ledger.forget("node-0")
         #expect(ledger.count == LoadLedger.mostNodes - 1)
         for round in 0..<100 as Range<Int64> { note("node-1", round * 10..<round * 10 + 10, 1, 0) }
-        let (sum, _) = ledger.traffic({ $0 == "node-1" }) { _ in true }
+        let (sum, _) = ledger.traffic(of: { $0 == "node-1" }, in: { _ in true })
         #expect(sum.all.requests == UInt64(LoadLedger.mostReports))
         let clusters = (0..<100).map { ("cluster-\($0)", LoadLedger.Load(successes: UInt64($0), errors: 0)) }
         ledger.note(LoadLedger.Report(time: second(5_000)..<second(5_010), clusters: clusters), of: "node-2")
-        let (busy, _) = ledger.traffic({ $0 == "node-2" }) { $0.lowerBound >= second(5_000) }
+        let (busy, _) = ledger.traffic(of: { $0 == "node-2" }, in: { $0.lowerBound >= second(5_000) })
         #expect(busy.clusters.count == LoadLedger.mostClusters && busy.clusters["cluster-99"]?.requests == 99)
         #expect(busy.all.requests == 99 * 100 / 2)
         #expect(

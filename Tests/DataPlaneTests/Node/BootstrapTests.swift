@@ -65,7 +65,10 @@ struct BootstrapTests {
             "validation_context: {", "tls_certificate_sds_secret_configs: [{ name: own }], validation_context: {",
             "the secret `own`"
         ),
-        ("trusted_ca: {", "crl: { filename: /crl.pem }, trusted_ca: {", "validation_context.crl"),
+        (
+            "trusted_ca: {", "allow_expired_certificate: true, trusted_ca: {",
+            "validation_context.allow_expired_certificate"
+        ),
         ("validation_context: { trusted_ca: { filename: /root.pem } }", "alpn_protocols: [h2]", "nobody is believed"),
         (
             "- lb_endpoints:\n",

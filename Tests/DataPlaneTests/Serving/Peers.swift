@@ -200,9 +200,15 @@ final class TestServer: Sendable {
         port = UInt16(bigEndian: address.sin_port)
         let weakly = Weakly(self)
         startThread {
+            // Who accepts closes: another's socket would get the number of one that is closed beside it.
+            defer { close(descriptor) }
             while true {
                 let connection = accept(descriptor, nil, nil)
-                guard connection >= 0, let server = weakly.server else { break }
+                guard connection >= 0 else { break }
+                guard let server = weakly.server else {
+                    close(connection)
+                    break
+                }
                 server.accepted.add(1, ordering: .relaxed)
                 let wire = Wire(connection)
                 startThread { serve(wire, server) }
@@ -212,7 +218,6 @@ final class TestServer: Sendable {
 
     deinit {
         shutdown(listening, Int32(SHUT_RDWR))
-        close(listening)
     }
 
     private final class Weakly: @unchecked Sendable {

@@ -122,6 +122,8 @@ enum Resources {
 final class Stage {
     let workers: Workers
     private(set) var configuration = ProxyConfiguration()
+    /// Servers that live as long as the stage.
+    var upstreams: [TestServer] = []
 
     init(_ listeners: [ServedListener], _ clusters: [ServedCluster], options: Workers.Options = Workers.Options())
         throws

@@ -2,7 +2,9 @@ import Foundation
 import Testing
 
 /// The shop where applications know nothing of a mesh, and every connection is led through Envoy.
-@Suite(.serialized, .anyDataPlane, .enabled(if: InterceptedMesh.isPossible, "network namespaces want root and iptables"))
+@Suite(
+    .serialized, .anyDataPlane,
+    .enabled(if: InterceptedMesh.isPossible, "network namespaces want root and iptables"))
 struct InterceptionScenarios {
     @Test func theShopRunsBehindTheBacksOfItsApplications() throws {
         func workload(_ service: String, _ version: String, isCalling: Bool = false) -> MeshOfEnvoys.Workload {

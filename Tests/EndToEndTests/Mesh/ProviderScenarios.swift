@@ -90,13 +90,14 @@ struct ProviderScenarios {
         let refused = try HTTPConnection.exchange(page.call("details:9080", "/details/0"))
         #expect(refused.code == 401 && refused.body == "not without asking")
         #expect(refused.headers["x-let-in-by"] == "grpc")
+        let caller = "grpc GET /details/0 spiffe://cluster.local/ns/default/sa/bookinfo-productpage"
+        let heard = peer.lines(caller).count
         #expect(page.call("details:9080", "/details/0", headers: pass).tally(10) == ["v1": 10])
+        // It is told who calls.
+        try eventually("the service to say who called") { peer.lines(caller).count == heard + 10 ? true : nil }
         let asked = peer.lines("grpc").count
         #expect(page.call("details:9080", "/details/1").tally(5) == ["v1": 5])
         #expect(peer.lines("grpc").count == asked)
-        // It is told who calls.
-        #expect(
-            peer.lines("grpc GET /details/0 spiffe://cluster.local/ns/default/sa/bookinfo-productpage").count == asked)
 
         try eventually("the other service to refuse") {
             page.call("reviews:9080", "/reviews/0").tally(3) == ["402": 3] ? true : nil
@@ -105,7 +106,9 @@ struct ProviderScenarios {
         // Over HTTP, with the headers and the path that the provider says.
         #expect(page.call("reviews:9080", "/reviews/0").tally(5) == ["402": 5])
         #expect(page.call("reviews:9080", "/reviews/0", headers: pass).tally(5) == ["v1": 5])
-        #expect(peer.lines("http GET /check/reviews/0 reviews").count == before + 10, "\(peer.process.log)")
+        try eventually("the service to say what it was asked") {
+            peer.lines("http GET /check/reviews/0 reviews").count == before + 10 ? true : nil
+        }
 
         // Nobody can be asked: refused.
         let reviews = try shop.mesh["reviews-v1"]

@@ -14,10 +14,16 @@ from envoy.service.auth.v3 import external_auth_pb2, external_auth_pb2_grpc
 from google.rpc import code_pb2, status_pb2
 
 
+def say(*words):
+    """One write a line: threads do not mix theirs."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 class Authorizer(external_auth_pb2_grpc.AuthorizationServicer):
     def Check(self, request, _):
         asked = request.attributes.request.http
-        print("grpc", asked.method, asked.path, request.attributes.source.principal, flush=True)
+        say("grpc", asked.method, asked.path, request.attributes.source.principal)
         header = base_pb2.HeaderValueOption(header=base_pb2.HeaderValue(key="x-let-in-by", value="grpc"))
         # A connection that is no HTTP has no headers: it is let in.
         if not asked.method or asked.headers.get("x-pass") == "please":
@@ -33,7 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self):
-        print("http", self.command, self.path, self.headers.get("x-asked-by"), flush=True)
+        say("http", self.command, self.path, self.headers.get("x-asked-by"))
         passes = self.headers.get("x-pass") == "please"
         body = b"" if passes else b"not without asking"
         self.send_response(200 if passes else 402)
@@ -55,5 +61,5 @@ server.start()
 address, port = sys.argv[2].rsplit(":", 1)
 web = http.server.ThreadingHTTPServer((address, int(port)), Handler)
 threading.Thread(target=web.serve_forever, daemon=True).start()
-print("ready", flush=True)
+say("ready")
 server.wait_for_termination()

@@ -13,6 +13,12 @@ import grpc
 from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
 
 
+def say(*words):
+    """One write a line: threads do not mix theirs."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 class Logs(als_pb2_grpc.AccessLogServiceServicer):
     def StreamAccessLogs(self, messages, _):
         name = ""
@@ -20,14 +26,14 @@ class Logs(als_pb2_grpc.AccessLogServiceServicer):
             if message.HasField("identifier"):
                 name = message.identifier.log_name
             for entry in message.http_logs.log_entry:
-                print("als", name, entry.request.path, entry.response.response_code.value, flush=True)
+                say("als", name, entry.request.path, entry.response.response_code.value)
             for _ in message.tcp_logs.log_entry:
-                print("als", name, "tcp", flush=True)
+                say("als", name, "tcp")
         return als_pb2.StreamAccessLogsResponse()
 
 
 def export(request, _):
-    print("otlp", len(request), "reviews" if b"reviews" in request else "", flush=True)
+    say("otlp", len(request), "reviews" if b"reviews" in request else "")
     return b""
 
 
@@ -40,7 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             spans = len(json.loads(body))
         except ValueError:
             spans = 0
-        print("post", self.path, spans, self.headers.get("x-key"), flush=True)
+        say("post", self.path, spans, self.headers.get("x-key"))
         self.send_response(202)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -59,5 +65,5 @@ server.start()
 address, port = sys.argv[2].rsplit(":", 1)
 web = http.server.ThreadingHTTPServer((address, int(port)), Handler)
 threading.Thread(target=web.serve_forever, daemon=True).start()
-print("ready", flush=True)
+say("ready")
 server.wait_for_termination()

@@ -129,9 +129,9 @@ struct ConfigurationRefusalTests {
         ),
     ]
 
-    @Test(arguments: 0..<30)
+    @Test(arguments: 0..<32)
     func aRouteIsRefusedWithItsPlaceAndTheMend(number: Int) throws {
-        #expect(Self.routes.count == 30)
+        #expect(Self.routes.count == 32)
         let (route, words) = Self.routes[number]
         let error = #expect(throws: ConfigurationError.self) {
             try RouteTable(yaml: "{virtual_hosts: [{name: h, domains: ['*'], routes: [\(route)]}]}")
