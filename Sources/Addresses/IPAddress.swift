@@ -1,22 +1,51 @@
-/// An IPv4 or IPv6 address.
+/// An IPv4 or IPv6 address: a plain value, which costs nothing to copy.
 public struct IPAddress: Hashable, Sendable, Comparable {
-    /// Four or sixteen, the most significant first.
-    public let bytes: [UInt8]
+    /// The first eight bytes of IPv6's; 0 for IPv4.
+    public let high: UInt64
+    /// The last eight bytes of IPv6's, or IPv4's four.
+    public let low: UInt64
+    public let isIPv4: Bool
 
-    public var isIPv4: Bool { bytes.count == 4 }
+    /// In host byte order: 10.0.0.1 is 0x0A00_0001.
+    public init(ipv4 number: UInt32) {
+        (high, low, isIPv4) = (0, UInt64(number), true)
+    }
+
+    /// In host byte order.
+    public init(ipv6High high: UInt64, low: UInt64) {
+        (self.high, self.low, isIPv4) = (high, low, false)
+    }
 
     /// - Returns: nil if the text is none. Zones (`%eth0`) are none. Source: RFC 4291, section 2.2.
     public init?(_ text: String) {
         guard text.utf8.count <= 45, let bytes = text.contains(":") ? Self.sixteen(text) : Self.four(text[...]) else {
             return nil
         }
-        self.bytes = bytes
+        self.init(bytes: bytes)
     }
 
     /// - Returns: nil unless there are four bytes, or sixteen.
     public init?(bytes: [UInt8]) {
-        guard bytes.count == 4 || bytes.count == 16 else { return nil }
-        self.bytes = bytes
+        func number(_ bytes: ArraySlice<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+        switch bytes.count {
+        case 4: self.init(ipv4: UInt32(number(bytes[...])))
+        case 16: self.init(ipv6High: number(bytes[..<8]), low: number(bytes[8...]))
+        default: return nil
+        }
+    }
+
+    /// 32 or 128.
+    public var bitCount: Int { isIPv4 ? 32 : 128 }
+
+    /// `0.0.0.0` or `::`.
+    public var isUnspecified: Bool { high == 0 && low == 0 }
+
+    /// Four or sixteen, the most significant first.
+    public var bytes: [UInt8] {
+        func bytes(_ number: UInt64, _ count: Int) -> [UInt8] {
+            (1...count).map { UInt8(truncatingIfNeeded: number >> UInt64(8 * (count - $0))) }
+        }
+        return isIPv4 ? bytes(low, 4) : bytes(high, 8) + bytes(low, 8)
     }
 
     private static func four(_ text: Substring) -> [UInt8]? {
@@ -65,14 +94,15 @@ public struct IPAddress: Hashable, Sendable, Comparable {
     }
 
     public static func < (left: IPAddress, right: IPAddress) -> Bool {
-        left.bytes.count != right.bytes.count
-            ? left.bytes.count < right.bytes.count : left.bytes.lexicographicallyPrecedes(right.bytes)
+        if left.isIPv4 != right.isIPv4 { return left.isIPv4 }
+        return (left.high, left.low) < (right.high, right.low)
     }
 }
 
 extension IPAddress: CustomStringConvertible {
     /// `10.0.0.1`, `2001:db8::1`. Source: RFC 5952, section 4.
     public var description: String {
+        let bytes = bytes
         if isIPv4 { return bytes.map(String.init).joined(separator: ".") }
         let groups = stride(from: 0, to: 16, by: 2).map { Int(bytes[$0]) << 8 | Int(bytes[$0 + 1]) }
         var longest = 0..<0
@@ -102,7 +132,7 @@ public struct AddressBlock: Hashable, Sendable {
     public init?(_ text: String) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard (1...2).contains(parts.count), let address = IPAddress(String(parts[0])) else { return nil }
-        let all = address.bytes.count * 8
+        let all = address.bitCount
         guard parts.count == 2 else {
             (self.address, bits) = (address, all)
             return
@@ -114,12 +144,22 @@ public struct AddressBlock: Hashable, Sendable {
     }
 
     public func contains(_ other: IPAddress) -> Bool {
-        guard other.bytes.count == address.bytes.count else { return false }
-        for (index, (one, another)) in zip(address.bytes, other.bytes).enumerated() {
-            let counted = min(8, max(0, bits - index * 8))
-            let mask = UInt8(truncatingIfNeeded: 0xFF00 >> counted)
-            if one & mask != another & mask { return false }
-        }
-        return true
+        other.isIPv4 == address.isIPv4 && other.cut(to: bits) == address.cut(to: bits)
+    }
+
+    /// The block with the bits that do not count as 0, so that equal blocks are equal.
+    public var masked: AddressBlock { AddressBlock(address.cut(to: bits), bits: bits) }
+
+    private init(_ address: IPAddress, bits: Int) {
+        (self.address, self.bits) = (address, bits)
+    }
+}
+
+extension IPAddress {
+    /// The first bits as they are, the others 0.
+    fileprivate func cut(to bits: Int) -> IPAddress {
+        // A shift by all 64 leaves nothing, by none everything.
+        if isIPv4 { return IPAddress(ipv4: UInt32(truncatingIfNeeded: low) & ~0 << UInt32(32 - bits)) }
+        return IPAddress(ipv6High: high & ~0 << UInt64(max(0, 64 - bits)), low: low & ~0 << UInt64(min(64, 128 - bits)))
     }
 }

@@ -33,7 +33,8 @@ public final class EventLoop<Handler: ConnectionHandler>: Loop {
     /// For other threads.
     public let mailbox: Mailbox<Handler>
 
-    private var chunks: ContiguousArray<UnsafeMutablePointer<Handler>> = []
+    /// Of handlers. Raw, for a generic array would ask for its type at each event.
+    private var chunks: ContiguousArray<UnsafeMutableRawPointer> = []
     private var factories: [UInt32: HandlerFactory] = [:]
 
     /// - Throws: `.cannotStart` when the process has no descriptors left.
@@ -137,12 +138,14 @@ public final class EventLoop<Handler: ConnectionHandler>: Loop {
     // MARK: Handlers in place
 
     private func handler(_ index: UInt32) -> UnsafeMutablePointer<Handler> {
-        chunks[Int(index >> ConnectionSlab.chunkShift)] + Int(index & UInt32(ConnectionSlab.chunkSize - 1))
+        chunks[Int(index >> ConnectionSlab.chunkShift)].assumingMemoryBound(to: Handler.self)
+            + Int(index & UInt32(ConnectionSlab.chunkSize - 1))
     }
 
     private func place(_ new: Handler, at index: UInt32) {
         while chunks.count <= Int(index >> ConnectionSlab.chunkShift) {
-            chunks.append(.allocate(capacity: ConnectionSlab.chunkSize))
+            chunks.append(
+                UnsafeMutableRawPointer(UnsafeMutablePointer<Handler>.allocate(capacity: ConnectionSlab.chunkSize)))
         }
         handler(index).initialize(to: new)
     }

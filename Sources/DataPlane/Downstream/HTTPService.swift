@@ -40,9 +40,9 @@ final class HTTPService {
     /// By the filter.
     private var keyRings: [ObjectIdentifier: TokenKeyRing]
 
-    /// The routes in force, and of which configuration they are.
+    /// The routes in force, and of which of the worker's configurations they are.
     private var table: RouteTable?
-    private weak var tableOf: ProxyConfiguration?
+    private var tableOf: UInt64?
     /// By the number of the cluster in the table.
     private var clustersOfTable: [WorkerCluster?] = []
 
@@ -73,9 +73,9 @@ final class HTTPService {
 
     /// The route table in force; nil: it has not come yet.
     func routes() -> RouteTable? {
+        if tableOf == worker.configurationNumber { return table }
         let configuration = worker.configuration
-        if tableOf === configuration { return table }
-        tableOf = configuration
+        tableOf = worker.configurationNumber
         let found: RouteTable?
         switch settings.routes {
         case .table(let table): found = table

@@ -97,8 +97,7 @@ final class WorkerLogs {
             guard until < timer.until else { return }
             worker.loop.cancelTimer(timer.id)
         }
-        let id = worker.loop.schedule(at: until) { [weak self] _ in
-            guard let self else { return }
+        let id = worker.loop.schedule(at: until) { [self] _ in
             timer = nil
             flush()
         }

@@ -270,7 +270,7 @@ final class WorkerCluster {
             worker.loop.cancelTimer(timer)
         }
         timerAt = next
-        timer = worker.loop.schedule(at: next) { [weak self] _ in self?.tick() }
+        timer = worker.loop.schedule(at: next) { [self] _ in tick() }
     }
 
     private func tick() {
@@ -359,11 +359,10 @@ extension SocketAddress {
         switch address {
         case .pipe(let path): self = .unix(path: path)
         case .ip(let ip, let port):
-            func number(_ bytes: ArraySlice<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
             self =
                 ip.isIPv4
-                ? .ipv4(UInt32(truncatingIfNeeded: number(ip.bytes[...])), port: port)
-                : .ipv6(high: number(ip.bytes[..<8]), low: number(ip.bytes[8...]), port: port)
+                ? .ipv4(UInt32(truncatingIfNeeded: ip.low), port: port)
+                : .ipv6(high: ip.high, low: ip.low, port: port)
         }
     }
 }
@@ -378,15 +377,12 @@ extension NetworkAddress {
 
     /// An IPv4 address in IPv6's clothes is one of IPv4.
     init(_ address: SocketAddress) {
-        func bytes(_ number: UInt64, _ width: Int) -> [UInt8] {
-            (0..<width).reversed().map { UInt8(truncatingIfNeeded: number >> UInt64(8 * $0)) }
-        }
         switch address.mappedIPv4 ?? address {
         case .unix(let path): self = .pipe(path)
         case .ipv4(let number, let port):
-            self = IPAddress(bytes: bytes(UInt64(number), 4)).map { .ip($0, port: port) } ?? .pipe("")
+            self = .ip(IPAddress(ipv4: number), port: port)
         case .ipv6(let high, let low, _, let port):
-            self = IPAddress(bytes: bytes(high, 8) + bytes(low, 8)).map { .ip($0, port: port) } ?? .pipe("")
+            self = .ip(IPAddress(ipv6High: high, low: low), port: port)
         }
     }
 }

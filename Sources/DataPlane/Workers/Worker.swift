@@ -17,6 +17,8 @@ final class Worker {
     let logger: Logger
     let hostName: String
     private(set) var configuration = ProxyConfiguration()
+    /// Grows with each configuration: what was found in one holds while this is the same.
+    private(set) var configurationNumber: UInt64 = 0
     /// The proxy is about to end: connections are still accepted, and clients told with each answer to go elsewhere.
     var isEnding = false
     /// By name.
@@ -79,6 +81,7 @@ final class Worker {
     func serve(_ new: ProxyConfiguration, sockets: [String: [ListeningSocket]]) {
         let old = configuration
         configuration = new
+        configurationNumber += 1
         for (name, cluster) in clusters {
             guard let served = new.clusters[name] else {
                 cluster.retire()
@@ -103,7 +106,7 @@ final class Worker {
         {
             counters.forget(but: new)
             // Out of what goes on in this turn, which may hold loggers.
-            later { [weak self] in self?.logs.release() }
+            later { [self] in logs.release() }
         }
     }
 

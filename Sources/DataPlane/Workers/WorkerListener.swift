@@ -270,7 +270,7 @@ extension Worker {
             for address in listener.configuration.addresses {
                 if address == destination { return listener }
                 guard let port = destination.port, address.port == port, let ip = address.ip,
-                    ip.bytes.allSatisfy({ $0 == 0 }), ip.isIPv4 == destination.ip?.isIPv4 || !ip.isIPv4
+                    ip.isUnspecified, ip.isIPv4 == destination.ip?.isIPv4 || !ip.isIPv4
                 else { continue }
                 any = listener
             }

@@ -167,23 +167,6 @@ extension ConnectionFacts {
     var isLocal: Bool {
         guard let ip = source.ip else { return true }
         if ip == destination.ip { return true }
-        return ip.isIPv4 ? ip.bytes[0] == 127 : ip.bytes == Array(repeating: 0, count: 15) + [1]
-    }
-}
-
-extension AddressBlock {
-    /// The block with the bits that do not count as 0, so that equal blocks are equal.
-    var masked: AddressBlock {
-        var bytes = address.bytes
-        for index in bytes.indices {
-            let counted = min(8, max(0, bits - index * 8))
-            bytes[index] &= UInt8(truncatingIfNeeded: 0xFF00 >> counted)
-        }
-        let text =
-            bytes.count == 4
-            ? bytes.map(String.init).joined(separator: ".")
-            : stride(from: 0, to: 16, by: 2).map { String(Int(bytes[$0]) << 8 | Int(bytes[$0 + 1]), radix: 16) }
-                .joined(separator: ":")
-        return AddressBlock("\(text)/\(bits)") ?? self
+        return ip.isIPv4 ? ip.low >> 24 == 127 : ip.high == 0 && ip.low == 1
     }
 }

@@ -1,3 +1,4 @@
+import Addresses
 import EnvoyAPI
 import HTTP
 import Time
@@ -134,14 +135,14 @@ extension LogCommand {
         switch (form, address) {
         case (.whole, .ip(let ip, let port)):
             if ip.isIPv4 {
-                append(ip.bytes, to: &output)
+                append(ipv4: ip, to: &output)
             } else {
                 output += "[\(ip)]".utf8
             }
             output.append(UInt8(ascii: ":"))
             output.append(decimal: UInt64(port))
         case (.withoutPort, .ip(let ip, _)):
-            if ip.isIPv4 { append(ip.bytes, to: &output) } else { output += "\(ip)".utf8 }
+            if ip.isIPv4 { append(ipv4: ip, to: &output) } else { output += "\(ip)".utf8 }
         case (.port, .ip(_, let port)): output.append(decimal: UInt64(port))
         case (.whole, .pipe(let path)), (.withoutPort, .pipe(let path)): output += path.utf8
         case (.port, .pipe): return false
@@ -149,10 +150,10 @@ extension LogCommand {
         return true
     }
 
-    private static func append(_ ipv4: [UInt8], to output: inout [UInt8]) {
-        for (index, byte) in ipv4.enumerated() {
-            if index > 0 { output.append(UInt8(ascii: ".")) }
-            output.append(decimal: UInt64(byte))
+    private static func append(ipv4 ip: IPAddress, to output: inout [UInt8]) {
+        for shift in stride(from: 24, through: 0, by: -8) {
+            output.append(decimal: ip.low >> UInt64(shift) & 0xFF)
+            if shift > 0 { output.append(UInt8(ascii: ".")) }
         }
     }
 

@@ -90,11 +90,10 @@ public struct RequestTimeouts: Sendable {
         if let perTry = limits.perTry, let whole = limits.whole, perTry >= whole { limits.perTry = nil }
         guard tellsUpstream else { return limits }
         if let expected = limits.perTry ?? limits.whole {
-            let text = Array("\(expected / .milliseconds(1))".prefix { $0 != "." }.utf8)
-            text.withUnsafeBytes { head.set("x-envoy-expected-rq-timeout-ms", value: $0) }
-            if isGRPC, stream == nil, longestGRPC != nil {
-                (text + [UInt8(ascii: "m")]).withUnsafeBytes { head.set("grpc-timeout", value: $0) }
-            }
+            let (seconds, attoseconds) = expected.components
+            let milliseconds = seconds * 1_000 + attoseconds / 1_000_000_000_000_000
+            head.set("x-envoy-expected-rq-timeout-ms", "\(milliseconds)")
+            if isGRPC, stream == nil, longestGRPC != nil { head.set("grpc-timeout", "\(milliseconds)m") }
         }
         return limits
     }

@@ -164,7 +164,7 @@ extension Translator {
             return [(shared, named)]
         }
         var places: [(OutboundPlan.Place, [OutboundListener.Stream])] = []
-        let single = service.addresses.filter { $0.bits == $0.address.bytes.count * 8 }
+        let single = service.addresses.filter { $0.bits == $0.address.bitCount }
         for block in single {
             let own = OutboundPlan.Place(address: block.address.text, port: shared.port, bindsToPort: false)
             places.append((own, streams))

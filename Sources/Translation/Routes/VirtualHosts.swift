@@ -119,8 +119,8 @@ extension Translator {
     func domains(of service: MeshService, port: Int, for scope: OutboundScope) -> [String] {
         var names = domains(
             of: service.host, isHeadless: service.isHeadless && service.key.kind == .service, port: port, for: scope)
-        for block in service.addresses where block.bits == block.address.bytes.count * 8 {
-            guard block.address.bytes.contains(where: { $0 != 0 }) else { continue }
+        for block in service.addresses where block.bits == block.address.bitCount {
+            guard !block.address.isUnspecified else { continue }
             let text = block.address.isIPv4 ? block.address.text : "[\(block.address.text)]"
             names.append(text)
         }
