@@ -9,6 +9,7 @@ extension Exchange {
         cancelTryTimer()
         let status = shape.status
         wentWell = status < 500
+        trace.ofTry?.status = status
         cluster.responded(host, status, head)
         if retry?.wants(retryOn: head) == true {
             lastTryTimedOut = false

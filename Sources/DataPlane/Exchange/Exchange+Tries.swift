@@ -22,6 +22,7 @@ extension Exchange {
                 503, "no healthy upstream", flag: .noHealthyUpstream, "no_healthy_upstream")
         }
         self.host = host
+        if service.spansTries, trace.context != nil { beginTryTrace() }
         retryHosts?.note(host)
         cluster.state.begin(host)
         hostHasBegun = true
@@ -59,6 +60,7 @@ extension Exchange {
     /// Gives back what the try under way holds.
     func releaseTry() {
         guard let cluster else { return }
+        if trace.ofTry != nil { endTryTrace() }
         if holdsRequest { cluster.state.release(.requests, priority) }
         if holdsRetry { cluster.state.release(.retries, priority) }
         if hostHasBegun, let host { cluster.state.end(host, isSuccess: wentWell) }
@@ -126,6 +128,7 @@ extension Exchange {
         guard stage != .ended else { return }
         let hadStarted = requestIsSent
         lastTryTimedOut = false
+        trace.ofTry?.flags.insert(failure.flag)
         releaseTry()
         cancelTryTimer()
         if let host, let cluster { cluster.failed(host, failure) }
@@ -196,6 +199,7 @@ extension Exchange {
         guard stage == .sending, let cluster else { return }
         cluster.counters.perTryTimeouts += 1
         lastTryTimedOut = true
+        trace.ofTry?.flags.insert(flag)
         if let host { cluster.timedOut(host) }
         if retry?.wants(retryOn: .timeout) == true {
             releaseTry()
@@ -206,6 +210,7 @@ extension Exchange {
     }
 
     func timedOut(_ flag: ResponseFlag, _ status: Int, _ details: String, _ text: String) {
+        trace.ofTry?.flags.insert(flag)
         releaseTry()
         waitingIn?.forget(self)
         upstream?.cancel(self)
