@@ -1,4 +1,3 @@
-import EnvoyAPI
 import HTTP
 import Testing
 import Time
@@ -98,7 +97,8 @@ struct SpanTests {
                   {tag: place, metadata: {kind: {route: {}}, metadata_key: {key: r, path: [{key: p}]}}}]
                 """
         let route = try Self.route(
-            "metadata: {filter_metadata: {r: {p: here}}}, tracing: {custom_tags: [{tag: fixed, literal: {value: two}}]}")
+            "metadata: {filter_metadata: {r: {p: here}}}, tracing: {custom_tags: [{tag: fixed, literal: {value: two}}]}"
+        )
         let span = try Self.span(LogRecords.request(), fields, route: route)
         #expect(span["fixed"] == "two" && span["agent"] == "curl/8 \"x\"" && span["absent"] == nil)
         #expect(span["standard"] == "d" && span["home"] == "e" && span["format"] == "200!")
@@ -127,23 +127,26 @@ struct SpanTests {
 
     @Test func openTelemetrysMessage() throws {
         let provider = try #require(
-            try TraceSettings.tracing(TraceSettings.openTelemetry("""
-                service_name: web.shop, grpc_service: {envoy_grpc: {cluster_name: c, authority: a}}
-                """)).provider)
+            try TraceSettings.tracing(
+                TraceSettings.openTelemetry(
+                    """
+                    service_name: web.shop, grpc_service: {envoy_grpc: {cluster_name: c, authority: a}}
+                    """)
+            ).provider)
         var span = Span(
             "n", .server, Self.context, start: Timestamp(nanoseconds: 1), end: Timestamp(nanoseconds: 258))
         span.tag("k", "v")
         span.tag("http.status_code", "500")
         span.state = "s"
         let encoded = provider.encode(span, node: Self.node)
-        let id: [UInt8] = [0, 0, 0, 0, 0, 0, 0]
-        var expected: [UInt8] = [10, 16] + id + [1] + id + [2] + [18, 8] + id + [3]
-        expected += [26, 1, 115, 34, 8] + id + [4]
-        expected += [42, 1, 110, 48, 2, 57, 1, 0, 0, 0, 0, 0, 0, 0, 65, 2, 1, 0, 0, 0, 0, 0, 0]
-        expected += [74, 8, 10, 1, 107, 18, 3, 10, 1, 118]
-        expected += [74, 25, 10, 16] + Array("http.status_code".utf8) + [18, 5, 10, 3] + Array("500".utf8)
-        expected += [122, 2, 24, 2]
-        #expect(encoded == expected)
+        let zeros: [UInt8] = [0, 0, 0, 0, 0, 0, 0]
+        let parts: [[UInt8]] = [
+            [10, 16], zeros, [1], zeros, [2], [18, 8], zeros, [3], [26, 1, 115], [34, 8], zeros, [4],
+            [42, 1, 110, 48, 2, 57, 1], zeros, [65, 2, 1, 0, 0, 0, 0, 0, 0],
+            [74, 8, 10, 1, 107, 18, 3, 10, 1, 118],
+            [74, 25, 10, 16], Array("http.status_code".utf8), [18, 5, 10, 3], Array("500".utf8), [122, 2, 24, 2],
+        ]
+        #expect(encoded == Array(parts.joined()))
         let message = String(decoding: provider.message([encoded, encoded]), as: UTF8.self)
         #expect(message.contains("service.name") && message.contains("web.shop") && message.contains("martinet"))
         #expect(provider.head["content-type"] == "application/grpc" && provider.head[":authority"] == "a")
@@ -168,7 +171,8 @@ struct SpanTests {
     }
 
     @Test(arguments: [
-        ("", "no exporter"), ("sampler: {name: s}", "sampler"), ("resource_detectors: [{name: d}]", "resource_detectors"),
+        ("", "no exporter"), ("sampler: {name: s}", "sampler"),
+        ("resource_detectors: [{name: d}]", "resource_detectors"),
         ("grpc_service: {google_grpc: {target_uri: x, stat_prefix: y}}", "grpc_service"),
         ("http_service: {http_uri: {uri: /x, cluster: c, timeout: 1s}}", "http_service.http_uri.uri"),
     ])
@@ -198,10 +202,12 @@ struct SpanTests {
     @Test func headersGoWithEachPost() throws {
         let provider = try #require(
             try TraceSettings.tracing(
-                TraceSettings.openTelemetry("""
+                TraceSettings.openTelemetry(
+                    """
                     http_service: {http_uri: {uri: 'http://otel.example/v1/traces', cluster: c, timeout: 2s},
                       request_headers_to_add: [{header: {key: X-Key, value: secret}}]}
-                    """)).provider)
+                    """)
+            ).provider)
         #expect(provider.head[":authority"] == "otel.example" && provider.head[":path"] == "/v1/traces")
         #expect(provider.head["x-key"] == "secret" && provider.timeout == .seconds(2))
         #expect(provider.head["content-type"] == "application/x-protobuf")

@@ -1,4 +1,3 @@
-import EnvoyAPI
 import HTTP
 import Testing
 
@@ -14,7 +13,7 @@ struct TraceDecisionTests {
     private static func decide(
         _ fields: [(String, String)], _ sampling: TraceSampling, _ manager: String = ""
     ) throws -> (reason: TraceReason, id: String?) {
-        let settings = try #require(TraceSettings.manager(manager)).requestID
+        let settings = try #require(try TraceSettings.manager(manager)).requestID
         var head = HeaderList(fields.map { (name: $0.0, value: $0.1) })
         var random = SeededRandom(seed: 1)
         let reason = sampling.decide(&head, settings, random: &random)
