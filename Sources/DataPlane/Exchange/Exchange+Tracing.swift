@@ -19,8 +19,11 @@ final class TryTrace {
     let start: Timestamp
     let number: Int
     /// 0: no response has come.
-    var status = 0
+    private(set) var status = 0
+    private(set) var responded: Instant?
     var flags: ResponseFlag = []
+
+    func note(status: Int, now: Instant) { (self.status, responded) = (status, now) }
 
     init(_ context: TraceContext, start: Timestamp, number: Int) {
         (self.context, self.start, self.number) = (context, start, number)
@@ -84,8 +87,11 @@ extension Exchange {
         trace.ofTry = nil
         var entry = accessRecord()
         (entry.status, entry.flags) = (ended.status, ended.flags)
+        (entry.responseBegan, entry.responseEnded) = (ended.responded, record.responseEnded)
         spans.append(
-            tracing.span(ofTry: ended.number, entry, ended.context, start: ended.start, route: route))
+            tracing.span(
+                ofTry: ended.number, entry, ended.context, start: ended.start, route: route,
+                isCancelled: upstream != nil))
     }
 
     // MARK: The end

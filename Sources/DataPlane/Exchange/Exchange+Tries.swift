@@ -58,9 +58,10 @@ extension Exchange {
     }
 
     /// Gives back what the try under way holds.
-    func releaseTry() {
+    /// - Parameter endsTrace: false: its response may yet be the answer.
+    func releaseTry(endsTrace: Bool = true) {
         guard let cluster else { return }
-        if trace.ofTry != nil { endTryTrace() }
+        if endsTrace, trace.ofTry != nil { endTryTrace() }
         if holdsRequest { cluster.state.release(.requests, priority) }
         if holdsRetry { cluster.state.release(.retries, priority) }
         if hostHasBegun, let host { cluster.state.end(host, isSuccess: wentWell) }
@@ -176,6 +177,7 @@ extension Exchange {
         }
         holdsRetry = true
         cluster.counters.retries += 1
+        if trace.ofTry != nil { endTryTrace() }
         upstream?.cancel(self)
         upstream = nil
         requestIsSent = false

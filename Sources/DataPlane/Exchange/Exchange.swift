@@ -263,6 +263,7 @@ final class Exchange: UpstreamUser {
 
     override func upstreamEnd(_ trailers: HeaderList?) {
         guard stage == .responding else { return }
+        record.responseEnded = now
         releaseTry()
         let trailers = changed(responseTrailers: trailers)
         noteTrailers(trailers)

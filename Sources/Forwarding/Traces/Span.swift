@@ -21,6 +21,8 @@ public struct Span: Sendable, Equatable {
     public var name: String
     public var kind: Kind
     public var context: TraceContext
+    /// The span that it is a part of is another's.
+    public var isParentRemote = false
     /// What others wrote into `tracestate`, which is theirs.
     public var state = ""
     public var start: Timestamp

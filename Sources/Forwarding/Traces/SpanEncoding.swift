@@ -42,6 +42,8 @@ extension TraceProvider {
             message.appendField(11, inner)
         }
         if span.hasFailed { message.appendField(15, [3 << 3, 2]) }
+        // Of 32 bits: that of W3C's flags, and that it is known whether the parent is another's, and whether it is.
+        message += [0x85, 1, span.context.isSampled ? 1 : 0, span.isParentRemote ? 3 : 1, 0, 0]
         return message
     }
 

@@ -13,6 +13,7 @@ extension TracingSettings {
             name(of: record, route, operation), kind, context, start: record.start,
             end: record.start + record.duration)
         let request = record.request
+        span.isParentRemote = context.parent != 0
         span.state = Self.state(request)
         span.tag("node_id", node.id)
         span.tag("zone", node.zone)
@@ -49,24 +50,29 @@ extension TracingSettings {
     /// - Parameters:
     ///   - record: with status and flags of the try.
     ///   - number: of the try, from 1.
+    ///   - isCancelled: this side has ended it.
     public func span(
-        ofTry number: Int, _ record: AccessRecord, _ context: TraceContext, start: Timestamp, route: Route?
+        ofTry number: Int, _ record: AccessRecord, _ context: TraceContext, start: Timestamp, route: Route?,
+        isCancelled: Bool = false
     ) -> Span {
         var span = Span(
             "router \(record.cluster) egress", .client, context, start: start, end: record.start + record.duration)
         span.state = Self.state(record.request)
         if number > 1 { span.tag("retry.count", "\(number - 1)") }
+        if isCancelled { span.tag("canceled", "true") }
         span.tag("http.protocol", record.upstreamProtocolName)
         if let host = record.upstream {
             span.tag("upstream_address", "\(host)")
             span.tag("peer.address", "\(host)")
         }
-        finish(&span, record, route, route?.tracing?.upstreamOperation ?? upstreamOperation)
+        finish(&span, record, route, route?.tracing?.upstreamOperation ?? upstreamOperation, isOfTry: true)
         return span
     }
 
     /// What spans of both kinds tell.
-    private func finish(_ span: inout Span, _ record: AccessRecord, _ route: Route?, _ operation: LogFormat?) {
+    private func finish(
+        _ span: inout Span, _ record: AccessRecord, _ route: Route?, _ operation: LogFormat?, isOfTry: Bool = false
+    ) {
         span.tag("component", "proxy")
         if !record.cluster.isEmpty {
             span.tag("upstream_cluster", record.cluster)
@@ -74,7 +80,7 @@ extension TracingSettings {
         }
         span.tag("http.status_code", "\(record.status)")
         span.tag("response_flags", record.flags.isEmpty ? "-" : record.flags.text)
-        if isVerbose { span.events = Self.events(of: record) }
+        if isVerbose { span.events = Self.events(of: record, isOfTry: isOfTry) }
         if record.status == 0 || record.status / 100 == 5 { span.tag("error", "true") }
         var scratch = LogScratch(now: span.end)
         func text(_ format: LogFormat) -> String {
@@ -142,14 +148,20 @@ extension TracingSettings {
         }
     }
 
-    private static func events(of record: AccessRecord) -> [Span.Event] {
-        let moments: [(String, Instant?)] = [
-            ("last_downstream_rx_byte_received", record.requestEnded),
+    private static func events(of record: AccessRecord, isOfTry: Bool) -> [Span.Event] {
+        // What this proxy answers itself comes from no host.
+        let hasAsked = record.sendingBegan != nil
+        let upstream: [(String, Instant?)] = [
             ("first_upstream_tx_byte_sent", record.sendingBegan), ("last_upstream_tx_byte_sent", record.sendingEnded),
-            ("first_upstream_rx_byte_received", record.responseBegan),
-            ("last_upstream_rx_byte_received", record.responseEnded),
-            ("first_downstream_tx_byte_sent", record.replyBegan), ("last_downstream_tx_byte_sent", record.ended),
+            ("first_upstream_rx_byte_received", hasAsked ? record.responseBegan : nil),
+            ("last_upstream_rx_byte_received", hasAsked ? record.responseEnded : nil),
         ]
+        let moments =
+            isOfTry
+            ? upstream
+            : [("last_downstream_rx_byte_received", record.requestEnded)] + upstream + [
+                ("first_downstream_tx_byte_sent", record.replyBegan), ("last_downstream_tx_byte_sent", record.ended),
+            ]
         return moments.compactMap { name, moment in
             moment.map { Span.Event(name: name, time: record.start + record.began.duration(to: $0)) }
         }

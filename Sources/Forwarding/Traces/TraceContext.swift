@@ -168,7 +168,9 @@ extension TraceContext {
         }
     }
 
+    /// Who sent the one header is answered with it. Source: Envoy, `Zipkin::Span::injectContext`.
     private func writeB3(to head: inout HeaderList) {
+        if head.contains("b3") { return writeSingleB3(to: &head) }
         withUnsafeTemporaryAllocation(byteCount: 32, alignment: 1) { text in
             let start = high == 0 ? 0 : 16
             if high != 0 { high.writeHexadecimal(to: text, at: 0) }
@@ -184,7 +186,13 @@ extension TraceContext {
             }
         }
         head.set("x-b3-sampled", value: isSampled ? ("1" as StaticString).bytes : ("0" as StaticString).bytes)
-        // Who reads the one header does not look at the many: it must not go on with the caller's span.
-        head.remove("b3")
+    }
+
+    private func writeSingleB3(to head: inout HeaderList) {
+        let dash = UInt8(ascii: "-")
+        var text = traceID + [dash] + span.hexadecimalDigits
+        text += [dash, isSampled ? UInt8(ascii: "1") : UInt8(ascii: "0")]
+        if parent != 0 { text += [dash] + parent.hexadecimalDigits }
+        text.withUnsafeBytes { head.set("b3", value: $0) }
     }
 }

@@ -217,6 +217,8 @@ import Testing
         for _ in 0..<500 where received.withLock({ $0.isEmpty }) { usleep(10_000) }
         let text = String(decoding: received.withLock { $0.first } ?? [], as: UTF8.self)
         #expect(text.split(separator: "router web egress").count == 4 && text.contains("retry.count"))
+        // The first try alone was given up.
+        #expect(text.split(separator: "canceled").count == 2)
     }
 
     @Test func theReasonIsPackedIntoTheIdentifierAlsoWhereNoSpanIsMade() throws {

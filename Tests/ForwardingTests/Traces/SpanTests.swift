@@ -35,7 +35,7 @@ struct SpanTests {
             $0.request.set("tracestate", "a=1")
         }
         let span = try Self.span(record)
-        #expect(span.name == "ingress" && span.kind == .server && span.state == "a=1")
+        #expect(span.name == "ingress" && span.kind == .server && span.state == "a=1" && span.isParentRemote)
         #expect(span.start == LogRecords.start && span.end == LogRecords.start + .microseconds(12_345))
         #expect(
             span.tags.map { "\($0.name)=\($0.value)" } == [
@@ -145,6 +145,7 @@ struct SpanTests {
             [42, 1, 110, 48, 2, 57, 1], zeros, [65, 2, 1, 0, 0, 0, 0, 0, 0],
             [74, 8, 10, 1, 107, 18, 3, 10, 1, 118],
             [74, 25, 10, 16], Array("http.status_code".utf8), [18, 5, 10, 3], Array("500".utf8), [122, 2, 24, 2],
+            [133, 1, 1, 1, 0, 0],
         ]
         #expect(encoded == Array(parts.joined()))
         let message = String(decoding: provider.message([encoded, encoded]), as: UTF8.self)

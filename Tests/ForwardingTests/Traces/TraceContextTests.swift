@@ -97,8 +97,11 @@ struct TraceContextTests {
         for bad in ["", "x", "48485a3953bb6124", "48485a3953bb6124-a2fb4a1d1a96d312-2", "1-2-3", "--"] {
             #expect(try context(bad) == nil, "\(bad)")
         }
-        // Nobody goes on with the caller's span.
-        #expect(try !Self.passed([("b3", "1")], tracing).head.contains("b3"))
+        // Who speaks with one header is spoken to with one.
+        let head = try Self.passed([("b3", "463ac35c9f6413ad48485a3953bb6124-a2fb4a1d1a96d312-1")], tracing).head
+        let told = head["b3"]?.split(separator: "-") ?? []
+        #expect(told.count == 4 && told[0] == "463ac35c9f6413ad48485a3953bb6124" && told[1] != "a2fb4a1d1a96d312")
+        #expect(told.suffix(2) == ["1", "a2fb4a1d1a96d312"] && !head.contains("x-b3-traceid"))
     }
 
     @Test func zipkinsServerSharesTheCallersSpanWhereThatIsAskedFor() throws {
