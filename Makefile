@@ -7,7 +7,7 @@ PACKAGES     = libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler protobuf-com
 VENV         = .build/venv
 SOURCES      = Sources Tests Package.swift
 SECONDS     ?= 60
-PLANE_SUITES = (Routing|Fault|Trust|Border|Interception)Scenarios|HarnessTests
+PLANE_SUITES = (Routing|Fault|Trust|Border|Interception)Scenarios|HarnessTests|logsAndSpansGo
 
 .PHONY: help setup build release test test-planes check protos format clean demo demo-envoy demo-xds bench bench-identity bench-mesh bench-proxy soak fuzz \
         sanitize

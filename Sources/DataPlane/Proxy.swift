@@ -56,6 +56,12 @@ public final class Proxy {
 
     /// - Throws: ``ProxyError`` for what cannot be used.
     public init(_ configuration: Configuration) throws(ProxyError) {
+        var configuration = configuration
+        if case .enrolled(let terms) = configuration.control,
+            !configuration.fixed.contains(where: { $0.type == .cluster && $0.name == ControlPlaneCluster.name })
+        {
+            configuration.fixed.append(try ControlPlaneCluster.make(terms))
+        }
         self.configuration = configuration
         logger = configuration.logger
         compiler = ResourceCompiler(fixed: configuration.fixed.map { ($0.type, $0.name) })

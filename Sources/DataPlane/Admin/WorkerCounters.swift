@@ -109,6 +109,10 @@ extension HTTPCounters {
         list.count("fault.aborts_injected", abortsInjected)
         list.count("rbac.allowed", allowed)
         list.count("rbac.denied", denied)
+        list.count("tracing.random_sampling", traces.sampled)
+        list.count("tracing.service_forced", traces.forcedByService)
+        list.count("tracing.client_enabled", traces.forcedByClient)
+        list.count("tracing.not_traceable", traces.notTraced)
         return list.all
     }
 }
@@ -187,6 +191,7 @@ extension Worker {
         all.append(
             Statistic(
                 .proxy("access_logs"), "grpc_access_log.logs_dropped", Int64(clamping: logs.droppedEntries)))
+        all += spans.statistics
         for cluster in usedClusters {
             let scope = Statistic.Scope.cluster(cluster.name)
             let counts = cluster.state.counts

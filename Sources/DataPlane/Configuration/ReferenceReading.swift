@@ -58,6 +58,7 @@ extension ResourceReferences {
             "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight":
             clusters.insert(message.string("name") ?? "")
         case "envoy.config.core.v3.GrpcService.EnvoyGrpc": clusters.insert(message.string("cluster_name") ?? "")
+        case "envoy.config.trace.v3.ZipkinConfig": clusters.insert(message.string("collector_cluster") ?? "")
         default: break
         }
     }

@@ -14,6 +14,10 @@ final class HTTPService {
     let listener: String
     let counters: HTTPCounters
     let logger: AccessLogger
+    /// Where spans go; nil: none are made.
+    let spans: SpanQueue?
+    /// Each try to have a host answer is a span of its own.
+    let spansTries: Bool
 
     let http1Limits: HTTP1Limits
     let http2Limits: HTTP2Limits
@@ -55,6 +59,8 @@ final class HTTPService {
         (self.bufferLimit, self.keyRings) = (bufferLimit, keyRings)
         counters = worker.counters.http(settings.statPrefix)
         logger = worker.logs.logger(settings.accessLogs)
+        spans = settings.tracing?.provider.map { worker.spans.queue($0) }
+        spansTries = spans != nil && (settings.tracing?.spansUpstream == true || settings.router.spansUpstream)
         http1Limits = HTTP1Limits(settings)
         http2Limits = HTTP2Limits(settings)
         clientHeaders = ClientHeaders(settings)
@@ -220,7 +226,11 @@ final class HTTPService {
         if let whole = exchange.record.requestEnded, exchange.record.sent != nil, exchange.record.responded != nil {
             exchange.cluster?.counters.times.note(whole.duration(to: ended))
         }
-        if !logger.isEmpty { logger.log(exchange.accessRecord()) }
+        let isSampled = exchange.trace.context?.isSampled == true
+        guard isSampled || !logger.isEmpty else { return }
+        let record = exchange.accessRecord()
+        if isSampled { exchange.endTrace(record) }
+        logger.log(record)
     }
 
     /// A request that was no HTTP, and no exchange.
@@ -256,6 +266,8 @@ final class HTTPCounters {
     var denied: UInt64 = 0
     var allowed: UInt64 = 0
     var rateLimited: UInt64 = 0
+    /// Decisions of where traces are made.
+    var traces = TraceCounts()
     /// Responses by the first digit of their status, 1 to 5.
     var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
 
@@ -267,6 +279,23 @@ final class HTTPCounters {
         case 4: classes.3 += 1
         case 5: classes.4 += 1
         default: break
+        }
+    }
+}
+
+/// Why requests were traced, or that they were not.
+struct TraceCounts {
+    var sampled: UInt64 = 0
+    var forcedByService: UInt64 = 0
+    var forcedByClient: UInt64 = 0
+    var notTraced: UInt64 = 0
+
+    mutating func note(_ reason: TraceReason) {
+        switch reason {
+        case .sampled: sampled += 1
+        case .forcedByService: forcedByService += 1
+        case .forcedByClient: forcedByClient += 1
+        case .notTraced: notTraced += 1
         }
     }
 }

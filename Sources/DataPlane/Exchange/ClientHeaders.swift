@@ -14,6 +14,7 @@ struct ClientHeaders {
     var appendsForwardedPort = false
     var makesRequestID = true
     var keepsRequestID = false
+    var packsTraceReason = true
     var via: [UInt8] = []
     /// The scheme that requests are given; empty: their own.
     var givenScheme: [UInt8] = []
@@ -26,6 +27,7 @@ struct ClientHeaders {
         appendsForwardedPort = settings.client.appendsPort
         makesRequestID = settings.requestID.generates
         keepsRequestID = settings.requestID.keepsExternal
+        packsTraceReason = settings.requestID.packsTraceReason
         via = Array(settings.via.utf8)
         givenScheme = Array((settings.scheme ?? "").utf8)
     }
@@ -74,6 +76,9 @@ struct ClientHeaders {
         if isEdge, let ip = remote.ip { head.set("x-envoy-external-address", "\(ip)") }
         if makesRequestID, !head.contains("x-request-id") || (isEdge && !keepsRequestID) {
             withRandomUUID(&random) { head.set("x-request-id", value: $0) }
+        } else if makesRequestID, isEdge, packsTraceReason {
+            // Who is outside does not decide what is traced.
+            TraceReason.notTraced.pack(into: &head)
         }
         if !via.isEmpty { via.withUnsafeBytes { Self.appendToList("via", $0, &head) } }
         return remote

@@ -21,6 +21,10 @@ extension Exchange {
             }
             guard let cluster = worker.cluster(name) else { continue }
             var copy = outgoing
+            if !rule.isSampled, var context = trace.context, let provider = service.settings.tracing?.provider {
+                context.isSampled = false
+                context.write(provider.propagation, to: &copy)
+            }
             if let authority = rule.authority {
                 authority.withUnsafeBytes { copy.set(":authority", value: $0) }
             } else if rule.appendsShadow, let host = copy.withValue(of: ":authority", { Array($0) }) {

@@ -93,6 +93,7 @@ extension Exchange {
         var head = head
         for cookie in cookies { cookie.withUnsafeBytes { head.append("set-cookie", value: $0) } }
         changeResponse(&head, isLocal: isLocal)
+        if service.spans != nil { nameOperation(in: &head) }
         service.finish(&head, isLocal: isLocal, request: self.head)
         record.responded = now
         record.response = head

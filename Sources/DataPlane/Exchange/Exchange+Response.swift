@@ -9,10 +9,11 @@ extension Exchange {
         cancelTryTimer()
         let status = shape.status
         wentWell = status < 500
+        trace.ofTry?.note(status: status, now: now)
         cluster.responded(host, status, head)
         if retry?.wants(retryOn: head) == true {
             lastTryTimedOut = false
-            releaseTry()
+            releaseTry(endsTrace: false)
             if tryAgain(after: head) { return }
         }
         stage = .responding

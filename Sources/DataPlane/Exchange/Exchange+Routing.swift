@@ -95,6 +95,7 @@ extension Exchange {
         if service.settings.router.suppressesHeaders, !head.contains("x-envoy-original-path") {
             outgoing.remove("x-envoy-original-path")
         }
+        if let context = trace.context { tell(context) }
         serverName = cluster.configuration.http.serverName(outgoing, received: head)
         startWholeTimer()
         mirror(settings)

@@ -22,6 +22,7 @@ extension Exchange {
                 503, "no healthy upstream", flag: .noHealthyUpstream, "no_healthy_upstream")
         }
         self.host = host
+        if service.spansTries, trace.context != nil { beginTryTrace() }
         retryHosts?.note(host)
         cluster.state.begin(host)
         hostHasBegun = true
@@ -57,8 +58,10 @@ extension Exchange {
     }
 
     /// Gives back what the try under way holds.
-    func releaseTry() {
+    /// - Parameter endsTrace: false: its response may yet be the answer.
+    func releaseTry(endsTrace: Bool = true) {
         guard let cluster else { return }
+        if endsTrace, trace.ofTry != nil { endTryTrace() }
         if holdsRequest { cluster.state.release(.requests, priority) }
         if holdsRetry { cluster.state.release(.retries, priority) }
         if hostHasBegun, let host { cluster.state.end(host, isSuccess: wentWell) }
@@ -126,6 +129,7 @@ extension Exchange {
         guard stage != .ended else { return }
         let hadStarted = requestIsSent
         lastTryTimedOut = false
+        trace.ofTry?.flags.insert(failure.flag)
         releaseTry()
         cancelTryTimer()
         if let host, let cluster { cluster.failed(host, failure) }
@@ -173,6 +177,7 @@ extension Exchange {
         }
         holdsRetry = true
         cluster.counters.retries += 1
+        if trace.ofTry != nil { endTryTrace() }
         upstream?.cancel(self)
         upstream = nil
         requestIsSent = false
@@ -196,6 +201,7 @@ extension Exchange {
         guard stage == .sending, let cluster else { return }
         cluster.counters.perTryTimeouts += 1
         lastTryTimedOut = true
+        trace.ofTry?.flags.insert(flag)
         if let host { cluster.timedOut(host) }
         if retry?.wants(retryOn: .timeout) == true {
             releaseTry()
@@ -206,6 +212,7 @@ extension Exchange {
     }
 
     func timedOut(_ flag: ResponseFlag, _ status: Int, _ details: String, _ text: String) {
+        trace.ofTry?.flags.insert(flag)
         releaseTry()
         waitingIn?.forget(self)
         upstream?.cancel(self)

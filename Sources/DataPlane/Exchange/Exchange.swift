@@ -82,6 +82,7 @@ final class Exchange: UpstreamUser {
     var cookies: [[UInt8]] = []
     var mirrors = MirrorCopies()
     var record = ExchangeRecord()
+    var trace = RequestTrace()
 
     private var wholeTimer: TimerID?
     private var tryTimer: TimerID?
@@ -126,6 +127,7 @@ final class Exchange: UpstreamUser {
         }
         guard prepare() else { return }
         route(again: false)
+        if let tracing = service.settings.tracing { beginTrace(tracing) }
         runFilters()
     }
 
@@ -261,6 +263,7 @@ final class Exchange: UpstreamUser {
 
     override func upstreamEnd(_ trailers: HeaderList?) {
         guard stage == .responding else { return }
+        record.responseEnded = now
         releaseTry()
         let trailers = changed(responseTrailers: trailers)
         noteTrailers(trailers)

@@ -25,6 +25,7 @@ extension Exchange {
         entry.transportFailure = record.transportFailure ?? ""
         entry.attempts = tries
         entry.metadata = metadata
+        (entry.traceReason, entry.trace) = (trace.reason, trace.context)
         entry.hostName = worker.hostName
         entry.requestEnded = record.requestEnded
         entry.sendingBegan = record.sent

@@ -37,6 +37,7 @@ final class Worker {
     let locality: EndpointLocality?
     private let outputs: LogOutputs
     private(set) lazy var logs = WorkerLogs(self, outputs: outputs)
+    private(set) lazy var spans = WorkerSpans(self)
 
     // Scratch memory, lent for the time of a call.
     let frames = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 64)
@@ -106,7 +107,10 @@ final class Worker {
         {
             counters.forget(but: new)
             // Out of what goes on in this turn, which may hold loggers.
-            later { [self] in logs.release() }
+            later { [self] in
+                logs.release()
+                spans.release()
+            }
         }
     }
 

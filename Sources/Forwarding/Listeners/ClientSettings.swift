@@ -106,16 +106,23 @@ public struct RequestIDSettings: Sendable, Equatable {
     /// One that comes from outside is kept.
     public let keepsExternal: Bool
     public let answersWithIt: Bool
+    /// Whether a request is traced stands in it.
+    public let packsTraceReason: Bool
+    /// Its number decides on that; otherwise all requests are traced.
+    public let decidesTraces: Bool
 
     init(_ message: HttpConnectionManager, in arena: Arena) throws(ConfigurationError) {
         generates = message.generate_request_id.flag ?? true
         keepsExternal = message.preserve_external_request_id != 0
         answersWithIt = message.always_set_request_id_in_response != 0
-        _ = try message.request_id_extension.read("request_id_extension") { (extra) throws(ConfigurationError) in
+        let uuid = try message.request_id_extension.read("request_id_extension") {
+            (extra) throws(ConfigurationError) in
             let any = try extra.typed_config.required("typed_config")
             return try at("typed_config") { () throws(ConfigurationError) in
                 try FieldAudit.decode(UuidRequestIdConfig.self, any, in: arena, .managers)
             }
         }
+        packsTraceReason = uuid?.pointee.pack_trace_reason.flag ?? true
+        decidesTraces = uuid?.pointee.use_request_id_for_trace_sampling.flag ?? true
     }
 }

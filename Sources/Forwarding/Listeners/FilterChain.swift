@@ -36,7 +36,7 @@ public final class FilterChain: Sendable {
     let hasRead: Bool
 
     init(
-        _ message: EnvoyAPI.FilterChain, _ bytes: [UInt8], in arena: Arena,
+        _ message: EnvoyAPI.FilterChain, _ bytes: [UInt8], isOutbound: Bool, in arena: Arena,
         _ files: (GivenBytes) throws(ConfigurationError) -> [UInt8]
     ) throws(ConfigurationError) {
         self.bytes = bytes
@@ -62,7 +62,7 @@ public final class FilterChain: Sendable {
                 guard case .typed_config(let any) = filter.pointee.config_type else {
                     throw .unsupported(path: "", message: "a filter without typed_config")
                 }
-                switch try Self.read(any.pointee, in: arena, noting) {
+                switch try Self.read(any.pointee, isOutbound, in: arena, noting) {
                 case .filter(let filter): filters.append(filter)
                 case .terminal(let found): terminal = found
                 }
@@ -97,12 +97,13 @@ public final class FilterChain: Sendable {
     }
 
     private static func read(
-        _ any: ProtobufAny, in arena: Arena, _ files: (GivenBytes) throws(ConfigurationError) -> [UInt8]
+        _ any: ProtobufAny, _ isOutbound: Bool, in arena: Arena,
+        _ files: (GivenBytes) throws(ConfigurationError) -> [UInt8]
     ) throws(ConfigurationError) -> Read {
         try at("typed_config") { () throws(ConfigurationError) in
             switch FieldAudit.typeName(any) {
             case HttpConnectionManager.descriptor.fullName:
-                return .terminal(.http(try HTTPConnectionSettings(any, files: files)))
+                return .terminal(.http(try HTTPConnectionSettings(any, isOutbound: isOutbound, files: files)))
             case TcpProxy.descriptor.fullName: return .terminal(.stream(try TCPProxySettings(any)))
             case DirectResponseConfig.descriptor.fullName:
                 let message = try FieldAudit.decode(DirectResponseConfig.self, any, in: arena, .streams)

@@ -40,7 +40,7 @@ public final class HTTPConnectionSettings: Sendable {
     public let accessLogs: [AccessLogRule]
 
     init(
-        _ any: ProtobufAny, files: (GivenBytes) throws(ConfigurationError) -> [UInt8]
+        _ any: ProtobufAny, isOutbound: Bool = false, files: (GivenBytes) throws(ConfigurationError) -> [UInt8]
     ) throws(ConfigurationError) {
         let arena = Arena()
         let message = try FieldAudit.decode(HttpConnectionManager.self, any, in: arena, .managers).pointee
@@ -96,7 +96,7 @@ public final class HTTPConnectionSettings: Sendable {
         }
         self.upgrades = upgrades
         tracing = try message.tracing.read("tracing") { (tracing) throws(ConfigurationError) in
-            try TracingSettings(tracing)
+            try TracingSettings(tracing, isOutbound: isOutbound, in: arena, files: files)
         }
         via = message.via.string
         try FieldText.value(via, "via")
@@ -142,16 +142,19 @@ public final class HTTPConnectionSettings: Sendable {
 public struct RouterSettings: Sendable, Equatable {
     /// No `x-envoy-…` headers are made, but those that are asked for.
     public let suppressesHeaders: Bool
+    /// Requests to upstreams are spans of their own.
+    public let spansUpstream: Bool
 
     init(_ any: ProtobufAny, in arena: Arena) throws(ConfigurationError) {
         let message = try FieldAudit.decode(Router.self, any, in: arena, Self.fields).pointee
         suppressesHeaders = message.suppress_envoy_headers != 0
+        spansUpstream = message.start_child_span != 0
     }
 
-    // Statistics of their own and child spans change nothing that a request sees.
+    // Statistics of their own change nothing that a request sees.
     private static let fields = SupportedFields([
         "envoy.extensions.filters.http.router.v3.Router": """
-        dynamic_stats~ start_child_span~ suppress_envoy_headers suppress_grpc_request_failure_code_stats~
+        dynamic_stats~ start_child_span suppress_envoy_headers suppress_grpc_request_failure_code_stats~
         """
     ])
 }

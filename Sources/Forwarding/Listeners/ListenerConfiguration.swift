@@ -44,6 +44,8 @@ public final class ListenerConfiguration: Sendable {
     /// Bound with IP_TRANSPARENT: for connections to any address.
     public let isTransparent: Bool
     public let backlog: Int?
+    /// It takes what goes out of a workload.
+    let isOutbound: Bool
     /// Of connections that no chain takes.
     public let accessLogs: [AccessLogRule]
     private let table: ChainTable
@@ -74,13 +76,17 @@ public final class ListenerConfiguration: Sendable {
         bufferLimit = Int(message.per_connection_buffer_limit_bytes.number ?? 1 << 20)
         isTransparent = message.transparent.flag ?? false
         backlog = message.tcp_backlog_size.number.map(Int.init)
+        let isOutbound = message.traffic_direction == .OUTBOUND
+        self.isOutbound = isOutbound
         accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
         var known: [[UInt8]: FilterChain] = [:]
-        for chain in old?.allChains ?? [] where !chain.hasRead { known[chain.bytes] = chain }
+        if let old, old.isOutbound == isOutbound {
+            for chain in old.allChains where !chain.hasRead { known[chain.bytes] = chain }
+        }
         func made(_ chain: UnsafeMutablePointer<EnvoyAPI.FilterChain>) throws(ConfigurationError) -> FilterChain {
             let bytes = encode(chain)
             if let same = known[bytes] { return same }
-            return try FilterChain(chain.pointee, bytes, in: arena, files)
+            return try FilterChain(chain.pointee, bytes, isOutbound: isOutbound, in: arena, files)
         }
         var chains: [FilterChain] = []
         var matches: [ChainMatch] = []

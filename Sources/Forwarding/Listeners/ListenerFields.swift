@@ -3,14 +3,13 @@ extension SupportedFields {
     static let listeners =
         routes
         + SupportedFields([
-            // Statistics are not kept apart by prefix; metadata and the direction of traffic are for people. Each worker
-            // has a socket of its own and the kernel spreads connections; there is one accept per readiness, and no
-            // manager of overloads that could be passed by. When health checks fail by hand no connection is drained,
-            // whatever `drain_type` says.
+            // Statistics are not kept apart by prefix; metadata are for people. Each worker has a socket of its own and
+            // the kernel spreads connections; there is one accept per readiness, and no manager of overloads that could
+            // be passed by. When health checks fail by hand no connection is drained, whatever `drain_type` says.
             "envoy.config.listener.v3.Listener": """
             name address additional_addresses stat_prefix~ filter_chains use_original_dst default_filter_chain \
             per_connection_buffer_limit_bytes metadata* drain_type~ listener_filters listener_filters_timeout \
-            continue_on_listener_filters_timeout transparent traffic_direction~ enable_reuse_port~ \
+            continue_on_listener_filters_timeout transparent traffic_direction enable_reuse_port~ \
             access_log* tcp_backlog_size bind_to_port deprecated_v1 connection_balance_config~ \
             max_connections_to_accept_per_socket_event~ ignore_global_conn_limit~ bypass_overload_manager~
             """,
@@ -83,13 +82,10 @@ extension SupportedFields {
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig":
                 "upgrade_type enabled",
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing": """
-            client_sampling random_sampling overall_sampling verbose max_path_tag_length custom_tags provider* \
-            spawn_upstream_span operation
+            client_sampling random_sampling overall_sampling verbose max_path_tag_length custom_tags provider \
+            spawn_upstream_span operation upstream_operation
             """,
-            "envoy.type.tracing.v3.CustomTag": "tag literal environment request_header value",
-            "envoy.type.tracing.v3.CustomTag.Literal": "value",
-            "envoy.type.tracing.v3.CustomTag.Environment": "name default_value",
-            "envoy.type.tracing.v3.CustomTag.Header": "name default_value",
+            "envoy.config.trace.v3.Tracing.Http": "name typed_config*",
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig":
                 "unix_sockets cidr_ranges",
             "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -109,9 +105,8 @@ extension SupportedFields {
             "envoy.config.core.v3.KeepaliveSettings": "interval timeout",
             "envoy.config.core.v3.SchemeHeaderTransformation": "scheme_to_overwrite",
             "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig": "xff_num_trusted_hops skip_xff_append",
-            // Whether trace decisions are packed into the identifier: ours never are, and so are never taken from one.
             "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig":
-                "pack_trace_reason~ use_request_id_for_trace_sampling~",
+                "pack_trace_reason use_request_id_for_trace_sampling",
         ])
 
     /// What ``DownstreamTLS`` and ``UpstreamTLS`` read.

@@ -170,8 +170,9 @@ extension SupportedFields {
             "envoy.config.accesslog.v3.AccessLogFilter": """
             status_code_filter duration_filter not_health_check_filter runtime_filter and_filter \
             or_filter header_filter response_flag_filter grpc_status_filter extension_filter metadata_filter \
-            log_type_filter
+            log_type_filter traceable_filter
             """,
+            "envoy.config.accesslog.v3.TraceableFilter": "",
             "envoy.config.accesslog.v3.StatusCodeFilter": "comparison",
             "envoy.config.accesslog.v3.DurationFilter": "comparison",
             "envoy.config.accesslog.v3.ComparisonFilter": "op value",

@@ -62,6 +62,10 @@ public struct AccessRecord: Sendable {
     public var metadata = FilterMetadata()
     /// Of this machine.
     public var hostName = ""
+    /// Whether, and why, it is traced.
+    public var traceReason = TraceReason.notTraced
+    /// Its place in the trace that it belongs to; nil: nobody here makes spans.
+    public var trace: TraceContext?
 
     /// When it came, by the calendar.
     public var start: Timestamp
@@ -95,16 +99,5 @@ public struct AccessRecord: Sendable {
             list.withValue(of: "grpc-status") { Int(String(decoding: $0, as: UTF8.self)) } ?? nil
         }
         return trailers.flatMap(read) ?? read(response)
-    }
-
-    /// Of the trace that the request belongs to: W3C, else B3; nil: of none.
-    /// Source: W3C Trace Context, section 3.2.2; openzipkin/b3-propagation.
-    public var traceID: [UInt8]? {
-        let w3c: [UInt8]?? = request.withValue(of: "traceparent") { value in
-            value.count >= 55 && value[2] == UInt8(ascii: "-") && value[35] == UInt8(ascii: "-")
-                ? Array(value[3..<35]) : nil
-        }
-        if case .some(.some(let found)) = w3c { return found }
-        return request.withValue(of: "x-b3-traceid") { Array($0) }
     }
 }

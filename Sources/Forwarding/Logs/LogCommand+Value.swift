@@ -60,8 +60,8 @@ extension LogCommand {
         case .hostName: return Self.append(record.hostName, to: &output)
         case .transportFailure: return Self.append(record.transportFailure, underscores: true, to: &output)
         case .traceID:
-            guard let trace = record.traceID else { return false }
-            output += trace
+            guard let trace = record.trace else { return false }
+            output += trace.traceID
             return true
         case .logType:
             return Self.append(record.kind == .request ? "DownstreamEnd" : "TcpConnectionEnd", to: &output)

@@ -283,7 +283,7 @@ extension String {
 
 extension [UInt8] {
     /// Appends a field of bytes, text or a message. Source: Protocol Buffers, "Encoding".
-    fileprivate mutating func appendField(_ number: UInt8, _ bytes: [UInt8]) {
+    mutating func appendField(_ number: UInt8, _ bytes: [UInt8]) {
         append(number << 3 | 2)
         var length = bytes.count
         while length >= 0x80 {

@@ -35,6 +35,7 @@ public indirect enum LogFilter: Sendable {
     case metadata(MetadataCondition, takesMissing: Bool)
     case kinds(requests: Bool, connections: Bool)
     case expression(LogExpression)
+    case traced
 
     static let deepest = 32
 
@@ -49,8 +50,7 @@ public indirect enum LogFilter: Sendable {
             self = .duration(try Comparison(filter.pointee.comparison, "duration_filter"))
         // No filter of this proxy answers health checks: none is told apart from other requests.
         case .not_health_check_filter: self = .all([])
-        case .traceable_filter:
-            throw .unsupported(path: "traceable_filter", message: "it would log nothing: requests are not traced here")
+        case .traceable_filter: self = .traced
         case .runtime_filter(let filter):
             // There is no runtime: the default holds.
             self = .fraction(
@@ -172,6 +172,7 @@ public indirect enum LogFilter: Sendable {
             return condition.matches(record.metadata)
         case .kinds(let requests, let connections): return record.kind == .request ? requests : connections
         case .expression(let expression): return expression.holds(record)
+        case .traced: return record.traceReason.isTraced
         }
     }
 

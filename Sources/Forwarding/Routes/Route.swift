@@ -77,11 +77,12 @@ public final class Route: Sendable {
     public let filterSettings: FilterSettings
     /// The most bytes of a request's body that are kept for another try or a mirror; nil: no word on it.
     public let bodyLimit: Int?
-    /// The name of the operation in traces.
-    public let operation: String
-    /// Shares of requests that are traced: asked for by the client, by chance, and of both at most; nil: as the
-    /// connection manager says.
-    public let sampling: (client: Fraction, random: Fraction, overall: Fraction)?
+    /// The name of the operation in traces; empty: it has none.
+    public let operation: [UInt8]
+    /// The other side hears of that name.
+    public let tellsOperation: Bool
+    /// Nil: as the connection manager says.
+    public let tracing: RouteTracingRules?
     /// Requests, and responses, say how many tries there were.
     public let countsAttempts: (request: Bool, response: Bool)
     /// Requests that are sent again say whether that is because of a timeout.
@@ -90,15 +91,14 @@ public final class Route: Sendable {
     init(
         name: String, virtualHost: String, condition: RouteCondition, action: Action, metadata: FilterMetadata,
         requestHeaders: HeaderOperations, responseHeaders: HeaderOperations, filterSettings: FilterSettings,
-        bodyLimit: Int?, operation: String = "",
-        sampling: (client: Fraction, random: Fraction, overall: Fraction)? = nil,
+        bodyLimit: Int?, operation: [UInt8] = [], tellsOperation: Bool = true, tracing: RouteTracingRules? = nil,
         countsAttempts: (request: Bool, response: Bool) = (false, false), tellsTimeoutRetries: Bool = false
     ) {
         (self.name, self.virtualHost, self.condition, self.action) = (name, virtualHost, condition, action)
         isPathOnly = condition.isPathOnly
         (self.metadata, self.requestHeaders, self.responseHeaders) = (metadata, requestHeaders, responseHeaders)
         (self.filterSettings, self.bodyLimit, self.operation) = (filterSettings, bodyLimit, operation)
-        (self.sampling, self.countsAttempts) = (sampling, countsAttempts)
+        (self.tellsOperation, self.tracing, self.countsAttempts) = (tellsOperation, tracing, countsAttempts)
         self.tellsTimeoutRetries = tellsTimeoutRetries
     }
 

@@ -24,11 +24,22 @@ extension SupportedFields {
             typed_per_filter_config* request_headers_to_add request_headers_to_remove response_headers_to_add \
             response_headers_to_remove tracing per_request_buffer_limit_bytes stat_prefix~
             """,
-            // Names of operations are not told to upstreams; sums of weights are made, not believed.
-            "envoy.config.route.v3.Decorator": "operation propagate~",
+            "envoy.config.route.v3.Decorator": "operation propagate",
             "envoy.config.route.v3.Tracing": """
-            client_sampling random_sampling overall_sampling custom_tags*
+            client_sampling random_sampling overall_sampling custom_tags operation upstream_operation
             """,
+            "envoy.type.tracing.v3.CustomTag": "tag literal environment request_header metadata value",
+            "envoy.type.tracing.v3.CustomTag.Literal": "value",
+            "envoy.type.tracing.v3.CustomTag.Environment": "name default_value",
+            "envoy.type.tracing.v3.CustomTag.Header": "name default_value",
+            "envoy.type.tracing.v3.CustomTag.Metadata": "kind metadata_key default_value",
+            "envoy.type.metadata.v3.MetadataKind": "request route cluster host",
+            "envoy.type.metadata.v3.MetadataKind.Request": "",
+            "envoy.type.metadata.v3.MetadataKind.Route": "",
+            "envoy.type.metadata.v3.MetadataKind.Cluster": "",
+            "envoy.type.metadata.v3.MetadataKind.Host": "",
+            "envoy.type.metadata.v3.MetadataKey": "key path",
+            "envoy.type.metadata.v3.MetadataKey.PathSegment": "key",
             "envoy.config.route.v3.NonForwardingAction": "",
             "envoy.config.route.v3.DirectResponseAction": "status body",
             "envoy.config.route.v3.RedirectAction": """
@@ -44,6 +55,7 @@ extension SupportedFields {
             "envoy.config.route.v3.RouteMatch.TlsContextMatchOptions": "presented validated",
             "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path_template",
             "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path_template_rewrite",
+            // Sums of weights are made, not believed.
             "envoy.config.route.v3.WeightedCluster":
                 "clusters total_weight~ runtime_key_prefix~ header_name use_hash_policy",
             "envoy.config.route.v3.WeightedCluster.ClusterWeight": """
@@ -61,7 +73,7 @@ extension SupportedFields {
             "envoy.config.route.v3.RouteAction.MaxStreamDuration":
                 "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
             "envoy.config.route.v3.RouteAction.RequestMirrorPolicy": """
-            cluster cluster_header runtime_fraction trace_sampled~ disable_shadow_host_suffix_append \
+            cluster cluster_header runtime_fraction trace_sampled disable_shadow_host_suffix_append \
             host_rewrite_literal
             """,
             "envoy.config.route.v3.RouteAction.HashPolicy":

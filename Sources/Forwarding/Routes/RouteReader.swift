@@ -163,11 +163,10 @@ struct RouteReader {
         case nil: throw .invalid(path: "", message: "a route without an action")
         }
         let tracing = try message.tracing.read("tracing") { (tracing) throws(ConfigurationError) in
-            (
-                client: try tracing.client_sampling.fraction("client_sampling"),
-                random: try tracing.random_sampling.fraction("random_sampling"),
-                overall: try tracing.overall_sampling.fraction("overall_sampling")
-            )
+            try RouteTracingRules(tracing, files)
+        }
+        let operation = try message.decorator.read("decorator") { (decorator) throws(ConfigurationError) in
+            try FieldText.value(decorator.operation.string, "operation")
         }
         return Route(
             name: message.name.string, virtualHost: host.name, condition: condition, action: action,
@@ -175,7 +174,8 @@ struct RouteReader {
             requestHeaders: operations(request, host.request, self.request),
             responseHeaders: operations(response, host.response, self.response), filterSettings: settings,
             bodyLimit: message.per_request_buffer_limit_bytes.number.map { Int($0) } ?? host.bodyLimit,
-            operation: message.decorator.map { $0.pointee.operation.string } ?? "", sampling: tracing,
+            operation: operation ?? [], tellsOperation: message.decorator?.pointee.propagate.flag ?? true,
+            tracing: tracing,
             countsAttempts: host.countsAttempts, tellsTimeoutRetries: host.tellsTimeoutRetries)
     }
 

@@ -16,6 +16,8 @@ public struct MirrorRule: Sendable {
     /// `-shadow` is added to the copy's authority.
     public let appendsShadow: Bool
     public let authority: [UInt8]?
+    /// The copy belongs to the trace of its request, if that is kept; otherwise it says that nobody keeps it.
+    public let isSampled: Bool
 
     init(_ message: RouteActionRequestMirrorPolicy) throws(ConfigurationError) {
         cluster = message.cluster.string
@@ -27,6 +29,7 @@ public struct MirrorRule: Sendable {
             try message.runtime_fraction.read("runtime_fraction") { (fraction) throws(ConfigurationError) in
                 try Fraction(fraction)
             } ?? .all
+        isSampled = message.trace_sampled.flag ?? true
         appendsShadow = message.disable_shadow_host_suffix_append == 0
         let host = message.host_rewrite_literal.string
         authority = host.isEmpty ? nil : try FieldText.value(host, "host_rewrite_literal")

@@ -130,8 +130,8 @@ import Time
     }
 }
 
-/// An access log service over HTTP/2 without TLS: hands on each gRPC message, and answers with status 0.
-private final class Collector: Sendable {
+/// A gRPC service over HTTP/2 without TLS: hands on each message, and answers with status 0.
+final class Collector: Sendable {
     let server: TestServer
     var port: UInt16 { server.port }
 

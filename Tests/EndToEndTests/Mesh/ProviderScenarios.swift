@@ -132,7 +132,7 @@ struct ProviderScenarios {
         #expect(try shop.mesh.control.command("status").status == 0, "\(shop.mesh.state)")
     }
 
-    @Test func logsAndSpansGoWhereProvidersSayAndTheControlPlaneCountsItsOwn() throws {
+    @Test(.anyDataPlane) func logsAndSpansGoWhereProvidersSayAndTheControlPlaneCountsItsOwn() throws {
         let shop = try BookinfoMesh(reviews: ["v1"])
         let peer = try Peer("collector.py", host: "collector.example.com", in: shop.mesh.control.directory)
         defer { peer.process.stop() }

@@ -78,8 +78,8 @@ struct ListenerTests {
         #expect(settings.http2.keepAlive?.interval == .seconds(3) && settings.http2.concurrentStreams == 7)
         #expect(settings.http1.acceptsHTTP10)
         #expect(settings.upgrades.allows("websocket") && !settings.upgrades.allows("x"))
-        #expect(settings.tracing?.random == 5 && settings.tracing?.client == 100)
-        #expect(settings.tracing?.tags.map(\.source) == [.header(name: Array("x-a".utf8), standard: "")])
+        #expect(settings.tracing?.sampling.random == Fraction(numerator: 500, denominator: 10_000))
+        #expect(settings.tracing?.sampling.client == .all && settings.tracing?.tags.map(\.name) == ["t"])
     }
 
     @Test func filtersThatAreNotKnownAreRefusedUnlessTheyAreOptional() throws {

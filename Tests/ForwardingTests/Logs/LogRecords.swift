@@ -34,8 +34,9 @@ enum LogRecords {
             (":method", "GET"), (":scheme", "https"), (":authority", "web.example"), (":path", "/new?b=2&a=1&c"),
             ("x-envoy-original-path", "/old?q"), ("user-agent", "curl/8 \"x\""), ("x-request-id", "id-1"),
             ("x-forwarded-for", "10.1.2.3"),
-            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ])
+        record.trace = TraceContext(
+            high: 0x0af7_6519_16cd_43dd, low: 0x8448_eb21_1c80_319c, span: 0xb7ad_6b71_6920_3331, isSampled: true)
         record.response = list([(":status", "200"), ("x-envoy-upstream-service-time", "8"), ("server", "s")])
         record.trailers = list([("grpc-status", "5")])
         record.status = 200

@@ -56,8 +56,8 @@ struct LogRuleTests {
         #expect(try takes("grpc_status_filter: {statuses: [NOT_FOUND]}", LogRecords.request()))
         #expect(try !takes("grpc_status_filter: {statuses: [NOT_FOUND], exclude: true}", LogRecords.request()))
         #expect(try takes("not_health_check_filter: {}", LogRecords.request()))
-        // It would log nothing, ever.
-        #expect(throws: ConfigurationError.self) { try takes("traceable_filter: {}", LogRecords.request()) }
+        #expect(try !takes("traceable_filter: {}", LogRecords.request()))
+        #expect(try takes("traceable_filter: {}", LogRecords.request { $0.traceReason = .sampled }))
         #expect(try takes("log_type_filter: {types: [DownstreamEnd]}", LogRecords.request()))
         #expect(try !takes("log_type_filter: {types: [DownstreamEnd]}", LogRecords.connection()))
         #expect(try takes("log_type_filter: {types: [DownstreamEnd], exclude: true}", LogRecords.connection()))
