@@ -99,6 +99,8 @@ extension HTTPCounters {
         list.count("downstream_cx_total", connections)
         list.gauge("downstream_cx_active", activeConnections)
         list.count("downstream_cx_protocol_error", protocolErrors)
+        list.count("downstream_cx_upgrades_total", upgrades)
+        list.gauge("downstream_cx_upgrades_active", activeUpgrades)
         list.count("downstream_rq_total", requests)
         list.gauge("downstream_rq_active", activeRequests)
         list.count("downstream_rq", classes)

@@ -101,8 +101,10 @@ final class HTTPService {
         return found
     }
 
-    func allows(_ upgrade: String, _ route: Route) -> Bool {
-        route.forwarded?.upgrades.allows(upgrade, else: settings.upgrades) ?? false
+    /// Whether a connection may change to a protocol; `connect` for tunnels.
+    func allows(_ upgrade: String, _ route: Route?) -> Bool {
+        let ofRoute = route?.forwarded?.upgrades ?? UpgradeRules()
+        return ofRoute.allows(upgrade, else: settings.upgrades)
     }
 
     /// Makes of path and host what everybody after this may rely on.
@@ -123,6 +125,8 @@ final class HTTPService {
             }
         }
         switch settings.host.port {
+        // Where a tunnel leads is not said without its port.
+        case _ where exchange.shape.isConnect: break
         case .keep: break
         case .stripListeners: stripPort(&exchange.head, only: exchange.connection.destination.port)
         case .stripAny: stripPort(&exchange.head, only: nil)
@@ -249,6 +253,9 @@ final class HTTPCounters {
     var times = Histogram()
     var requests: UInt64 = 0
     var activeRequests = 0
+    /// Requests that asked for another protocol or a tunnel, and might.
+    var upgrades: UInt64 = 0
+    var activeUpgrades = 0
     var protocolErrors: UInt64 = 0
     var tooLargeHeads: UInt64 = 0
     var delaysInjected: UInt64 = 0
@@ -287,6 +294,7 @@ extension HTTP2Limits {
         self.init()
         concurrentStreams = Int(settings.http2.concurrentStreams)
         headerListSize = settings.limits.headBytes
+        takesExtendedConnect = settings.http2.takesExtendedConnect
         // A window of Envoy's default would let one stream hold 16 MiB here: what is asked for beyond 1 MiB is not given.
         streamWindow = Int(min(settings.http2.streamWindow, 1 << 20))
         connectionWindow = Int(min(settings.http2.connectionWindow, 4 << 20))

@@ -15,13 +15,19 @@ extension Exchange {
             releaseTry()
             if tryAgain(after: head) { return }
         }
+        isTunnel = status == 101 && self.shape.upgrade != nil || self.shape.isConnect && (200..<300).contains(status)
+        if asksForTunnel, !isTunnel, protocolName == "HTTP/2", (200..<300).contains(status) {
+            // To a client that asked by extended CONNECT that would say that the tunnel is open.
+            upstream?.cancel(self)
+            upstream = nil
+            return tryFailed(.protocolError("the upstream did not change the protocol"))
+        }
         stage = .responding
         retry = nil
         keepsBody = false
-        if requestIsSent { held = [] }
+        if requestIsSent, !isTunnel { held = [] }
         record.status = status
         record.details = "via_upstream"
-        isTunnel = status == 101 && self.shape.upgrade != nil || self.shape.isConnect && (200..<300).contains(status)
         var response = head
         if let forward, let route { route.finish(&response, forward) { self.facts(with: head) } }
         if !service.settings.router.suppressesHeaders, let ended = record.requestEnded {
@@ -32,6 +38,17 @@ extension Exchange {
         // What gRPC-Web adds is not in the length.
         if filters.grpcWeb != nil, framing != .none { framing = .chunked }
         respond(response, isTunnel ? .untilClose : framing, isLocal: false)
+        if isTunnel { openTunnel() }
+    }
+
+    /// What the client has said into the tunnel already goes out.
+    private func openTunnel() {
+        guard stage == .responding, let upstream else { return }
+        let early = held
+        held = []
+        early.withUnsafeBytes { upstream.sendData($0, for: self) }
+        if upstream.isWritable(for: self) { resumeRequest() } else { pauseRequest() }
+        if requestEnded { upstream.sendEnd(nil, for: self) }
     }
 
     func facts(with response: HeaderList) -> HeaderFacts {

@@ -64,7 +64,8 @@ extension Exchange {
     private func pass(on route: Route, to forward: Forward) {
         guard let settings = route.forwarded else { return }
         self.forward = forward
-        if let upgrade = shape.upgrade ?? (shape.isConnect ? "connect" : nil), !service.allows(upgrade, route) {
+        // A filter may have changed the route since the request came.
+        if asksForTunnel, !service.allows(upgradeName, route) {
             return reply(403, bytes: [], "upgrade_failed")
         }
         guard let cluster = service.cluster(forward) else {
@@ -81,6 +82,9 @@ extension Exchange {
             let outcome = settings.hash.hash(head, source: remote, connection: connection)
             hash = outcome.hash
             cookies += outcome.cookies
+        }
+        if let ending = settings.upgrades.ending {
+            endsTunnelHere = shape.isConnect || (ending.takesPOST && head.value(of: ":method", equals: "POST"))
         }
         outgoing = head
         limits = settings.timeouts.limits(

@@ -25,7 +25,8 @@ extension Exchange {
         retryHosts?.note(host)
         cluster.state.begin(host)
         hostHasBegun = true
-        let pool = cluster.pool(host, isHTTP2: protocolName == "HTTP/2", priority, asked: serverName)
+        let pool = cluster.pool(
+            host, isHTTP2: protocolName == "HTTP/2", isRaw: endsTunnelHere, priority, asked: serverName)
         switch pool.acquire(self) {
         case .ready: sendRequest()
         case .waits: break
@@ -72,8 +73,8 @@ extension Exchange {
         requestIsSent = true
         record.sent = now
         record.upstreamLocal = upstream.localAddress
-        record.upstreamProtocolName = upstream is HTTP2Upstream ? "HTTP/2" : "HTTP/1.1"
-        let isTunnelWish = shape.upgrade != nil || shape.isConnect
+        record.upstreamProtocolName = upstream.protocolName
+        let isTunnelWish = asksForTunnel
         // A request without a body is whole with its head, though its end is told later.
         let isWhole = requestEnded || shape.framing == .none || shape.framing == .length(0)
         let ends = isWhole && held.isEmpty && requestTrailers == nil && !isTunnelWish
@@ -81,6 +82,9 @@ extension Exchange {
         if requestEnded, case .chunked = framing, requestTrailers == nil { framing = .length(UInt64(held.count)) }
         switch upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self) {
         case .sent: break
+        case .waits:
+            (stage, requestIsSent) = (.waiting, false)
+            return
         case .unsayable:
             // The fault is the request's: no host is blamed, and none is tried.
             upstream.giveBack(self)
@@ -91,16 +95,16 @@ extension Exchange {
             requestIsSent = false
             return tryFailed(.unsent)
         }
-        if !ends {
+        if !ends, !isTunnelWish {
             if !held.isEmpty {
                 held.withUnsafeBytes { upstream.sendData($0, for: self) }
                 if !keepsBody { held = [] }
             }
-            if requestEnded, !isTunnelWish { upstream.sendEnd(changed(requestTrailers: requestTrailers), for: self) }
+            if requestEnded { upstream.sendEnd(changed(requestTrailers: requestTrailers), for: self) }
         }
         startTryTimer()
         if let limit = route?.forwarded?.retries?.perTryIdleTimeout { watchTryIdleness(limit) }
-        if upstream.isWritable(for: self) { resumeRequest() }
+        if !isTunnelWish, upstream.isWritable(for: self) { resumeRequest() }
     }
 
     /// The head for this try.

@@ -76,6 +76,9 @@ final class Exchange: UpstreamUser {
         route?.forwarded?.isHighPriority == true ? .high : .normal
     var requestIsSent = false
 
+    /// CONNECT ends here: what follows goes to the host as it is.
+    var endsTunnelHere = false
+
     // The response.
     var isTunnel = false
     var responseIsPaused = false
@@ -91,6 +94,7 @@ final class Exchange: UpstreamUser {
     private var requestTimer: TimerID?
     private var tryIdleTimer: TimerID?
     private var lastActivity: Instant
+    private var isCountedUpgrade = false
 
     init(_ downstream: HTTPDownstream, stream: Int32, _ head: HeaderList, _ shape: HTTP1Head) {
         worker = downstream.worker
@@ -126,8 +130,19 @@ final class Exchange: UpstreamUser {
         }
         guard prepare() else { return }
         route(again: false)
+        if asksForTunnel {
+            guard service.allows(upgradeName, route) else { return reply(403, bytes: [], "upgrade_failed") }
+            isCountedUpgrade = true
+            service.counters.upgrades += 1
+            service.counters.activeUpgrades += 1
+        }
         runFilters()
     }
+
+    /// Whether the client wants to speak another protocol on its connection or stream.
+    var asksForTunnel: Bool { shape.upgrade != nil || shape.isConnect }
+    /// As rules on upgrades have it.
+    var upgradeName: String { shape.upgrade ?? "connect" }
 
     func requestData(_ bytes: UnsafeRawBufferPointer) {
         record.bytesReceived += UInt64(bytes.count)
@@ -149,12 +164,21 @@ final class Exchange: UpstreamUser {
         switch stage {
         case .filtering, .waiting: hold(bytes)
         case .sending, .responding:
+            if asksForTunnel, !isTunnel { return holdForTunnel(bytes) }
             if keepsBody { hold(bytes) }
             guard requestIsSent, let upstream else { return }
             upstream.sendData(bytes, for: self)
             if !upstream.isWritable(for: self) { pauseRequest() }
         case .ended: break
         }
+    }
+
+    /// Nothing of it goes out before the answer has opened the tunnel: to an upstream that says no it would be another
+    /// request.
+    private func holdForTunnel(_ bytes: UnsafeRawBufferPointer) {
+        guard stage == .sending else { return }
+        held.append(contentsOf: bytes)
+        if held.count >= service.bufferLimit { pauseRequest() }
     }
 
     private func hold(_ bytes: UnsafeRawBufferPointer) {
@@ -191,7 +215,9 @@ final class Exchange: UpstreamUser {
         case .filtering: filtersGotWholeRequest()
         case .waiting: startWholeTimer()
         case .sending, .responding:
-            if requestIsSent { upstream?.sendEnd(changed(requestTrailers: trailers), for: self) }
+            if requestIsSent, isTunnel || !asksForTunnel {
+                upstream?.sendEnd(changed(requestTrailers: trailers), for: self)
+            }
             startWholeTimer()
             startTryTimer()
         case .ended: break
@@ -277,7 +303,7 @@ final class Exchange: UpstreamUser {
 
     override func upstreamWritable() {
         lastActivity = now
-        resumeRequest()
+        if isTunnel || !asksForTunnel { resumeRequest() }
     }
 
     // MARK: Time
@@ -383,6 +409,7 @@ final class Exchange: UpstreamUser {
         waitingIn?.forget(self)
         upstream?.cancel(self)
         record.ended = now
+        if isCountedUpgrade { service.counters.activeUpgrades -= 1 }
         service.ended(self)
         let last = downstream
         downstream = nil

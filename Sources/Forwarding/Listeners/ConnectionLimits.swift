@@ -82,8 +82,11 @@ public struct HTTP2Settings: Sendable, Equatable {
     public let streamWindow: UInt32
     public let connectionWindow: UInt32
     public let keepAlive: KeepAlive?
+    /// Clients may ask for other protocols on a stream. Source: RFC 8441.
+    public let takesExtendedConnect: Bool
 
     public init(_ message: Http2ProtocolOptions?) throws(ConfigurationError) {
+        takesExtendedConnect = message.map { $0.allow_connect != 0 } ?? false
         tableSize = message?.hpack_table_size.number ?? 4_096
         concurrentStreams = message?.max_concurrent_streams.number ?? 1_024
         streamWindow = message?.initial_stream_window_size.number ?? 16 << 20

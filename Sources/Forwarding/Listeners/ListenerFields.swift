@@ -104,7 +104,7 @@ extension SupportedFields {
             """,
             "envoy.config.core.v3.Http2ProtocolOptions": """
             hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size \
-            connection_keepalive use_oghttp2_codec~
+            allow_connect connection_keepalive use_oghttp2_codec~
             """,
             "envoy.config.core.v3.KeepaliveSettings": "interval timeout",
             "envoy.config.core.v3.SchemeHeaderTransformation": "scheme_to_overwrite",

@@ -71,8 +71,9 @@ extension SupportedFields {
             "envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute": "name value",
             "envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties": "source_ip",
             "envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter": "name",
-            // Tunnels pass through; none ends here.
-            "envoy.config.route.v3.RouteAction.UpgradeConfig": "upgrade_type enabled",
+            "envoy.config.route.v3.RouteAction.UpgradeConfig": "upgrade_type enabled connect_config",
+            // Hosts are not told of the client in front of the bytes.
+            "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig": "allow_post",
             // Predicates and priorities are read by their names.
             "envoy.config.route.v3.RetryPolicy": """
             retry_on num_retries per_try_timeout per_try_idle_timeout retry_priority* retry_host_predicate* \
