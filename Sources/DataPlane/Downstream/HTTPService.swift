@@ -28,6 +28,8 @@ final class HTTPService {
     let streamIdleTimeout: Duration?
     let requestTimeout: Duration?
     let streamDuration: Duration?
+    /// For the last bytes of connections that are to be closed.
+    let closingTimeout: Duration
     let requestsPerConnection: Int?
     let passesTrailers: Bool
     /// On connections whose first bytes say so.
@@ -66,6 +68,7 @@ final class HTTPService {
         streamIdleTimeout = settings.limits.streamIdleTimeout
         requestTimeout = settings.limits.requestTimeout
         streamDuration = settings.limits.longestStream
+        closingTimeout = settings.limits.closingTimeout
         requestsPerConnection = settings.limits.requestsPerConnection.map { Int($0) }
         passesTrailers = settings.http1.passesTrailers
         takesHTTP2 = settings.codec != .http1

@@ -17,6 +17,9 @@ public struct ConnectionLimits: Sendable, Equatable {
     public let headTimeout: Duration?
     /// Between GOAWAY (or `connection: close`) and the end.
     public let drainTimeout: Duration
+    /// How long a connection that is to be closed may take to send its last bytes and hear the client's end; zero: the
+    /// end is not waited for.
+    public let closingTimeout: Duration
     public let underscores: Underscores
 
     public enum Underscores: Sendable { case allow, reject, drop }
@@ -43,6 +46,7 @@ public struct ConnectionLimits: Sendable, Equatable {
         requestTimeout = try positive(message.request_timeout, "request_timeout")
         headTimeout = try positive(message.request_headers_timeout, "request_headers_timeout")
         drainTimeout = try message.drain_timeout.duration("drain_timeout") ?? .seconds(5)
+        closingTimeout = try message.delayed_close_timeout.duration("delayed_close_timeout") ?? .seconds(1)
         switch common?.headers_with_underscores_action {
         case nil, .ALLOW?: underscores = .allow
         case .REJECT_REQUEST?: underscores = .reject

@@ -69,7 +69,7 @@ extension SupportedFields {
             common_http_protocol_options http_protocol_options \
             http2_protocol_options server_name server_header_transformation scheme_header_transformation \
             max_request_headers_kb stream_idle_timeout request_timeout \
-            request_headers_timeout drain_timeout access_log* use_remote_address \
+            request_headers_timeout drain_timeout delayed_close_timeout access_log* use_remote_address \
             xff_num_trusted_hops \
             original_ip_detection_extensions* internal_address_config skip_xff_append via generate_request_id \
             preserve_external_request_id always_set_request_id_in_response forward_client_cert_details \
