@@ -148,6 +148,8 @@ extension ClusterCounters {
         list.count("upstream_rq_completed", classes.0 + classes.1 + classes.2 + classes.3 + classes.4)
         list.all.append(Statistic(scope, "upstream_rq_time", times))
         list.count("upstream_rq_retry", retries)
+        list.count("upstream_internal_redirect_succeeded_total", redirectsFollowed)
+        list.count("upstream_internal_redirect_failed_total", redirectsFailed)
         list.count("upstream_rq_timeout", timeouts)
         list.count("upstream_rq_per_try_timeout", perTryTimeouts)
         list.count("upstream_cx_total", connections)

@@ -14,7 +14,18 @@ extension Exchange {
             lastTryTimedOut = false
             releaseTry()
             if tryAgain(after: head) { return }
+            if follow(head, shape) { return }
+            if !hedges.isEmpty { return waitForHedges() }
+        } else if follow(head, shape) {
+            return
         }
+        giveUpHedges()
+        takeResponse(head, shape)
+    }
+
+    /// The response is the client's: no other try is left.
+    func takeResponse(_ head: HeaderList, _ shape: HTTP1Head) {
+        let status = shape.status
         isTunnel = status == 101 && self.shape.upgrade != nil || self.shape.isConnect && (200..<300).contains(status)
         if asksForTunnel, !isTunnel, protocolName == "HTTP/2", (200..<300).contains(status) {
             // To a client that asked by extended CONNECT that would say that the tunnel is open.
@@ -39,16 +50,6 @@ extension Exchange {
         if filters.grpcWeb != nil, framing != .none { framing = .chunked }
         respond(response, isTunnel ? .untilClose : framing, isLocal: false)
         if isTunnel { openTunnel() }
-    }
-
-    /// What the client has said into the tunnel already goes out.
-    private func openTunnel() {
-        guard stage == .responding, let upstream else { return }
-        let early = held
-        held = []
-        early.withUnsafeBytes { upstream.sendData($0, for: self) }
-        if upstream.isWritable(for: self) { resumeRequest() } else { pauseRequest() }
-        if requestEnded { upstream.sendEnd(nil, for: self) }
     }
 
     func facts(with response: HeaderList) -> HeaderFacts {

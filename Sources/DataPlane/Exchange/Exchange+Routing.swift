@@ -87,14 +87,17 @@ extension Exchange {
             endsTunnelHere = shape.isConnect || (ending.takesPOST && head.value(of: ":method", equals: "POST"))
         }
         outgoing = head
+        hedgesOnTimeout = settings.hedges(&outgoing)
         limits = settings.timeouts.limits(
-            &outgoing, retries: settings.retries, tellsUpstream: !service.settings.router.suppressesHeaders)
+            &outgoing, retries: settings.retries, isHedged: hedgesOnTimeout,
+            tellsUpstream: !service.settings.router.suppressesHeaders)
         if let limit = limits?.stream { startDurationTimer(limit) }
         retry = RetryState(settings.retries, &outgoing)
         if retry != nil {
             retryHosts = settings.retries.map { RetryHosts(RetryHostPolicy($0)) }
             keepsBody = true
         }
+        if settings.redirects != nil { keepsBody = true }
         route.prepare(&outgoing, for: forward) { headerFacts }
         if service.settings.router.suppressesHeaders, !head.contains("x-envoy-original-path") {
             outgoing.remove("x-envoy-original-path")

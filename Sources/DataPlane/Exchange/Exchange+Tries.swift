@@ -112,8 +112,16 @@ extension Exchange {
         var takesEndpointName = false
         if case .endpoint = route?.forwarded?.hostRewrite { takesEndpointName = true }
         let tellsTimeout = route?.tellsTimeoutRetries == true && tries > 1
-        guard route?.countsAttempts.request == true || takesEndpointName || tellsTimeout else { return outgoing }
+        guard route?.countsAttempts.request == true || takesEndpointName || tellsTimeout || tries > 1 else {
+            return outgoing
+        }
         var head = outgoing
+        if tries > 1, let whole = limits?.whole, !service.settings.router.suppressesHeaders {
+            // What the tries before have taken is not left for this one.
+            let left = whole - (record.requestEnded?.duration(to: now) ?? .zero)
+            let expected = hedgesOnTimeout ? left : min(limits?.perTry ?? left, left)
+            head.set("x-envoy-expected-rq-timeout-ms", "\(max(1, expected.nanoseconds / 1_000_000))")
+        }
         if tellsTimeout { head.set("x-envoy-is-timeout-retry", lastTryTimedOut ? "true" : "false") }
         if route?.countsAttempts.request == true { head.set("x-envoy-attempt-count", "\(tries)") }
         if takesEndpointName, let name = host?.endpoint.hostname, !name.isEmpty {
@@ -148,6 +156,11 @@ extension Exchange {
         case .terminated, .reset, .protocolError: kind = .reset(hadStarted: hadStarted)
         }
         if retry?.wants(retryOn: kind) == true, tryAgain(after: nil) { return }
+        if hedges.isEmpty { answer(for: failure) } else { waitForHedges() }
+    }
+
+    /// There is no response, and no try that may bring one.
+    func answer(for failure: UpstreamFailure) {
         var text = "upstream connect error or disconnect/reset before headers. "
         text += tries > 1 ? "retried and the latest reset reason: " : "reset reason: "
         text += failure.word
@@ -164,6 +177,23 @@ extension Exchange {
     /// Begins another try after a pause, if there is one left.
     /// - Returns: false if there is none: what the last try brought is the answer.
     func tryAgain(after response: HeaderList?) -> Bool {
+        guard takeRetry() else { return false }
+        upstream?.cancel(self)
+        upstream = nil
+        pauseBeforeNextTry(after: response)
+        return true
+    }
+
+    func pauseBeforeNextTry(after response: HeaderList?) {
+        requestIsSent = false
+        stage = .waiting
+        let pause = retry?.pause(
+            after: response, now: record.start.nanoseconds / 1_000_000_000, random: worker.random.next())
+        pauseBeforeTry(pause ?? .milliseconds(25))
+    }
+
+    /// Takes one of the tries that are left, if the breakers allow it.
+    func takeRetry() -> Bool {
         guard retry != nil, let cluster else { return false }
         // What was not kept cannot be sent again.
         guard keepsBody || (held.isEmpty && record.bytesReceived == 0) || !requestIsSent else { return false }
@@ -177,20 +207,13 @@ extension Exchange {
         }
         holdsRetry = true
         cluster.counters.retries += 1
-        upstream?.cancel(self)
-        upstream = nil
-        requestIsSent = false
-        stage = .waiting
-        let pause = retry?.pause(
-            after: response, now: record.start.nanoseconds / 1_000_000_000, random: worker.random.next())
-        pauseBeforeTry(pause ?? .milliseconds(25))
         return true
     }
 
     // MARK: Time
 
     func wholeTimedOut() {
-        cluster?.counters.timeouts += 1
+        cluster?.counters.timeouts += UInt64(1 + hedges.count)
         // Between two tries no host is at work.
         if hostHasBegun, let host, let cluster { cluster.timedOut(host) }
         timedOut(.upstreamTimeout, 504, "upstream_response_timeout", "upstream request timeout")
@@ -198,6 +221,8 @@ extension Exchange {
 
     func tryTimedOut(flag: ResponseFlag = .upstreamTimeout, _ details: String = "upstream_per_try_timeout") {
         guard stage == .sending, let cluster else { return }
+        // What of the request is still to come could not go to two hosts at a time.
+        if hedgesOnTimeout, requestEnded { return hedge() }
         cluster.counters.perTryTimeouts += 1
         lastTryTimedOut = true
         if let host { cluster.timedOut(host) }

@@ -26,7 +26,7 @@ final class Exchange: UpstreamUser {
     /// Nil once the exchange has ended.
     private(set) var downstream: HTTPDownstream?
     let stream: Int32
-    let shape: HTTP1Head
+    var shape: HTTP1Head
     var stage = Stage.filtering
 
     // The request.
@@ -65,6 +65,13 @@ final class Exchange: UpstreamUser {
     /// Of clusters whose requests name their hosts.
     var namedHost: NetworkAddress?
     var tries = 0
+    /// Tries that take too long go on beside the next one, and those that do.
+    var hedgesOnTimeout = false
+    var hedges: [HedgedTry] = []
+    /// Besides them there is a try, or one will be.
+    var hasTry = true
+    /// That were followed here.
+    var redirects = RedirectTrail()
     var lastTryTimedOut = false
     /// What the breakers count for this try.
     var holdsRequest = false
@@ -72,8 +79,7 @@ final class Exchange: UpstreamUser {
     /// The host counts this try among its requests.
     var hostHasBegun = false
     var wentWell = false
-    private(set) lazy var priority: RequestPriority =
-        route?.forwarded?.isHighPriority == true ? .high : .normal
+    lazy var priority: RequestPriority = priorityOfRoute
     var requestIsSent = false
 
     /// CONNECT ends here: what follows goes to the host as it is.
@@ -130,7 +136,8 @@ final class Exchange: UpstreamUser {
         }
         guard prepare() else { return }
         route(again: false)
-        if asksForTunnel {
+        // A tunnel that leads nowhere is answered as such.
+        if asksForTunnel, route != nil || !shape.isConnect {
             guard service.allows(upgradeName, route) else { return reply(403, bytes: [], "upgrade_failed") }
             isCountedUpgrade = true
             service.counters.upgrades += 1
@@ -138,11 +145,6 @@ final class Exchange: UpstreamUser {
         }
         runFilters()
     }
-
-    /// Whether the client wants to speak another protocol on its connection or stream.
-    var asksForTunnel: Bool { shape.upgrade != nil || shape.isConnect }
-    /// As rules on upgrades have it.
-    var upgradeName: String { shape.upgrade ?? "connect" }
 
     func requestData(_ bytes: UnsafeRawBufferPointer) {
         record.bytesReceived += UInt64(bytes.count)
@@ -171,14 +173,6 @@ final class Exchange: UpstreamUser {
             if !upstream.isWritable(for: self) { pauseRequest() }
         case .ended: break
         }
-    }
-
-    /// Nothing of it goes out before the answer has opened the tunnel: to an upstream that says no it would be another
-    /// request.
-    private func holdForTunnel(_ bytes: UnsafeRawBufferPointer) {
-        guard stage == .sending else { return }
-        held.append(contentsOf: bytes)
-        if held.count >= service.bufferLimit { pauseRequest() }
     }
 
     private func hold(_ bytes: UnsafeRawBufferPointer) {
@@ -367,6 +361,9 @@ final class Exchange: UpstreamUser {
         tryIdleTimer = arm(self, limit)
     }
 
+    func cancelPause() { cancel(&pauseTimer) }
+    func cancelWholeTimer() { cancel(&wholeTimer) }
+
     func pauseBeforeTry(_ delay: Duration) {
         pauseTimer = after(delay) { exchange in
             exchange.pauseTimer = nil
@@ -405,6 +402,7 @@ final class Exchange: UpstreamUser {
         cancel(&requestTimer)
         cancel(&tryIdleTimer)
         releaseTry()
+        giveUpHedges()
         releaseFilters()
         waitingIn?.forget(self)
         upstream?.cancel(self)
@@ -415,28 +413,4 @@ final class Exchange: UpstreamUser {
         downstream = nil
         last?.ended(self)
     }
-}
-
-/// What is known of an exchange when it is over, for logs and counts.
-struct ExchangeRecord {
-    var start = Timestamp(nanoseconds: 0)
-    var began = Instant(nanoseconds: 0)
-    var requestEnded: Instant?
-    /// The request's head went out to the host that answered.
-    var sent: Instant?
-    var responded: Instant?
-    var ended: Instant?
-    var status = 0
-    var flags: ResponseFlag = []
-    /// Why there is this response. Source: Envoy, `%RESPONSE_CODE_DETAILS%`.
-    var details = ""
-    var transportFailure: String?
-    var bytesReceived: UInt64 = 0
-    var bytesSent: UInt64 = 0
-    var response = HeaderList()
-    var trailers: HeaderList?
-    var upstreamLocal: SocketAddress?
-    var upstreamProtocolName = ""
-    /// The last of the host's response came.
-    var responseEnded: Instant?
 }

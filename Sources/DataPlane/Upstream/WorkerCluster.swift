@@ -324,6 +324,9 @@ final class ClusterCounters {
     var retries: UInt64 = 0
     var timeouts: UInt64 = 0
     var perTryTimeouts: UInt64 = 0
+    /// Redirects of its hosts that were followed here, and that were not though the route wants it.
+    var redirectsFollowed: UInt64 = 0
+    var redirectsFailed: UInt64 = 0
     var tls = HandshakeCounters()
     /// Responses by the first digit of their status, 1 to 5.
     var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)

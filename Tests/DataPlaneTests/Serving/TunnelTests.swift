@@ -245,11 +245,18 @@ import Testing
     }
 
     @Test func whoMayNotIsToldSo() throws {
-        let stage = try Stage(
-            [try Resources.httpListener(routes: "- {match: {prefix: /}, direct_response: {status: 204}}")], [])
-        let client = stage.connect()
-        client.send("CONNECT db:5432 HTTP/1.1\r\nhost: db:5432\r\n\r\n")
-        #expect(client.message()?.status == 403)
+        let nowhere = "- {match: {prefix: /}, direct_response: {status: 204}}"
+        let closed = "- {match: {connect_matcher: {}}, route: {cluster: web}}"
+        for (routes, status) in [(nowhere, 404), (closed, 403)] {
+            let stage = try Stage(
+                [try Resources.httpListener(routes: routes)], [try Resources.cluster("web", ports: [1])])
+            let client = stage.connect()
+            // What follows is not taken for another request.
+            client.send("CONNECT db:5432 HTTP/1.1\r\nhost: db:5432\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            let answer = try #require(client.message())
+            #expect(answer.status == status && answer["connection"] == "close")
+            #expect(client.readToEnd() == "")
+        }
     }
 
     @Test func aHostThatIsNotThereIsAnsweredFor() throws {
