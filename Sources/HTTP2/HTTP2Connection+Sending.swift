@@ -23,6 +23,12 @@ extension HTTP2Connection {
     /// Streams that the peer takes at a time: as its SETTINGS say, or by default any number.
     public var peerConcurrentStreams: Int { isOver ? 0 : library.peerConcurrentStreams }
 
+    /// Whether the peer takes extended CONNECT (client); nil before its SETTINGS, without which it must not be sent.
+    /// Source: RFC 8441, section 3.
+    public var peerTakesExtendedConnect: Bool? {
+        timing.settingsReceived && !isOver ? library.peerTakesExtendedConnect : nil
+    }
+
     /// Sends an informational response (server), before the final one. Source: RFC 9110, section 15.2.
     /// - Returns: false if the stream is over or has its final response.
     @discardableResult

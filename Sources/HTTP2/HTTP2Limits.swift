@@ -26,6 +26,9 @@ public struct HTTP2Limits: Sendable {
     /// Unsent bytes on one stream from which on `send` refuses more. A queue that is empty takes one
     /// message of any size.
     public var unsentBytesPerStream = 1024 * 1024
+    /// Clients may ask for other protocols on a stream by extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL).
+    /// Source: RFC 8441, section 3.
+    public var takesExtendedConnect = false
     /// Control frames that wait because the peer does not read.
     public var queuedControlFrames = 2_000
 

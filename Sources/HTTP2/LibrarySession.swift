@@ -55,6 +55,7 @@ struct LibrarySession {
             add(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.concurrentStreams)
             // Spares the dependency tree of RFC 7540. Source: RFC 9218, section 2.1.
             add(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1)
+            if limits.takesExtendedConnect { add(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1) }
         case .client:
             add(NGHTTP2_SETTINGS_ENABLE_PUSH, 0)
         }
@@ -100,6 +101,10 @@ struct LibrarySession {
 
     var peerConcurrentStreams: Int {
         Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+    }
+
+    var peerTakesExtendedConnect: Bool {
+        nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
     }
 
     // MARK: Orders

@@ -30,8 +30,11 @@ extension Loop {
 
     /// Closes once what was written is sent and the peer has ended too, so that the last bytes (an error, a GOAWAY)
     /// arrive: closing at once with unread input would make the kernel destroy them. Takes at most
-    /// `closingTimeout`. The handler hears no more but `closed`, with `reason`.
-    public func closeAfterFlush(_ id: ConnectionID, reason: CloseReason = .requested) {
+    /// `limit`, or else `closingTimeout`; where the limit is zero the peer's end is not waited for. The handler hears no
+    /// more but `closed`, with `reason`.
+    public func closeAfterFlush(
+        _ id: ConnectionID, reason: CloseReason = .requested, within limit: Duration? = nil
+    ) {
         guard let connection = slab.find(id), !connection.pointee.state.contains(.closeWanted) else { return }
         guard connection.pointee.state.contains(.established),
             !connection.pointee.state.contains(.writingFailed)
@@ -42,7 +45,9 @@ extension Loop {
         connection.pointee.state.insert(.closeWanted)
         connection.pointee.state.remove(.readingPaused)
         closingReasons[id.index] = reason
-        setDeadline(configuration.closingTimeout, for: id)
+        if limit == .zero { connection.pointee.state.insert(.closesOnceFlushed) }
+        let allowed = limit.flatMap { $0 > .zero ? $0 : nil } ?? configuration.closingTimeout
+        setDeadline(allowed, for: id)
         if connection.pointee.state.contains(.halfCloseWanted) {
             if connection.pointee.state.contains(.writingShut) { afterShutting(id, connection) }
         } else {
@@ -104,6 +109,8 @@ extension Loop {
     private func afterShutting(_ id: ConnectionID, _ connection: UnsafeMutablePointer<Connection>) {
         if connection.pointee.state.contains(.peerClosed) {
             close(id, reason: .finished)
+        } else if connection.pointee.state.contains(.closesOnceFlushed) {
+            close(id)
         } else if connection.pointee.state.contains(.closeWanted) {
             queueForReading(id, connection)
         }

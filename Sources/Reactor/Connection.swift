@@ -58,6 +58,8 @@ struct Connection {
         static let queuedForGreeting = State(rawValue: 1 << 16)
         /// Bytes that came before TLS wait for its engine.
         static let inputHeld = State(rawValue: 1 << 17)
+        /// It does not wait for the peer's end.
+        static let closesOnceFlushed = State(rawValue: 1 << 18)
     }
 
     static let noScratch = UInt8.max

@@ -200,6 +200,14 @@ import Time
         #expect(pair.client.ends == 1 && pair.client.reasons.isEmpty)
     }
 
+    @Test func whoDoesNotWaitForThePeersEndClosesAsSoonAsAllIsSent() throws {
+        let pair = try Pair()
+        pair.loop.write(Array("bye".utf8), to: pair.serverID)
+        pair.loop.closeAfterFlush(pair.serverID, within: .zero)
+        pair.turn { !pair.server.reasons.isEmpty && pair.client.ends == 1 }
+        #expect(pair.client.text == "bye" && pair.client.reasons.isEmpty)
+    }
+
     @Test func whatAPeerSaidBeforeItBrokeOffIsReadFirst() throws {
         let loop = try EventLoop<Probe>()
         let server = Probe()

@@ -116,7 +116,7 @@ final class HTTP1Downstream: HTTPDownstream {
         discarded += count
         guard discarded > Self.mostDiscarded, !closesAfterwards else { return }
         closesAfterwards = true
-        loop.closeAfterFlush(id)
+        loop.closeAfterFlush(id, within: service.closingTimeout)
     }
 
     private func begin(_ head: HeaderList, _ shape: HTTP1Head) {
@@ -169,7 +169,7 @@ final class HTTP1Downstream: HTTPDownstream {
                 // Nothing in it can be wrong.
             }
         }
-        loop.closeAfterFlush(id)
+        loop.closeAfterFlush(id, within: service.closingTimeout)
     }
 
     override func peerEnded() {
@@ -181,7 +181,7 @@ final class HTTP1Downstream: HTTPDownstream {
             }
         }
         // The rest of an answer may still be on its way to who has ended his side.
-        guard let exchange else { return loop.closeAfterFlush(id) }
+        guard let exchange else { return loop.closeAfterFlush(id, within: service.closingTimeout) }
         // The end of a tunnel's input was told to it; a client that ends anything else has gone.
         if isTunnel { return }
         closesAfterwards = true
@@ -226,6 +226,8 @@ final class HTTP1Downstream: HTTPDownstream {
             } else if framing == .untilClose {
                 framing = .chunked
             }
+            // What the client has said into a tunnel that stays shut would be another request.
+            if exchange.asksForTunnel { closesAfterwards = true }
             // The rest of a request that nobody wants to read cannot be told from the next one.
             if !requestEnded, waitsToContinue { closesAfterwards = true }
             if isDraining || worker.isEnding { closesAfterwards = true }
@@ -289,7 +291,7 @@ final class HTTP1Downstream: HTTPDownstream {
         idleSince = loop.now
         if closesAfterwards || isDraining || isTunnel {
             closesAfterwards = true
-            return loop.closeAfterFlush(id)
+            return loop.closeAfterFlush(id, within: service.closingTimeout)
         }
         if requestEnded { finishRequest() } else { loop.resumeReading(id) }
     }
@@ -330,7 +332,7 @@ final class HTTP1Downstream: HTTPDownstream {
         default:
             guard let limit = service.idleTimeout else { return }
             let due = idleSince.advanced(by: limit)
-            if exchange == nil, due <= loop.now { return loop.closeAfterFlush(id) }
+            if exchange == nil, due <= loop.now { return loop.closeAfterFlush(id, within: service.closingTimeout) }
             loop.setTimer(at: exchange == nil ? due : loop.now.advanced(by: limit), for: id, token: Timer.idle)
         }
     }
@@ -346,7 +348,7 @@ final class HTTP1Downstream: HTTPDownstream {
 
     override func drain() {
         isDraining = true
-        if exchange == nil, receiver.isBetweenMessages { loop.closeAfterFlush(id) }
+        if exchange == nil, receiver.isBetweenMessages { loop.closeAfterFlush(id, within: service.closingTimeout) }
     }
 }
 

@@ -33,6 +33,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
     }
 
     override var protocolName: String { "HTTP/2" }
+    var closingTimeout: Duration? { service.closingTimeout }
 
     // MARK: Requests
 

@@ -32,6 +32,8 @@ final class HTTPService {
     let streamIdleTimeout: Duration?
     let requestTimeout: Duration?
     let streamDuration: Duration?
+    /// For the last bytes of connections that are to be closed.
+    let closingTimeout: Duration
     let requestsPerConnection: Int?
     let passesTrailers: Bool
     /// On connections whose first bytes say so.
@@ -72,6 +74,7 @@ final class HTTPService {
         streamIdleTimeout = settings.limits.streamIdleTimeout
         requestTimeout = settings.limits.requestTimeout
         streamDuration = settings.limits.longestStream
+        closingTimeout = settings.limits.closingTimeout
         requestsPerConnection = settings.limits.requestsPerConnection.map { Int($0) }
         passesTrailers = settings.http1.passesTrailers
         takesHTTP2 = settings.codec != .http1
@@ -107,8 +110,10 @@ final class HTTPService {
         return found
     }
 
-    func allows(_ upgrade: String, _ route: Route) -> Bool {
-        route.forwarded?.upgrades.allows(upgrade, else: settings.upgrades) ?? false
+    /// Whether a connection may change to a protocol; `connect` for tunnels.
+    func allows(_ upgrade: String, _ route: Route?) -> Bool {
+        let ofRoute = route?.forwarded?.upgrades ?? UpgradeRules()
+        return ofRoute.allows(upgrade, else: settings.upgrades)
     }
 
     /// Makes of path and host what everybody after this may rely on.
@@ -129,6 +134,8 @@ final class HTTPService {
             }
         }
         switch settings.host.port {
+        // Where a tunnel leads is not said without its port.
+        case _ where exchange.shape.isConnect: break
         case .keep: break
         case .stripListeners: stripPort(&exchange.head, only: exchange.connection.destination.port)
         case .stripAny: stripPort(&exchange.head, only: nil)
@@ -226,6 +233,11 @@ final class HTTPService {
         if let whole = exchange.record.requestEnded, exchange.record.sent != nil, exchange.record.responded != nil {
             exchange.cluster?.counters.times.note(whole.duration(to: ended))
         }
+        tell(of: exchange)
+    }
+
+    /// Writes logs and spans of a request that is over.
+    func tell(of exchange: Exchange) {
         let isSampled = exchange.trace.context?.isSampled == true
         guard isSampled || !logger.isEmpty else { return }
         let record = exchange.accessRecord()
@@ -259,6 +271,9 @@ final class HTTPCounters {
     var times = Histogram()
     var requests: UInt64 = 0
     var activeRequests = 0
+    /// Requests that asked for another protocol or a tunnel, and might.
+    var upgrades: UInt64 = 0
+    var activeUpgrades = 0
     var protocolErrors: UInt64 = 0
     var tooLargeHeads: UInt64 = 0
     var delaysInjected: UInt64 = 0
@@ -316,6 +331,7 @@ extension HTTP2Limits {
         self.init()
         concurrentStreams = Int(settings.http2.concurrentStreams)
         headerListSize = settings.limits.headBytes
+        takesExtendedConnect = settings.http2.takesExtendedConnect
         // A window of Envoy's default would let one stream hold 16 MiB here: what is asked for beyond 1 MiB is not given.
         streamWindow = Int(min(settings.http2.streamWindow, 1 << 20))
         connectionWindow = Int(min(settings.http2.connectionWindow, 4 << 20))

@@ -15,14 +15,31 @@ extension Exchange {
             lastTryTimedOut = false
             releaseTry(endsTrace: false)
             if tryAgain(after: head) { return }
+            if follow(head, shape) { return }
+            if !hedges.isEmpty { return waitForHedges() }
+        } else if follow(head, shape) {
+            return
+        }
+        giveUpHedges()
+        takeResponse(head, shape)
+    }
+
+    /// The response is the client's: no other try is left.
+    func takeResponse(_ head: HeaderList, _ shape: HTTP1Head) {
+        let status = shape.status
+        isTunnel = status == 101 && self.shape.upgrade != nil || self.shape.isConnect && (200..<300).contains(status)
+        if asksForTunnel, !isTunnel, protocolName == "HTTP/2", (200..<300).contains(status) {
+            // To a client that asked by extended CONNECT that would say that the tunnel is open.
+            upstream?.cancel(self)
+            upstream = nil
+            return tryFailed(.protocolError("the upstream did not change the protocol"))
         }
         stage = .responding
         retry = nil
         keepsBody = false
-        if requestIsSent { held = [] }
+        if requestIsSent, !isTunnel { held = [] }
         record.status = status
         record.details = "via_upstream"
-        isTunnel = status == 101 && self.shape.upgrade != nil || self.shape.isConnect && (200..<300).contains(status)
         var response = head
         if let forward, let route { route.finish(&response, forward) { self.facts(with: head) } }
         if !service.settings.router.suppressesHeaders, let ended = record.requestEnded {
@@ -33,6 +50,7 @@ extension Exchange {
         // What gRPC-Web adds is not in the length.
         if filters.grpcWeb != nil, framing != .none { framing = .chunked }
         respond(response, isTunnel ? .untilClose : framing, isLocal: false)
+        if isTunnel { openTunnel() }
     }
 
     func facts(with response: HeaderList) -> HeaderFacts {

@@ -64,7 +64,8 @@ extension Exchange {
     private func pass(on route: Route, to forward: Forward) {
         guard let settings = route.forwarded else { return }
         self.forward = forward
-        if let upgrade = shape.upgrade ?? (shape.isConnect ? "connect" : nil), !service.allows(upgrade, route) {
+        // A filter may have changed the route since the request came.
+        if asksForTunnel, !service.allows(upgradeName, route) {
             return reply(403, bytes: [], "upgrade_failed")
         }
         guard let cluster = service.cluster(forward) else {
@@ -82,15 +83,21 @@ extension Exchange {
             hash = outcome.hash
             cookies += outcome.cookies
         }
+        if let ending = settings.upgrades.ending {
+            endsTunnelHere = shape.isConnect || (ending.takesPOST && head.value(of: ":method", equals: "POST"))
+        }
         outgoing = head
+        hedgesOnTimeout = settings.hedges(&outgoing)
         limits = settings.timeouts.limits(
-            &outgoing, retries: settings.retries, tellsUpstream: !service.settings.router.suppressesHeaders)
+            &outgoing, retries: settings.retries, isHedged: hedgesOnTimeout,
+            tellsUpstream: !service.settings.router.suppressesHeaders)
         if let limit = limits?.stream { startDurationTimer(limit) }
         retry = RetryState(settings.retries, &outgoing)
         if retry != nil {
             retryHosts = settings.retries.map { RetryHosts(RetryHostPolicy($0)) }
             keepsBody = true
         }
+        if settings.redirects != nil { keepsBody = true }
         route.prepare(&outgoing, for: forward) { headerFacts }
         if service.settings.router.suppressesHeaders, !head.contains("x-envoy-original-path") {
             outgoing.remove("x-envoy-original-path")

@@ -83,15 +83,21 @@ extension Exchange {
     }
 
     func endTryTrace() {
-        guard let ended = trace.ofTry, let tracing = service.settings.tracing, let spans = service.spans else { return }
+        guard let ended = trace.ofTry else { return }
         trace.ofTry = nil
+        endTrace(of: ended, host, isCancelled: upstream != nil)
+    }
+
+    func endTrace(of ended: TryTrace, _ host: UpstreamHost?, isCancelled: Bool) {
+        guard let tracing = service.settings.tracing, let spans = service.spans else { return }
         var entry = accessRecord()
+        entry.upstream = host?.address
         (entry.status, entry.flags) = (ended.status, ended.flags)
         (entry.responseBegan, entry.responseEnded) = (ended.responded, record.responseEnded)
         spans.append(
             tracing.span(
                 ofTry: ended.number, entry, ended.context, start: ended.start, route: route,
-                isCancelled: upstream != nil))
+                isCancelled: isCancelled))
     }
 
     // MARK: The end

@@ -26,7 +26,8 @@ extension Exchange {
         retryHosts?.note(host)
         cluster.state.begin(host)
         hostHasBegun = true
-        let pool = cluster.pool(host, isHTTP2: protocolName == "HTTP/2", priority, asked: serverName)
+        let pool = cluster.pool(
+            host, isHTTP2: protocolName == "HTTP/2", isRaw: endsTunnelHere, priority, asked: serverName)
         switch pool.acquire(self) {
         case .ready: sendRequest()
         case .waits: break
@@ -75,8 +76,8 @@ extension Exchange {
         requestIsSent = true
         record.sent = now
         record.upstreamLocal = upstream.localAddress
-        record.upstreamProtocolName = upstream is HTTP2Upstream ? "HTTP/2" : "HTTP/1.1"
-        let isTunnelWish = shape.upgrade != nil || shape.isConnect
+        record.upstreamProtocolName = upstream.protocolName
+        let isTunnelWish = asksForTunnel
         // A request without a body is whole with its head, though its end is told later.
         let isWhole = requestEnded || shape.framing == .none || shape.framing == .length(0)
         let ends = isWhole && held.isEmpty && requestTrailers == nil && !isTunnelWish
@@ -84,6 +85,9 @@ extension Exchange {
         if requestEnded, case .chunked = framing, requestTrailers == nil { framing = .length(UInt64(held.count)) }
         switch upstream.send(tryHead(), framing, ends: ends, upgrade: shape.upgrade, for: self) {
         case .sent: break
+        case .waits:
+            (stage, requestIsSent) = (.waiting, false)
+            return
         case .unsayable:
             // The fault is the request's: no host is blamed, and none is tried.
             upstream.giveBack(self)
@@ -94,16 +98,16 @@ extension Exchange {
             requestIsSent = false
             return tryFailed(.unsent)
         }
-        if !ends {
+        if !ends, !isTunnelWish {
             if !held.isEmpty {
                 held.withUnsafeBytes { upstream.sendData($0, for: self) }
                 if !keepsBody { held = [] }
             }
-            if requestEnded, !isTunnelWish { upstream.sendEnd(changed(requestTrailers: requestTrailers), for: self) }
+            if requestEnded { upstream.sendEnd(changed(requestTrailers: requestTrailers), for: self) }
         }
         startTryTimer()
         if let limit = route?.forwarded?.retries?.perTryIdleTimeout { watchTryIdleness(limit) }
-        if upstream.isWritable(for: self) { resumeRequest() }
+        if !isTunnelWish, upstream.isWritable(for: self) { resumeRequest() }
     }
 
     /// The head for this try.
@@ -111,8 +115,16 @@ extension Exchange {
         var takesEndpointName = false
         if case .endpoint = route?.forwarded?.hostRewrite { takesEndpointName = true }
         let tellsTimeout = route?.tellsTimeoutRetries == true && tries > 1
-        guard route?.countsAttempts.request == true || takesEndpointName || tellsTimeout else { return outgoing }
+        guard route?.countsAttempts.request == true || takesEndpointName || tellsTimeout || tries > 1 else {
+            return outgoing
+        }
         var head = outgoing
+        if tries > 1, let whole = limits?.whole, !service.settings.router.suppressesHeaders {
+            // What the tries before have taken is not left for this one.
+            let left = whole - (record.requestEnded?.duration(to: now) ?? .zero)
+            let expected = hedgesOnTimeout ? left : min(limits?.perTry ?? left, left)
+            head.set("x-envoy-expected-rq-timeout-ms", "\(max(1, expected.nanoseconds / 1_000_000))")
+        }
         if tellsTimeout { head.set("x-envoy-is-timeout-retry", lastTryTimedOut ? "true" : "false") }
         if route?.countsAttempts.request == true { head.set("x-envoy-attempt-count", "\(tries)") }
         if takesEndpointName, let name = host?.endpoint.hostname, !name.isEmpty {
@@ -148,6 +160,11 @@ extension Exchange {
         case .terminated, .reset, .protocolError: kind = .reset(hadStarted: hadStarted)
         }
         if retry?.wants(retryOn: kind) == true, tryAgain(after: nil) { return }
+        if hedges.isEmpty { answer(for: failure) } else { waitForHedges() }
+    }
+
+    /// There is no response, and no try that may bring one.
+    func answer(for failure: UpstreamFailure) {
         var text = "upstream connect error or disconnect/reset before headers. "
         text += tries > 1 ? "retried and the latest reset reason: " : "reset reason: "
         text += failure.word
@@ -164,6 +181,24 @@ extension Exchange {
     /// Begins another try after a pause, if there is one left.
     /// - Returns: false if there is none: what the last try brought is the answer.
     func tryAgain(after response: HeaderList?) -> Bool {
+        guard takeRetry() else { return false }
+        if trace.ofTry != nil { endTryTrace() }
+        upstream?.cancel(self)
+        upstream = nil
+        pauseBeforeNextTry(after: response)
+        return true
+    }
+
+    func pauseBeforeNextTry(after response: HeaderList?) {
+        requestIsSent = false
+        stage = .waiting
+        let pause = retry?.pause(
+            after: response, now: record.start.nanoseconds / 1_000_000_000, random: worker.random.next())
+        pauseBeforeTry(pause ?? .milliseconds(25))
+    }
+
+    /// Takes one of the tries that are left, if the breakers allow it.
+    func takeRetry() -> Bool {
         guard retry != nil, let cluster else { return false }
         // What was not kept cannot be sent again.
         guard keepsBody || (held.isEmpty && record.bytesReceived == 0) || !requestIsSent else { return false }
@@ -177,21 +212,13 @@ extension Exchange {
         }
         holdsRetry = true
         cluster.counters.retries += 1
-        if trace.ofTry != nil { endTryTrace() }
-        upstream?.cancel(self)
-        upstream = nil
-        requestIsSent = false
-        stage = .waiting
-        let pause = retry?.pause(
-            after: response, now: record.start.nanoseconds / 1_000_000_000, random: worker.random.next())
-        pauseBeforeTry(pause ?? .milliseconds(25))
         return true
     }
 
     // MARK: Time
 
     func wholeTimedOut() {
-        cluster?.counters.timeouts += 1
+        cluster?.counters.timeouts += UInt64(1 + hedges.count)
         // Between two tries no host is at work.
         if hostHasBegun, let host, let cluster { cluster.timedOut(host) }
         timedOut(.upstreamTimeout, 504, "upstream_response_timeout", "upstream request timeout")
@@ -199,6 +226,8 @@ extension Exchange {
 
     func tryTimedOut(flag: ResponseFlag = .upstreamTimeout, _ details: String = "upstream_per_try_timeout") {
         guard stage == .sending, let cluster else { return }
+        // What of the request is still to come could not go to two hosts at a time.
+        if hedgesOnTimeout, requestEnded { return hedge() }
         cluster.counters.perTryTimeouts += 1
         lastTryTimedOut = true
         trace.ofTry?.flags.insert(flag)

@@ -26,7 +26,7 @@ final class Exchange: UpstreamUser {
     /// Nil once the exchange has ended.
     private(set) var downstream: HTTPDownstream?
     let stream: Int32
-    let shape: HTTP1Head
+    var shape: HTTP1Head
     var stage = Stage.filtering
 
     // The request.
@@ -65,6 +65,13 @@ final class Exchange: UpstreamUser {
     /// Of clusters whose requests name their hosts.
     var namedHost: NetworkAddress?
     var tries = 0
+    /// Tries that take too long go on beside the next one, and those that do.
+    var hedgesOnTimeout = false
+    var hedges: [HedgedTry] = []
+    /// Besides them there is a try, or one will be.
+    var hasTry = true
+    /// That were followed here.
+    var redirects = RedirectTrail()
     var lastTryTimedOut = false
     /// What the breakers count for this try.
     var holdsRequest = false
@@ -72,9 +79,11 @@ final class Exchange: UpstreamUser {
     /// The host counts this try among its requests.
     var hostHasBegun = false
     var wentWell = false
-    private(set) lazy var priority: RequestPriority =
-        route?.forwarded?.isHighPriority == true ? .high : .normal
+    lazy var priority: RequestPriority = priorityOfRoute
     var requestIsSent = false
+
+    /// CONNECT ends here: what follows goes to the host as it is.
+    var endsTunnelHere = false
 
     // The response.
     var isTunnel = false
@@ -92,6 +101,7 @@ final class Exchange: UpstreamUser {
     private var requestTimer: TimerID?
     private var tryIdleTimer: TimerID?
     private var lastActivity: Instant
+    private var isCountedUpgrade = false
 
     init(_ downstream: HTTPDownstream, stream: Int32, _ head: HeaderList, _ shape: HTTP1Head) {
         worker = downstream.worker
@@ -127,6 +137,13 @@ final class Exchange: UpstreamUser {
         }
         guard prepare() else { return }
         route(again: false)
+        // A tunnel that leads nowhere is answered as such.
+        if asksForTunnel, route != nil || !shape.isConnect {
+            guard service.allows(upgradeName, route) else { return reply(403, bytes: [], "upgrade_failed") }
+            isCountedUpgrade = true
+            service.counters.upgrades += 1
+            service.counters.activeUpgrades += 1
+        }
         if let tracing = service.settings.tracing { beginTrace(tracing) }
         runFilters()
     }
@@ -151,6 +168,7 @@ final class Exchange: UpstreamUser {
         switch stage {
         case .filtering, .waiting: hold(bytes)
         case .sending, .responding:
+            if asksForTunnel, !isTunnel { return holdForTunnel(bytes) }
             if keepsBody { hold(bytes) }
             guard requestIsSent, let upstream else { return }
             upstream.sendData(bytes, for: self)
@@ -193,7 +211,9 @@ final class Exchange: UpstreamUser {
         case .filtering: filtersGotWholeRequest()
         case .waiting: startWholeTimer()
         case .sending, .responding:
-            if requestIsSent { upstream?.sendEnd(changed(requestTrailers: trailers), for: self) }
+            if requestIsSent, isTunnel || !asksForTunnel {
+                upstream?.sendEnd(changed(requestTrailers: trailers), for: self)
+            }
             startWholeTimer()
             startTryTimer()
         case .ended: break
@@ -280,7 +300,7 @@ final class Exchange: UpstreamUser {
 
     override func upstreamWritable() {
         lastActivity = now
-        resumeRequest()
+        if isTunnel || !asksForTunnel { resumeRequest() }
     }
 
     // MARK: Time
@@ -344,6 +364,9 @@ final class Exchange: UpstreamUser {
         tryIdleTimer = arm(self, limit)
     }
 
+    func cancelPause() { cancel(&pauseTimer) }
+    func cancelWholeTimer() { cancel(&wholeTimer) }
+
     func pauseBeforeTry(_ delay: Duration) {
         pauseTimer = after(delay) { exchange in
             exchange.pauseTimer = nil
@@ -382,37 +405,15 @@ final class Exchange: UpstreamUser {
         cancel(&requestTimer)
         cancel(&tryIdleTimer)
         releaseTry()
+        giveUpHedges()
         releaseFilters()
         waitingIn?.forget(self)
         upstream?.cancel(self)
         record.ended = now
+        if isCountedUpgrade { service.counters.activeUpgrades -= 1 }
         service.ended(self)
         let last = downstream
         downstream = nil
         last?.ended(self)
     }
-}
-
-/// What is known of an exchange when it is over, for logs and counts.
-struct ExchangeRecord {
-    var start = Timestamp(nanoseconds: 0)
-    var began = Instant(nanoseconds: 0)
-    var requestEnded: Instant?
-    /// The request's head went out to the host that answered.
-    var sent: Instant?
-    var responded: Instant?
-    var ended: Instant?
-    var status = 0
-    var flags: ResponseFlag = []
-    /// Why there is this response. Source: Envoy, `%RESPONSE_CODE_DETAILS%`.
-    var details = ""
-    var transportFailure: String?
-    var bytesReceived: UInt64 = 0
-    var bytesSent: UInt64 = 0
-    var response = HeaderList()
-    var trailers: HeaderList?
-    var upstreamLocal: SocketAddress?
-    var upstreamProtocolName = ""
-    /// The last of the host's response came.
-    var responseEnded: Instant?
 }

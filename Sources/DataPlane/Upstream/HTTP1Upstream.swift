@@ -100,11 +100,18 @@ final class HTTP1Upstream: HTTPUpstream {
 
     override func isWritable(for user: UpstreamUser) -> Bool { loop.isWritable(id) }
 
+    override func handOver(_ user: UpstreamUser, to other: UpstreamUser) {
+        guard self.user === user else { return }
+        user.upstream = nil
+        lend(to: other)
+    }
+
     override func cancel(_ user: UpstreamUser) {
         guard self.user === user else { return }
         detach()
         isDraining = true
-        loop.close(id)
+        // The last that was said into a tunnel is still to arrive.
+        if isTunnel { loop.closeAfterFlush(id) } else { loop.close(id) }
     }
 
     override func pauseResponse(for user: UpstreamUser) { loop.pauseReading(id) }

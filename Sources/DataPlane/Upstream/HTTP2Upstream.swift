@@ -12,6 +12,8 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         /// Bytes that were received and not yet given back to the window.
         var unconsumed = 0
         var requestEnded = false
+        /// It asked for another protocol.
+        var isUpgrade = false
         var informationalResponses = 0
     }
 
@@ -20,6 +22,8 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
     var deadline: (at: Instant, timer: TimerID)?
     private var streams = StreamTable<Stream>()
     private let mostStreams: Int
+    /// Who asks for another protocol, before the peer has told whether it takes such requests.
+    private var unsettled: [UpstreamUser] = []
 
     init(_ worker: Worker, _ id: ConnectionID, _ pool: HostConnections, limits: HTTP2Limits, mostStreams: Int) {
         connection = HTTP2Connection(role: .client, limits: limits, now: worker.loop.now)
@@ -31,14 +35,30 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     override var hasRoom: Bool {
         !isDraining && !connection.isDraining && connection.failure == nil
-            && connection.mayOpenStreams && streams.count < min(mostStreams, connection.peerConcurrentStreams)
+            && connection.mayOpenStreams
+            && streams.count + unsettled.count < min(mostStreams, connection.peerConcurrentStreams)
     }
-    override var isIdle: Bool { streams.isEmpty }
+    override var isIdle: Bool { streams.isEmpty && unsettled.isEmpty }
+    override var protocolName: String { "HTTP/2" }
 
     override func send(
         _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
     ) -> RequestSending {
-        guard upgrade == nil else { return .unsayable }
+        var head = head
+        if let upgrade {
+            switch connection.peerTakesExtendedConnect {
+            case nil:
+                unsettled.append(user)
+                (user.upstream, user.upstreamStream) = (self, 0)
+                return .waits
+            case false?: return .refused
+            case true?: head.becomeExtendedConnect(to: upgrade)
+            }
+        } else if !ends, framing == .none, head.value(of: ":method", equals: "CONNECT") {
+            // Source: RFC 9113, section 8.5.
+            head.remove(":scheme")
+            head.remove(":path")
+        }
         guard let stream = connection.open(head, endStream: ends, now: loop.now) else {
             guard !connection.mayOpenStreams else { return .unsayable }
             drain()
@@ -46,7 +66,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         }
         user.upstream = self
         user.upstreamStream = stream
-        streams.insert(Stream(user: user, requestEnded: ends), at: stream)
+        streams.insert(Stream(user: user, requestEnded: ends, isUpgrade: upgrade != nil), at: stream)
         requests += 1
         let hasDoneItsShare = pool.requestsPerConnection.map { requests >= $0 } ?? false
         if hasDoneItsShare || !connection.mayOpenStreams {
@@ -87,7 +107,18 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
             || connection.isWritable(user.upstreamStream)
     }
 
+    override func handOver(_ user: UpstreamUser, to other: UpstreamUser) {
+        guard streams.update(user.upstreamStream, { $0.user = other }) != nil else { return }
+        (other.upstream, other.upstreamStream) = (self, user.upstreamStream)
+        user.upstream = nil
+    }
+
     override func cancel(_ user: UpstreamUser) {
+        if let place = unsettled.firstIndex(where: { $0 === user }) {
+            unsettled.remove(at: place).upstream = nil
+            worker.later { [self] in gotRoom() }
+            return
+        }
         guard streams.remove(user.upstreamStream) != nil else { return }
         user.upstream = nil
         connection.reset(user.upstreamStream, .cancel)
@@ -113,14 +144,29 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     // MARK: What the loop tells
 
-    override func received(_ bytes: UnsafeRawBufferPointer) { receive(bytes) }
+    override func received(_ bytes: UnsafeRawBufferPointer) {
+        receive(bytes)
+        guard !unsettled.isEmpty, connection.peerTakesExtendedConnect != nil else { return }
+        let ready = unsettled
+        unsettled = []
+        for user in ready where user.upstream === self { user.upstreamReady() }
+    }
     override func writable() { becameDirty() }
 
     func take(_ event: HTTP2Event) {
         switch event {
         case .headers(let stream, let head, let ends):
-            guard let user = streams[stream]?.user else { return }
-            user.upstreamHead(head, HTTP1Head(response: head, ends: ends))
+            guard let state = streams[stream] else { return }
+            var shape = HTTP1Head(response: head, ends: ends)
+            if state.isUpgrade, shape.status == 200 {
+                // What HTTP/1 says in other words. Source: RFC 8441, section 5.
+                shape.status = 101
+                var changed = head
+                changed.set(":status", "101")
+                state.user.upstreamHead(changed, shape)
+            } else {
+                state.user.upstreamHead(head, shape)
+            }
             if ends { responseEnded(stream, nil) }
         case .informational(let stream, let head):
             let count = streams.update(stream) { state in
@@ -173,7 +219,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
 
     private func gotRoom() {
         if isDraining {
-            guard streams.isEmpty else { return }
+            guard isIdle else { return }
             connection.drain(now: loop.now)
             becameDirty()
         } else {
@@ -182,6 +228,12 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
     }
 
     private func failAll(_ failure: () -> UpstreamFailure) {
+        let waited = unsettled
+        unsettled = []
+        for user in waited where user.upstream === self {
+            user.upstream = nil
+            user.upstreamFailed(failure())
+        }
         for stream in streams.streams {
             guard let state = streams.remove(stream) else { continue }
             state.user.upstream = nil
@@ -236,5 +288,15 @@ extension HTTP1Framing {
             value.count < 19 ? UInt64(String(decoding: value, as: UTF8.self)) : nil
         }
         self = if let length, let length { .length(length) } else { .chunked }
+    }
+}
+
+extension HeaderList {
+    /// A request for another protocol in HTTP/2's words. Source: RFC 8441, section 4; what HTTP/1 says of lengths and the
+    /// connection has no place in it.
+    mutating func becomeExtendedConnect(to name: String) {
+        set(":method", "CONNECT")
+        remove("content-length")
+        Array(name.utf8).withUnsafeBytes { insert(name: (":protocol" as StaticString).bytes, value: $0, at: 1) }
     }
 }

@@ -5,6 +5,8 @@ import Reactor
 /// What became of a request's head.
 enum RequestSending {
     case sent
+    /// Nothing was sent yet: `upstreamReady` comes again when it can be.
+    case waits
     /// Nothing was sent: it cannot be said in this protocol, to no host.
     case unsayable
     /// Nothing was sent: this connection takes no more.
@@ -25,6 +27,8 @@ class HTTPUpstream: SocketUser {
         super.init(worker, id)
     }
 
+    /// As access logs have it; empty: none that is HTTP.
+    var protocolName: String { "HTTP/1.1" }
     /// Whether another request may be sent now.
     var hasRoom: Bool { preconditionFailure() }
     var isIdle: Bool { preconditionFailure() }
@@ -41,6 +45,8 @@ class HTTPUpstream: SocketUser {
     func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) { preconditionFailure() }
     /// Whether more may be sent now; if not, `upstreamWritable` comes.
     func isWritable(for user: UpstreamUser) -> Bool { preconditionFailure() }
+    /// Another takes the place of a user whose request is sent: it gets the response.
+    func handOver(_ user: UpstreamUser, to other: UpstreamUser) { preconditionFailure() }
     /// The user wants no more of the response. It hears no more.
     func cancel(_ user: UpstreamUser) { preconditionFailure() }
     func pauseResponse(for user: UpstreamUser) { preconditionFailure() }

@@ -6,12 +6,17 @@ import TLS
 import Time
 
 /// Which protocol a request wants of its host.
-enum UpstreamWish: Int { case http1, http2, negotiated }
+enum UpstreamWish: Int, CaseIterable {
+    case http1, http2, negotiated
+    /// None: the bytes of a tunnel, as they are.
+    case raw
+}
 
 /// All connections of this worker to one host, kept with it.
 final class HostPools {
     /// By wish, and of each by priority: those of high priority have bounds of their own.
-    private var pools = [HostConnections?](repeating: nil, count: 3 * RequestPriority.allCases.count)
+    private var pools = [HostConnections?](
+        repeating: nil, count: UpstreamWish.allCases.count * RequestPriority.allCases.count)
     /// Of servers that requests name; the last used is the last.
     private var named: [HostConnections] = []
     /// Names are the clients' to choose: the connections of the one that was used longest ago go, when there are more.
@@ -102,7 +107,8 @@ final class HostConnections {
     /// HTTP/1 connections without a request; the last used is the last.
     private var idle: [HTTP1Upstream] = []
     private var multiplexed: [HTTP2Upstream] = []
-    private var http1: [ObjectIdentifier: HTTP1Upstream] = [:]
+    /// Those that carry one request at a time.
+    private var singles: [ObjectIdentifier: HTTPUpstream] = [:]
     private var connecting = 0
     private var waiting: [UpstreamUser] = []
     private var isDraining = false
@@ -129,7 +135,7 @@ final class HostConnections {
     var idleTimeout: Duration? { configuration.http.idleTimeout }
     var requestsPerConnection: Int? { configuration.http.requestsPerConnection }
     var passesTrailers: Bool { configuration.http.http1.hasTrailers }
-    var connectionCount: Int { http1.count + multiplexed.count + connecting }
+    var connectionCount: Int { singles.count + multiplexed.count + connecting }
 
     enum Answer {
         /// The user has a connection: its `upstreamReady` is the caller's to call.
@@ -189,6 +195,8 @@ final class HostConnections {
         cluster.report(.connected, host)
         if let single = connection as? HTTP1Upstream {
             single.lend(to: user)
+        } else if let raw = connection as? RawUpstream {
+            raw.lend(to: user)
         } else {
             (user.upstream, user.upstreamStream) = (connection, 0)
         }
@@ -234,7 +242,7 @@ final class HostConnections {
         if peer.secure != nil { cluster.counters.tls.handshakes += 1 }
         let speaks: Bool
         switch wish {
-        case .http1: speaks = false
+        case .http1, .raw: speaks = false
         case .http2: speaks = true
         case .negotiated: speaks = peer.secure?.alpn == "h2"
         }
@@ -250,9 +258,14 @@ final class HostConnections {
             gotRoom(connection)
             if isDraining { connection.drain() }
         } else {
-            let connection = HTTP1Upstream(worker, attempt.id, self, limits: cluster.http1Limits)
+            let connection: HTTPUpstream =
+                if wish == .raw {
+                    RawUpstream(worker, attempt.id, self)
+                } else {
+                    HTTP1Upstream(worker, attempt.id, self, limits: cluster.http1Limits)
+                }
             attempt.successor = connection
-            http1[ObjectIdentifier(connection)] = connection
+            singles[ObjectIdentifier(connection)] = connection
             connection.established(peer)
             gotRoom(connection)
             if isDraining { connection.isDraining = true }
@@ -287,7 +300,10 @@ final class HostConnections {
             lend(connection, to: user)
             user.upstreamReady()
         }
-        guard let single = connection as? HTTP1Upstream, single.hasRoom else { return }
+        guard connection.hasRoom else { return }
+        // A host that speaks first would speak to nobody.
+        if connection is RawUpstream { return connection.drain() }
+        guard let single = connection as? HTTP1Upstream else { return }
         if isDraining { single.drain() } else { idle.append(single) }
     }
 
@@ -305,13 +321,13 @@ final class HostConnections {
     private func connectForWaiting() {
         guard !waiting.isEmpty, connecting == 0, !multiplexed.contains(where: \.hasRoom) else { return }
         // What is left by the pool carries nobody who waits.
-        let hasNone = http1.isEmpty && multiplexed.isEmpty
+        let hasNone = singles.isEmpty && multiplexed.isEmpty
         if cluster.mayConnect(host, priority, isFirst: mayForce(hasNone: hasNone)) { connect() }
     }
 
     func closed(_ connection: HTTPUpstream) {
         left(connection)
-        http1[ObjectIdentifier(connection)] = nil
+        singles[ObjectIdentifier(connection)] = nil
         cluster.connectionEnded(host, priority)
         connectForWaiting()
     }
@@ -322,7 +338,7 @@ final class HostConnections {
         isDraining = true
         for connection in idle { connection.drain() }
         idle = []
-        for connection in http1.values { connection.isDraining = true }
+        for connection in singles.values { connection.isDraining = true }
         for connection in multiplexed { connection.drain() }
         connectForWaiting()
     }

@@ -158,14 +158,17 @@ final class WorkerCluster {
 
     /// - Parameters:
     ///   - isHTTP2: what the downstream request came in, for clusters that pass it on in the same.
+    ///   - isRaw: the connection is for bytes, whatever the cluster says of HTTP.
     ///   - asked: the server that the request names, as `UpstreamProtocol.serverName` says.
     func pool(
-        _ host: UpstreamHost, isHTTP2: Bool, _ priority: RequestPriority = .normal, asked: String? = nil
+        _ host: UpstreamHost, isHTTP2: Bool, isRaw: Bool = false, _ priority: RequestPriority = .normal,
+        asked: String? = nil
     ) -> HostConnections {
         var isSecured = false
         if case .tls = security(at: host.transport) { isSecured = true }
         let wish: UpstreamWish
         switch configuration.http.choice {
+        case _ where isRaw: wish = .raw
         case .http1: wish = .http1
         case .http2: wish = .http2
         case .downstream: wish = isHTTP2 ? .http2 : .http1
@@ -321,6 +324,9 @@ final class ClusterCounters {
     var retries: UInt64 = 0
     var timeouts: UInt64 = 0
     var perTryTimeouts: UInt64 = 0
+    /// Redirects of its hosts that were followed here, and that were not though the route wants it.
+    var redirectsFollowed: UInt64 = 0
+    var redirectsFailed: UInt64 = 0
     var tls = HandshakeCounters()
     /// Responses by the first digit of their status, 1 to 5.
     var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)

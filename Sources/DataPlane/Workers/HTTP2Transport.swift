@@ -9,12 +9,16 @@ protocol HTTP2Transport: SocketUser {
     var isDirty: Bool { get set }
     /// When and by which timer the connection is to be asked what is due.
     var deadline: (at: Instant, timer: TimerID)? { get set }
+    /// For the last bytes and the peer's end; nil: as the loop has it.
+    var closingTimeout: Duration? { get }
     func take(_ event: HTTP2Event)
 }
 
 enum HTTP2Timer { static let deadline: UInt64 = 1 }
 
 extension HTTP2Transport {
+    var closingTimeout: Duration? { nil }
+
     /// Something was queued: it goes out at the end of the turn.
     func becameDirty() {
         guard !isDirty else { return }
@@ -46,7 +50,7 @@ extension HTTP2Transport {
             }
             if count == 0 { break }
         }
-        if connection.isFinished { return loop.closeAfterFlush(id) }
+        if connection.isFinished { return loop.closeAfterFlush(id, within: closingTimeout) }
         setDeadline()
     }
 

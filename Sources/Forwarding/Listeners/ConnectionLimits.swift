@@ -17,6 +17,9 @@ public struct ConnectionLimits: Sendable, Equatable {
     public let headTimeout: Duration?
     /// Between GOAWAY (or `connection: close`) and the end.
     public let drainTimeout: Duration
+    /// How long a connection that is to be closed may take to send its last bytes and hear the client's end; zero: the
+    /// end is not waited for.
+    public let closingTimeout: Duration
     public let underscores: Underscores
 
     public enum Underscores: Sendable { case allow, reject, drop }
@@ -43,6 +46,7 @@ public struct ConnectionLimits: Sendable, Equatable {
         requestTimeout = try positive(message.request_timeout, "request_timeout")
         headTimeout = try positive(message.request_headers_timeout, "request_headers_timeout")
         drainTimeout = try message.drain_timeout.duration("drain_timeout") ?? .seconds(5)
+        closingTimeout = try message.delayed_close_timeout.duration("delayed_close_timeout") ?? .seconds(1)
         switch common?.headers_with_underscores_action {
         case nil, .ALLOW?: underscores = .allow
         case .REJECT_REQUEST?: underscores = .reject
@@ -82,8 +86,11 @@ public struct HTTP2Settings: Sendable, Equatable {
     public let streamWindow: UInt32
     public let connectionWindow: UInt32
     public let keepAlive: KeepAlive?
+    /// Clients may ask for other protocols on a stream. Source: RFC 8441.
+    public let takesExtendedConnect: Bool
 
     public init(_ message: Http2ProtocolOptions?) throws(ConfigurationError) {
+        takesExtendedConnect = message.map { $0.allow_connect != 0 } ?? false
         tableSize = message?.hpack_table_size.number ?? 4_096
         concurrentStreams = message?.max_concurrent_streams.number ?? 1_024
         streamWindow = message?.initial_stream_window_size.number ?? 16 << 20

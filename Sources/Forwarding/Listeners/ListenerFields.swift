@@ -68,7 +68,7 @@ extension SupportedFields {
             common_http_protocol_options http_protocol_options \
             http2_protocol_options server_name server_header_transformation scheme_header_transformation \
             max_request_headers_kb stream_idle_timeout request_timeout \
-            request_headers_timeout drain_timeout access_log* use_remote_address \
+            request_headers_timeout drain_timeout delayed_close_timeout access_log* use_remote_address \
             xff_num_trusted_hops \
             original_ip_detection_extensions* internal_address_config skip_xff_append via generate_request_id \
             preserve_external_request_id always_set_request_id_in_response forward_client_cert_details \
@@ -100,7 +100,7 @@ extension SupportedFields {
             """,
             "envoy.config.core.v3.Http2ProtocolOptions": """
             hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size \
-            connection_keepalive use_oghttp2_codec~
+            allow_connect connection_keepalive use_oghttp2_codec~
             """,
             "envoy.config.core.v3.KeepaliveSettings": "interval timeout",
             "envoy.config.core.v3.SchemeHeaderTransformation": "scheme_to_overwrite",

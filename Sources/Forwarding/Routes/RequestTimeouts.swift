@@ -52,10 +52,11 @@ public struct RequestTimeouts: Sendable {
     /// The limits of one request; headers that ask for others are taken out of it, and the upstream is told.
     /// - Parameters:
     ///   - retries: of the route.
+    ///   - isHedged: a try may last as long as the request.
     ///   - tellsUpstream: `x-envoy-expected-rq-timeout-ms` and, for gRPC, `grpc-timeout` are written.
     /// Source: Envoy, `FilterUtility::finalTimeout`.
     public func limits(
-        _ head: inout HeaderList, retries: RetryRules?, tellsUpstream: Bool = true
+        _ head: inout HeaderList, retries: RetryRules?, isHedged: Bool = false, tellsUpstream: Bool = true
     ) -> Limits {
         var limits = Limits(perTry: retries?.perTryTimeout)
         let isGRPC = head.isGRPC
@@ -89,7 +90,7 @@ public struct RequestTimeouts: Sendable {
         }
         if let perTry = limits.perTry, let whole = limits.whole, perTry >= whole { limits.perTry = nil }
         guard tellsUpstream else { return limits }
-        if let expected = limits.perTry ?? limits.whole {
+        if let expected = isHedged ? limits.whole : limits.perTry ?? limits.whole {
             let (seconds, attoseconds) = expected.components
             let milliseconds = seconds * 1_000 + attoseconds / 1_000_000_000_000_000
             head.set("x-envoy-expected-rq-timeout-ms", "\(milliseconds)")

@@ -57,6 +57,10 @@ public final class Route: Sendable {
         public let appendsForwardedHost: Bool
         public let timeouts: RequestTimeouts
         public let retries: RetryRules?
+        /// A try that takes too long goes on while the next one begins.
+        let hedgesOnTimeout: Bool
+        /// Nil: every redirect is the client's to follow.
+        public let redirects: InternalRedirects?
         public let mirrors: [MirrorRule]
         public let isHighPriority: Bool
         public let hash: HashRules
@@ -204,6 +208,16 @@ extension Route {
 }
 
 extension Route.Forwarded {
+    /// Whether tries of one request that take too long go on beside the next one; a header that asks for it, or for the
+    /// contrary, is taken out. Source: Envoy, `FilterUtility::finalHedgingParams`.
+    public func hedges(_ head: inout HeaderList) -> Bool {
+        let name: StaticString = "x-envoy-hedge-on-per-try-timeout"
+        guard head.contains(name) else { return hedgesOnTimeout }
+        let (asks, refuses) = (head.value(of: name, equals: "true"), head.value(of: name, equals: "false"))
+        head.remove(name)
+        return asks || (hedgesOnTimeout && !refuses)
+    }
+
     /// The target of one request.
     /// - Parameters:
     ///   - random: the request's random number.

@@ -16,7 +16,7 @@ extension SupportedFields {
             name domains routes require_tls virtual_clusters*~ request_headers_to_add request_headers_to_remove \
             response_headers_to_add response_headers_to_remove typed_per_filter_config* \
             include_request_attempt_count include_attempt_count_in_response include_is_timeout_retry_header \
-            retry_policy per_request_buffer_limit_bytes request_mirror_policies metadata
+            retry_policy hedge_policy per_request_buffer_limit_bytes request_mirror_policies metadata
             """,
             // The statistics' prefix is not kept apart either.
             "envoy.config.route.v3.Route": """
@@ -68,8 +68,14 @@ extension SupportedFields {
             regex_rewrite path_rewrite_policy host_rewrite_literal auto_host_rewrite host_rewrite_header \
             host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout early_data_policy*~ retry_policy \
             request_mirror_policies priority hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs \
-            max_stream_duration
+            max_stream_duration hedge_policy internal_redirect_policy
             """,
+            "envoy.config.route.v3.InternalRedirectPolicy": """
+            max_internal_redirects redirect_response_codes predicates* allow_cross_scheme_redirect \
+            response_headers_to_copy
+            """,
+            // Envoy knows fields for more than one request at the start, and does nothing with them.
+            "envoy.config.route.v3.HedgePolicy": "hedge_on_per_try_timeout",
             "envoy.config.route.v3.RouteAction.MaxStreamDuration":
                 "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
             "envoy.config.route.v3.RouteAction.RequestMirrorPolicy": """
@@ -83,8 +89,9 @@ extension SupportedFields {
             "envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute": "name value",
             "envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties": "source_ip",
             "envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter": "name",
-            // Tunnels pass through; none ends here.
-            "envoy.config.route.v3.RouteAction.UpgradeConfig": "upgrade_type enabled",
+            "envoy.config.route.v3.RouteAction.UpgradeConfig": "upgrade_type enabled connect_config",
+            // Hosts are not told of the client in front of the bytes.
+            "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig": "allow_post",
             // Predicates and priorities are read by their names.
             "envoy.config.route.v3.RetryPolicy": """
             retry_on num_retries per_try_timeout per_try_idle_timeout retry_priority* retry_host_predicate* \

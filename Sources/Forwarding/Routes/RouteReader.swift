@@ -80,6 +80,7 @@ struct RouteReader {
         var mirrors: [MirrorRule]
         var settings: FilterSettings
         var retries: RetryRules?
+        var hedges: Bool
         var bodyLimit: Int?
         var countsAttempts: (request: Bool, response: Bool)
         var tellsTimeoutRetries: Bool
@@ -110,6 +111,7 @@ struct RouteReader {
             retries: try message.retry_policy.read("retry_policy") { (policy) throws(ConfigurationError) in
                 try RetryRules(policy)
             },
+            hedges: message.hedge_policy.map { $0.pointee.hedge_on_per_try_timeout != 0 } ?? false,
             bodyLimit: message.per_request_buffer_limit_bytes.number.map { Int($0) },
             countsAttempts: (
                 message.include_request_attempt_count != 0, message.include_attempt_count_in_response != 0
@@ -297,6 +299,10 @@ extension RouteReader {
             retries: try message.retry_policy.read("retry_policy") { (policy) throws(ConfigurationError) in
                 try RetryRules(policy)
             } ?? host.retries,
+            hedgesOnTimeout: message.hedge_policy.map { $0.pointee.hedge_on_per_try_timeout != 0 } ?? host.hedges,
+            redirects: try message.internal_redirect_policy.read("internal_redirect_policy") {
+                (policy) throws(ConfigurationError) in try InternalRedirects(policy)
+            },
             mirrors: mirrors.isEmpty ? host.mirrors : mirrors, isHighPriority: message.priority == .HIGH,
             hash: try HashRules(message.hash_policy_list), upgrades: try UpgradeRules(message.upgrade_configs_list))
     }

@@ -56,6 +56,14 @@ public struct MirrorRule: Sendable {
 public struct UpgradeRules: Sendable {
     /// By name in lower case (`websocket`, `connect`): whether it may.
     public var isEnabled: [String: Bool] = [:]
+    /// How CONNECT ends here; nil: it is passed on.
+    public private(set) var ending: TunnelEnding?
+
+    /// The bytes that follow go to the host as they are. Source: Envoy, `UpgradeConfig.ConnectConfig`.
+    public struct TunnelEnding: Sendable {
+        /// What follows a POST does too.
+        public let takesPOST: Bool
+    }
 
     public init() {}
 
@@ -69,6 +77,13 @@ public struct UpgradeRules: Sendable {
             let name = upgrade.pointee.upgrade_type.string.lowercased()
             guard isEnabled.updateValue(upgrade.pointee.enabled.flag ?? true, forKey: name) == nil else {
                 throw .invalid(path: "upgrade_configs[\(index)]", message: "`\(name)` is there twice")
+            }
+            guard let config = upgrade.pointee.connect_config?.pointee else { continue }
+            let place = "upgrade_configs[\(index)].connect_config"
+            switch name {
+            case "connect": ending = TunnelEnding(takesPOST: config.allow_post != 0)
+            case "connect-udp": throw .unsupported(path: place, message: "tunnels for datagrams do not end here")
+            default: throw .invalid(path: place, message: "`\(name)` is not CONNECT")
             }
         }
     }

@@ -92,6 +92,7 @@ extension Translator {
                 }
             }
             let second = arena.make(Http2ProtocolOptions.self) { made in
+                made.set(allow_connect: true)
                 if let streams = http?.maxConcurrentStreams, streams > 0 {
                     made.max_concurrent_streams = arena.u32(UInt32(streams))
                 }

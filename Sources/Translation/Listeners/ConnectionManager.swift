@@ -53,11 +53,7 @@ extension Translator {
             manager.tracing = self.tracing(tracing, of: proxy)
             manager.request_id_extension = requestID(tracing)
             manager.common_http_protocol_options = protocolOptions(chain.settings)
-            if let streams = chain.settings?.maxConcurrentStreams {
-                manager.http2_protocol_options = arena.make {
-                    $0.max_concurrent_streams = arena.u32(UInt32(clamping: streams))
-                }
-            }
+            manager.http2_protocol_options = http2Options(chain)
             (manager.n_http_filters, manager.http_filters) = arena.list(httpFilters(chain))
         }
         return networkFilter("envoy.filters.network.http_connection_manager", manager)
@@ -97,6 +93,17 @@ extension Translator {
             if let limit = settings.maxRequestsPerConnection, limit > 0 {
                 options.max_requests_per_connection = arena.u32(UInt32(clamping: limit))
             }
+        }
+    }
+
+    /// Sidecars take WebSockets over HTTP/2 from each other. Browsers that are offered this leave out the key that a
+    /// server of HTTP/1 asks for, and Envoy does not make one: gateways do not offer it. Source: RFC 8441, section 5.
+    private func http2Options(_ chain: HTTPChain) -> UnsafeMutablePointer<Http2ProtocolOptions>? {
+        let streams = chain.settings?.maxConcurrentStreams
+        guard streams != nil || chain.side != .gateway else { return nil }
+        return arena.make { options in
+            options.max_concurrent_streams = streams.map { arena.u32(UInt32(clamping: $0)) }
+            if chain.side != .gateway { options.set(allow_connect: true) }
         }
     }
 

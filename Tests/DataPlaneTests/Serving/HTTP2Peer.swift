@@ -47,6 +47,25 @@ final class HTTP2Peer {
         return stream
     }
 
+    /// Asks for a tunnel with these fields alone.
+    func openTunnel(_ fields: [(String, String)]) -> HTTP2StreamID {
+        let stream = connection.open(HeaderList(fields), endStream: false, now: now) ?? 0
+        flush()
+        return stream
+    }
+
+    /// What came of a body, once it is so long.
+    func body(of stream: HTTP2StreamID, _ count: Int) -> String {
+        run { self.messages[stream].map { $0.body.count >= count || $0.isWhole || $0.isReset } ?? false }
+        return messages[stream]?.text ?? ""
+    }
+
+    /// The head of the answer.
+    func head(of stream: HTTP2StreamID) -> HeaderList {
+        run { self.heads.contains(stream) || self.messages[stream]?.isReset == true }
+        return messages[stream]?.head ?? HeaderList()
+    }
+
     func send(_ text: String, on stream: HTTP2StreamID, ends: Bool = true) {
         _ = connection.send(Array(text.utf8), on: stream, endStream: ends, now: now)
         flush()
@@ -73,6 +92,12 @@ final class HTTP2Peer {
             answer(stream, messages[stream] ?? Message())
             flush()
         }
+    }
+
+    /// The head of an answer that goes on.
+    func begin(_ fields: [(String, String)], on stream: HTTP2StreamID) {
+        connection.respond(HeaderList(fields), on: stream)
+        flush()
     }
 
     func respond(_ fields: [(String, String)], _ text: String? = nil, on stream: HTTP2StreamID) {

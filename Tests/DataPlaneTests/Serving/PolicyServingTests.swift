@@ -73,7 +73,11 @@ import Time
         let answer = try #require(inside.get("/", overrides))
         #expect(answer.status == 503 && broken.requests.load(ordering: .relaxed) == 4)
         let seen = try #require(answer["x-seen"])
-        #expect(seen.contains("x-envoy-internal: true") && seen.contains("x-envoy-expected-rq-timeout-ms: 5000"))
+        #expect(seen.contains("x-envoy-internal: true"))
+        // The last try has what those before it left.
+        let expected = seen.split(separator: "|").first { $0.hasPrefix("x-envoy-expected-rq-timeout-ms: ") }
+        let left = try #require(expected.flatMap { Int($0.split(separator: " ").last ?? "") })
+        #expect(left > 0 && left <= 5000)
         #expect(!seen.contains("x-envoy-external-address"))
         // Whoever comes by another proxy is not alone in x-forwarded-for, and so not inside.
         _ = try #require(inside.get("/", overrides + ["x-forwarded-for: 10.0.0.1"]))

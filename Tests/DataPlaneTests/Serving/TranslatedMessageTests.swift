@@ -80,7 +80,8 @@ import Testing
         #expect(try ask("HEAD", "/length")["content-length"] == "7")
         let refused = try ask("GET", "/", "content-type: application/grpc\r\nconnection: upgrade\r\nupgrade: odd\r\n")
         #expect(refused["grpc-status"] == "7" && refused["content-length"] == "0")
-        #expect(try ask("GET", "/").body == "body")
+        // What a client says into a tunnel that stays shut is no request.
+        #expect(refused["connection"] == "close" && client.readToEnd() == "")
         // A connection that is given back is there for the next turn: a quick client may have needed a second.
         #expect(upstream.accepted.load(ordering: .relaxed) <= 2)
     }

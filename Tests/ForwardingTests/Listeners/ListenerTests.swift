@@ -60,9 +60,10 @@ struct ListenerTests {
             forward_client_cert_details: SANITIZE_SET, set_current_client_cert_details: {subject: true, uri: true},
             normalize_path: true, merge_slashes: true, path_with_escaped_slashes_action: REJECT_REQUEST,
             strip_any_host_port: true, strip_trailing_host_dot: true, stream_idle_timeout: 0s, request_timeout: 9s,
+            delayed_close_timeout: 2s,
             common_http_protocol_options: {idle_timeout: 7s, max_headers_count: 5, max_requests_per_connection: 3,
               headers_with_underscores_action: DROP_HEADER},
-            http2_protocol_options: {max_concurrent_streams: 7, connection_keepalive: {interval: 3s, timeout: 1s}},
+            http2_protocol_options: {max_concurrent_streams: 7, allow_connect: true, connection_keepalive: {interval: 3s, timeout: 1s}},
             http_protocol_options: {accept_http_10: true},
             upgrade_configs: [{upgrade_type: WebSocket}, {upgrade_type: x, enabled: false}],
             tracing: {random_sampling: {value: 5}, custom_tags: [{tag: t, request_header: {name: X-A}}]},
@@ -76,7 +77,8 @@ struct ListenerTests {
         #expect(settings.limits.streamIdleTimeout == nil && settings.limits.requestTimeout == .seconds(9))
         #expect(settings.limits.requestsPerConnection == 3 && settings.limits.underscores == .drop)
         #expect(settings.http2.keepAlive?.interval == .seconds(3) && settings.http2.concurrentStreams == 7)
-        #expect(settings.http1.acceptsHTTP10)
+        #expect(settings.http1.acceptsHTTP10 && settings.http2.takesExtendedConnect)
+        #expect(settings.limits.closingTimeout == .seconds(2))
         #expect(settings.upgrades.allows("websocket") && !settings.upgrades.allows("x"))
         #expect(settings.tracing?.sampling.random == Fraction(numerator: 500, denominator: 10_000))
         #expect(settings.tracing?.sampling.client == .all && settings.tracing?.tags.map(\.name) == ["t"])

@@ -13,12 +13,27 @@ struct ConfigurationRefusalTests {
             "virtual_hosts[0].routes[0].route.rate_limits: the field of envoy.config.route.v3.RouteAction is not supported"
         ),
         (
-            "{match: {prefix: /}, route: {cluster: c, hedge_policy: {hedge_on_per_try_timeout: true}}}",
-            "virtual_hosts[0].routes[0].route.hedge_policy: the field of envoy.config.route.v3.RouteAction is not"
+            "{match: {prefix: /}, route: {cluster: c, hedge_policy: {initial_requests: 2}}}",
+            "virtual_hosts[0].routes[0].route.hedge_policy.initial_requests: the field of envoy.config.route.v3.HedgePolicy is"
         ),
         (
-            "{match: {prefix: /}, route: {cluster: c, internal_redirect_policy: {}}}",
-            "virtual_hosts[0].routes[0].route.internal_redirect_policy: the field of envoy.config.route.v3.RouteAction"
+            "{match: {prefix: /}, route: {cluster: c, internal_redirect_action: HANDLE_INTERNAL_REDIRECT}}",
+            "virtual_hosts[0].routes[0].route.internal_redirect_action: the field of envoy.config.route.v3.RouteAction"
+        ),
+        (
+            "{match: {prefix: /}, route: {cluster: c, internal_redirect_policy: {redirect_response_codes: [200]}}}",
+            "virtual_hosts[0].routes[0].route.internal_redirect_policy.redirect_response_codes[0]: 200 is no redirect"
+        ),
+        (
+            """
+            {match: {connect_matcher: {}}, route: {cluster: c, upgrade_configs: [
+              {upgrade_type: CONNECT, connect_config: {proxy_protocol_config: {version: V2}}}]}}
+            """,
+            "virtual_hosts[0].routes[0].route.upgrade_configs[0].connect_config.proxy_protocol_config: the field of"
+        ),
+        (
+            "{match: {prefix: /}, route: {cluster: c, upgrade_configs: [{upgrade_type: websocket, connect_config: {}}]}}",
+            "virtual_hosts[0].routes[0].route.upgrade_configs[0].connect_config: `websocket` is not CONNECT"
         ),
         (
             "{match: {prefix: /, filter_state: [{key: k, string_match: {exact: a}}]}, route: {cluster: c}}",
@@ -129,9 +144,9 @@ struct ConfigurationRefusalTests {
         ),
     ]
 
-    @Test(arguments: 0..<32)
+    @Test(arguments: 0..<35)
     func aRouteIsRefusedWithItsPlaceAndTheMend(number: Int) throws {
-        #expect(Self.routes.count == 32)
+        #expect(Self.routes.count == 35)
         let (route, words) = Self.routes[number]
         let error = #expect(throws: ConfigurationError.self) {
             try RouteTable(yaml: "{virtual_hosts: [{name: h, domains: ['*'], routes: [\(route)]}]}")

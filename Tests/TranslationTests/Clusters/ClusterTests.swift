@@ -109,6 +109,7 @@ struct ClusterTests {
         #expect(common["max_connection_duration"].text == "60s")
         #expect(common["max_requests_per_connection"].number == 4)
         let second = options["explicit_http_config"]["http2_protocol_options"]
+        #expect(second["allow_connect"].bool == true)
         #expect(second["max_concurrent_streams"].number == 8)
         #expect(second["connection_keepalive"]["interval"].text == "9s")
     }

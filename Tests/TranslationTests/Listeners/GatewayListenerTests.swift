@@ -127,6 +127,7 @@ private let gateways = """
     #expect(context(4)[roots].text == "ROOTCA")
     let manager = listener["filter_chains.0.filters.0.typed_config"]
     #expect(manager["use_remote_address"].flag == true)
+    #expect(manager["http2_protocol_options.allow_connect"].flag != true)
     #expect(manager["forward_client_cert_details"].text == "SANITIZE_SET")
     let files = mesh.gateway.filter { $0.name != "0.0.0.0_8443" }
     try expectEnvoyTakes(files + mesh.clusters)

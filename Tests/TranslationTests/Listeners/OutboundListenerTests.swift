@@ -211,6 +211,7 @@ let manyServices = """
         ])
     #expect(manager["server_name"].text == "istio-envoy")
     #expect(manager["upgrade_configs.0.upgrade_type"].text == "websocket")
+    #expect(manager["http2_protocol_options.allow_connect"].flag == true)
     #expect(manager["use_remote_address"].flag == false)
     #expect(manager["normalize_path"].flag == true)
     #expect(manager["stream_idle_timeout"].text == "0s")
