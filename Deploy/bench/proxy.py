@@ -443,4 +443,5 @@ def main():
             bench.processes.end()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
