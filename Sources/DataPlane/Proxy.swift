@@ -134,16 +134,6 @@ public final class Proxy {
         (carrier, runner, admin, door, legacy) = (nil, nil, nil, nil, nil)
     }
 
-    func openAdmin(inherited: [ListeningSocket] = []) throws -> AdminServer? {
-        var ports: [(address: SocketAddress, door: AdminDoor)] = []
-        if let address = configuration.admin { ports.append((address, .admin)) }
-        if let address = configuration.metrics { ports.append((address, .metrics)) }
-        guard !ports.isEmpty else { return nil }
-        return try AdminServer(ports, inherited: inherited) { [jobs] request, reply in
-            if !jobs.add({ $0.answer(request, reply) }) { reply(AdminResponse("the proxy is ending\n", status: 503)) }
-        }
-    }
-
     private func makeRunner() throws -> DiscoveryClientRunner {
         let (server, name): (ServerAddress, String) =
             switch configuration.control {
@@ -226,19 +216,7 @@ public final class Proxy {
         finish(notice: isKnown ? configuration.noticeTime : .zero)
     }
 
-    /// Another proxy has this one's place: lets connections finish and ends. Clients have time to hear that they should
-    /// come by another connection.
-    func leave() {
-        guard phase != .draining else { return }
-        for socket in admin?.sockets ?? [] { socket.leaveFile() }
-        carrier?.leaveSockets()
-        // Its answers are out in a moment, and the ports wait for the other proxy.
-        admin?.stop()
-        admin = nil
-        finish(notice: configuration.noticeTime)
-    }
-
-    private func finish(notice: Duration) {
+    func finish(notice: Duration) {
         guard let runner else { return }
         phase = .draining
         door?.close()

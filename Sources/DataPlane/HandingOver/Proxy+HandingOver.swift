@@ -42,4 +42,27 @@ extension Proxy {
             logger.error("no other proxy can take the place of this one", metadata: ["reason": "\(error)"])
         }
     }
+
+    /// Another proxy has this one's place: lets connections finish and ends. Clients have time to hear that they should
+    /// come by another connection.
+    func leave() {
+        guard phase != .draining else { return }
+        for socket in admin?.sockets ?? [] { socket.leaveFile() }
+        carrier?.leaveSockets()
+        // Its answers are out in a moment, and the ports wait for the other proxy.
+        admin?.stop()
+        admin = nil
+        finish(notice: configuration.noticeTime)
+    }
+
+    /// - Parameter inherited: sockets of the proxy before this one.
+    func openAdmin(inherited: [ListeningSocket] = []) throws -> AdminServer? {
+        var ports: [(address: SocketAddress, door: AdminDoor)] = []
+        if let address = configuration.admin { ports.append((address, .admin)) }
+        if let address = configuration.metrics { ports.append((address, .metrics)) }
+        guard !ports.isEmpty else { return nil }
+        return try AdminServer(ports, inherited: inherited) { [jobs] request, reply in
+            if !jobs.add({ $0.answer(request, reply) }) { reply(AdminResponse("the proxy is ending\n", status: 503)) }
+        }
+    }
 }

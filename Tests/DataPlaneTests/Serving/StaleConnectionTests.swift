@@ -67,4 +67,51 @@ import Testing
         let held = stage.workers.statistics().map(\.mostBytesHeld)
         #expect(held.allSatisfy { $0 <= 2 << 20 }, "\(held)")
     }
+
+    @Test func noRequestFailsWhileWhatIsSpokenWithTheHostChanges() throws {
+        let upstream = TestServer.echo()
+        let inner = try Resources.httpListener("inner", routes: "- {match: {prefix: /}, route: {cluster: web}}")
+        let web = try Resources.cluster("web", ports: [upstream.port])
+        let stage = try Stage([inner], [web])
+        let port = stage.port("inner")
+        let outer = try Resources.httpListener("http", routes: "- {match: {prefix: /}, route: {cluster: inner}}")
+        func serve(_ number: Int) throws {
+            let fields = number.isMultiple(of: 2) ? Resources.http2 : ""
+            stage.serve([inner, outer], [web, try Resources.cluster("inner", ports: [port], fields)])
+        }
+        try serve(0)
+        let clients = Clients(stage.port("http"))
+        for number in 1...150 { try serve(number) }
+        let (answers, failures) = clients.finish()
+        #expect(failures.isEmpty, "\(failures.count) of \(answers): \(failures.prefix(3))")
+    }
+
+    /// Four who ask all the while.
+    private final class Clients: Sendable {
+        private let state = Mutex((running: 4, answers: 0, failures: [String](), isOver: false))
+
+        init(_ port: UInt16) {
+            for _ in 0..<4 {
+                startThread { [self] in
+                    let wire = Wire(to: port)
+                    while !state.withLock({ $0.isOver }) {
+                        wire.send("GET / HTTP/1.1\r\nhost: shop\r\n\r\n")
+                        let answer = wire.message()
+                        state.withLock {
+                            $0.answers += 1
+                            if answer?.status != 200 { $0.failures.append(answer?.body ?? "nothing") }
+                        }
+                        if answer == nil { break }
+                    }
+                    state.withLock { $0.running -= 1 }
+                }
+            }
+        }
+
+        func finish() -> (answers: Int, failures: [String]) {
+            state.withLock { $0.isOver = true }
+            while state.withLock({ $0.running }) > 0 { usleep(1000) }
+            return state.withLock { ($0.answers, $0.failures) }
+        }
+    }
 }
