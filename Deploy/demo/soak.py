@@ -182,17 +182,19 @@ class Soak:
 
     def start_proxy(self, workload, process=None):
         name, account = workload.name, workload.account
-        if account not in self.tokens:
+        # Who takes the place of another has its certificate, and needs no token that is still good.
+        key, uses = (name, "1") if workload in REPLACED else (account, "0")
+        if key not in self.tokens:
             code, output, errors = self.martinet(
                 "token", "create", "--namespace", workload.namespace, "--service-account", account, "--ttl", "7d",
-                "--uses", "0")
+                "--uses", uses)
             if code != 0:
                 raise SystemExit(errors)
-            self.tokens[account] = self.work / f"token-{account}"
-            self.tokens[account].write_text(output)
+            self.tokens[key] = self.work / f"token-{key}"
+            self.tokens[key].write_text(output)
         self.start(
             process or f"proxy-{name}", BUILT / "martinet", "proxy", "--control", f"127.0.0.1:{XDS}", "--tls-server-name",
-            "localhost", "--root-cert", self.work / "data/ca/root-cert.pem", "--token-file", self.tokens[account],
+            "localhost", "--root-cert", self.work / "data/ca/root-cert.pem", "--token-file", self.tokens[key],
             "--namespace", workload.namespace, "--service-account", account, "--name", name, "--workload", name,
             "--labels", ",".join(f"{key}={value}" for key, value in workload.labels.items()), "--address",
             place("inbound", name), "--outbound-address", place("outbound", name), "--app-address",
@@ -285,8 +287,7 @@ spec:
 
     def flap(self):
         """A workload ends and comes back: told to, or killed."""
-        workload = self.random.choice(LETTERED)
-        kill = workload.labels["app"] == "reviews" and self.random.random() < 0.5
+        workload, kill = next(self.flapping)
         name = workload.name
         with self.leaving:
             self.finish(f"proxy-{name}", force=kill)
@@ -362,6 +363,10 @@ spec:
             self.start_application(workload)
             self.start_proxy(workload)
         self.changes, self.replaced = self.kinds_of_change(), itertools.cycle(REPLACED)
+        # Killed are those alone whose callers were told to try again whatever happens.
+        self.flapping = itertools.cycle(
+            [(workload, False) for workload in LETTERED]
+            + [(workload, True) for workload in LETTERED if workload.labels["app"] == "reviews"])
         self.apply(files=[
             "kube/bookinfo.yaml", "networking/bookinfo-gateway.yaml", "networking/destination-rule-all-mtls.yaml"])
         self.apply(self.routes(0))
