@@ -9,8 +9,8 @@ SOURCES      = Sources Tests Package.swift
 SECONDS     ?= 60
 PLANE_SUITES = (Routing|Fault|Trust|Border|Interception)Scenarios|HarnessTests|logsAndSpansGo
 
-.PHONY: help setup build release test test-planes check protos format clean demo demo-envoy demo-xds bench bench-identity bench-mesh bench-proxy soak fuzz \
-        sanitize
+.PHONY: help setup build release test test-planes check protos format clean demo demo-envoy demo-xds bench bench-identity bench-mesh bench-proxy peers-proxy soak \
+        soak-proxy fuzz sanitize
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -76,7 +76,8 @@ bench-proxy: release ## What a request through martinet proxy costs, beside Envo
 	Deploy/setup "$(VENV)" wrk hey nginx-light haproxy nghttp2-client
 	$(VENV)/bin/python Deploy/bench/proxy.py $(ARGUMENTS)
 
-FUZZ_TARGETS = http1 http1Client http2 http2Client grpc protobuf json yaml objects deltaStream stateOfTheWorldStream
+FUZZ_TARGETS = http1 http1Client http2 http2Client grpc detection proxyHeader protobuf json yaml objects deltaStream \
+               stateOfTheWorldStream
 
 fuzz: setup ## Each fuzz target under libFuzzer for SECONDS (60); findings in .build-fuzz/findings
 	FUZZ=1 swift build -j 2 -Xswiftc -sanitize=fuzzer --scratch-path .build-fuzz --product martinet-fuzz
@@ -93,6 +94,14 @@ sanitize: setup ## The suite under the address sanitizer, and what has threads u
 	ASAN_OPTIONS=detect_leaks=0 swift test -j 2 --sanitize address --scratch-path .build-asan --skip EndToEndTests
 	TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/thread-sanitizer.suppressions \
 	    swift test -j 2 --sanitize thread --scratch-path .build-tsan --filter 'ReactorTests|DiscoveryTests'
+
+soak-proxy: release ## Martinet's proxies under load while all about them changes, for SECONDS (an hour); fails on a failed request
+	swift build $(SWIFT_FLAGS) $(RELEASE) --product bookinfo
+	python3 Deploy/demo/soak.py --seconds $(if $(filter file,$(origin SECONDS)),3600,$(SECONDS)) $(ARGUMENTS)
+
+peers-proxy: release ## Martinet's proxy between nginx, haproxy, grpcio, curl, wrk, h2load and plain sockets (ARGUMENTS="--only slow")
+	Deploy/setup "$(VENV)" wrk nginx-light haproxy nghttp2-client
+	$(VENV)/bin/python Deploy/bench/peers.py $(ARGUMENTS)
 
 soak: ## Each simulation for SECONDS (60), with ever new seeds; fails with the seed that did
 	swift build $(SWIFT_FLAGS) --build-tests

@@ -216,7 +216,9 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "Documents", "EnvoyAPI", "GRPC", "HTTP", "HTTP1", "HTTP2", "Mesh", "Protobuf", "Time", "XDS",
+                "Addresses", "DataPlane", "Documents", "EnvoyAPI", "Forwarding", "GRPC", "HTTP", "HTTP1", "HTTP2",
+                "Mesh",
+                "Protobuf", "TLS", "Time", "XDS",
             ],
             path: "Tests/FuzzTargets"),
         .testTarget(name: "TidyTests"),

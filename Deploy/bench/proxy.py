@@ -466,4 +466,5 @@ def main():
             bench.processes.end()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -398,4 +398,5 @@ Ctrl-C ends it.""", flush=True)
             demo.end()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -91,8 +91,8 @@ public final class Enrolment {
         givenAnchors = try given.anchors()
     }
 
-    /// Goes on with a certificate and anchors of an earlier run.
-    func resume(_ certificate: HeldCertificate, anchors: [Certificate]) {
+    /// Goes on with a certificate and anchors of an earlier run. Before it begins.
+    public func resume(_ certificate: HeldCertificate, anchors: [Certificate]) {
         self.certificate = certificate
         self.anchors = anchors
         let leaf = certificate.leaf

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/timex.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define RETRY(type, call)                           \
@@ -123,6 +125,64 @@ ssize_t linux_send(int descriptor, const void *bytes, size_t count) {
 }
 
 ssize_t linux_read(int descriptor, void *bytes, size_t count) { RETRY(ssize_t, read(descriptor, bytes, count)); }
+
+ssize_t linux_send_descriptors(int socket, const void *bytes, size_t count, const int *descriptors, int number) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * LINUX_DESCRIPTORS)];
+    } control;
+    memset(&control, 0, sizeof control);
+    struct iovec part = {.iov_base = (void *)bytes, .iov_len = count};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (number < 0 || number > LINUX_DESCRIPTORS) return -EINVAL;
+    if (number > 0) {
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)number);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)number);
+        memcpy(CMSG_DATA(header), descriptors, sizeof(int) * (size_t)number);
+    }
+    RETRY(ssize_t, sendmsg(socket, &message, MSG_NOSIGNAL));
+}
+
+ssize_t linux_receive_descriptors(int socket, void *bytes, size_t count, int *descriptors, int *number) {
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * LINUX_DESCRIPTORS)];
+    } control;
+    struct iovec part = {.iov_base = bytes, .iov_len = count};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    *number = 0;
+    ssize_t result;
+    do { result = recvmsg(socket, &message, MSG_CMSG_CLOEXEC); } while (result < 0 && errno == EINTR);
+    if (result < 0) return -errno;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+        size_t size = header->cmsg_len - CMSG_LEN(0);
+        for (size_t at = 0; at + sizeof(int) <= size; at += sizeof(int)) {
+            int one;
+            memcpy(&one, CMSG_DATA(header) + at, sizeof one);
+            if (*number < LINUX_DESCRIPTORS) descriptors[(*number)++] = one; else close(one);
+        }
+    }
+    if (message.msg_flags & MSG_CTRUNC) {
+        while (*number > 0) close(descriptors[--*number]);
+        return -EMSGSIZE;
+    }
+    return result;
+}
+
+int linux_wait_readable(int descriptor, int timeout_milliseconds) {
+    struct pollfd one = {.fd = descriptor, .events = POLLIN};
+    int result;
+    do { result = poll(&one, 1, timeout_milliseconds); } while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : result;
+}
+
+int linux_shut_down(int descriptor) { RETRY(int, shutdown(descriptor, SHUT_RDWR)); }
 
 int linux_close(int descriptor) {
     // Never retried: Linux has released the descriptor even when it says EINTR.

@@ -15,7 +15,8 @@ final class Carrier: Sendable {
     private let served = Mutex<ProxyConfiguration?>(nil)
 
     /// - Throws: ``Reactor/ReactorError`` when the process has no descriptors or threads left.
-    init(_ configuration: Proxy.Configuration) throws {
+    /// - Parameter inherited: listening sockets of the proxy before this one.
+    init(_ configuration: Proxy.Configuration, inherited: [ListeningSocket] = []) throws {
         var options = Workers.Options()
         options.count = configuration.concurrency
         options.drainTime = configuration.drainTime
@@ -26,7 +27,7 @@ final class Carrier: Sendable {
         let locality = EndpointLocality(region: place.region, zone: place.zone, subZone: place.subZone)
         options.locality = locality == EndpointLocality() ? nil : locality
         options.node = encode(arena.node(configuration.node))
-        workers = try Workers(options)
+        workers = try Workers(options, inherited: inherited)
     }
 
     /// Serves no listener from now on: those that are open stop listening and let their connections end. The rest goes
@@ -40,6 +41,15 @@ final class Carrier: Sendable {
         else { return }
         _ = serve(last)
     }
+
+    /// Those that accept.
+    var listeningSockets: [ListeningSocket] { workers.listeningSockets }
+
+    /// Closes sockets of the proxy before this one that no listener has asked for.
+    func forgetInherited() { workers.forgetInherited() }
+
+    /// Another proxy accepts from now on, with these sockets.
+    func leaveSockets() { workers.leaveSockets() }
 
     /// Tells clients with each answer to go elsewhere, and goes on accepting.
     func announceEnd() { workers.announceEnd() }

@@ -1,4 +1,5 @@
 import Agent
+import Certificates
 import Discovery
 import Forwarding
 import Glibc
@@ -20,7 +21,7 @@ public final class Proxy {
     let logger: Logger
     let jobs = JobQueue()
     let compiler: ResourceCompiler
-    private let enrolment: Enrolment?
+    let enrolment: Enrolment?
     let cache: ResourceCache?
 
     // MARK: State, of the thread of `run`
@@ -29,6 +30,11 @@ public final class Proxy {
     var assembly = ServedAssembly()
     private(set) var runner: DiscoveryClientRunner?
     private(set) var carrier: Carrier?
+    var admin: AdminServer?
+    /// Where another proxy asks for the place of this one.
+    var door: HandOverDoor?
+    /// What the proxy before this one has given, until its place is taken.
+    var legacy: Legacy?
     private(set) var phase = Phase.initializing
     /// An operator has ended the listeners.
     private(set) var hasDrainedListeners = false
@@ -66,11 +72,20 @@ public final class Proxy {
         logger = configuration.logger
         compiler = ResourceCompiler(fixed: configuration.fixed.map { ($0.type, $0.name) })
         cache = configuration.cacheDirectory.map { ResourceCache(directory: $0, nodeID: configuration.node.id) }
+        let nodeID = configuration.node.id
+        let legacy = try configuration.handOverDirectory.flatMap { directory throws(ProxyError) in
+            try Legacy.ask(in: directory, nodeID: nodeID)
+        }
+        self.legacy = legacy
         switch configuration.control {
         case .enrolled(let terms):
             do throws(AgentError) {
-                enrolment = try Enrolment(terms, logger: configuration.logger)
-                try enrolment?.requireProof()
+                let enrolment = try Enrolment(terms, logger: configuration.logger)
+                if let (held, anchors) = legacy?.certificate(of: terms.spiffeID) {
+                    enrolment.resume(held, anchors: anchors)
+                }
+                try enrolment.requireProof()
+                self.enrolment = enrolment
             } catch {
                 throw .cannotStart("\(error)", hint: error.hint)
             }
@@ -80,13 +95,13 @@ public final class Proxy {
     }
 
     var certificate: HeldCertificate? { enrolment?.certificate }
+    var anchors: [Certificate] { enrolment?.anchors ?? [] }
 
     // MARK: Running
 
     /// Works until SIGTERM, SIGINT or ``stop()``, and then until what is under way has ended.
     /// - Parameter begun: called once the proxy takes orders, with what ends it from any thread.
     public func run(begun: (@escaping @Sendable () -> Void) -> Void = { _ in }) throws(ProxyError) {
-        var admin: AdminServer?
         do {
             let runner = try makeRunner()
             self.runner = runner
@@ -104,8 +119,12 @@ public final class Proxy {
                     }
                 }
             }
-            carrier = try Carrier(configuration)
-            admin = try openAdmin()
+            carrier = try Carrier(configuration, inherited: legacy?.sockets ?? [])
+            // The ports of a proxy before this one are its own as long as it is the one that serves.
+            if legacy == nil {
+                admin = try openAdmin()
+                openDoor()
+            }
         } catch let error as ReactorError {
             throw .cannotStart("\(error)", hint: error.hint)
         } catch {
@@ -115,19 +134,10 @@ public final class Proxy {
         try begin()
         runner?.run()
         jobs.close()
+        door?.close()
         admin?.stop()
         carrier?.stop()
-        (carrier, runner) = (nil, nil)
-    }
-
-    private func openAdmin() throws -> AdminServer? {
-        var ports: [(address: SocketAddress, door: AdminDoor)] = []
-        if let address = configuration.admin { ports.append((address, .admin)) }
-        if let address = configuration.metrics { ports.append((address, .metrics)) }
-        guard !ports.isEmpty else { return nil }
-        return try AdminServer(ports) { [jobs] request, reply in
-            if !jobs.add({ $0.answer(request, reply) }) { reply(AdminResponse("the proxy is ending\n", status: 503)) }
-        }
+        (carrier, runner, admin, door, legacy) = (nil, nil, nil, nil, nil)
     }
 
     private func makeRunner() throws -> DiscoveryClientRunner {
@@ -206,11 +216,16 @@ public final class Proxy {
     /// Lets the control plane know, takes connections until others have heard of it, lets those that are there finish,
     /// and ends.
     func drain() {
-        guard phase != .draining, let runner else { return stopNow() }
+        guard phase != .draining else { return stopNow() }
         // Nobody comes by a control plane that does not know of this proxy, or to a proxy that does not listen.
         let isKnown = updates.isConnected && !hasDrainedListeners && !store.served.listeners.isEmpty
-        let notice = isKnown ? configuration.noticeTime : .zero
+        finish(notice: isKnown ? configuration.noticeTime : .zero)
+    }
+
+    func finish(notice: Duration) {
+        guard let runner else { return }
         phase = .draining
+        door?.close()
         logger.notice("draining", metadata: ["seconds": "\(configuration.drainTime.components.seconds)"])
         runner.leave()
         carrier?.announceEnd()
@@ -356,6 +371,7 @@ public final class Proxy {
         }
         if phase == .initializing, store.isWhole {
             phase = .live
+            takePlace()
             logger.info("every listener serves", metadata: ["listeners": "\(store.served.listeners.count)"])
         }
         setAlarm()

@@ -32,6 +32,8 @@ extension Proxy {
         public var drainTime = Duration.seconds(45)
         /// Where the last good resources are kept; nil: nowhere.
         public var cacheDirectory: String?
+        /// Where this proxy takes the place of the one before it, and is found by the one after it; nil: nowhere.
+        public var handOverDirectory: String?
         /// Whether signals of the process are for the proxy.
         public var takesSignals = true
         /// Changes what is logged, from any thread.
@@ -58,17 +60,19 @@ public enum ProxyError: Error, Hashable, Sendable, CustomStringConvertible {
     case cannotStart(String, hint: String)
     /// A resource of the command line or the bootstrap file.
     case badResource(String)
+    /// The proxy before this one does not give its place.
+    case noHandOver(String, hint: String)
 
     public var description: String {
         switch self {
-        case .cannotStart(let problem, _): problem
+        case .cannotStart(let problem, _), .noHandOver(let problem, _): problem
         case .badResource(let problem): problem
         }
     }
 
     public var hint: String {
         switch self {
-        case .cannotStart(_, let hint): hint
+        case .cannotStart(_, let hint), .noHandOver(_, let hint): hint
         case .badResource: "correct it in the bootstrap file, or leave it to Envoy"
         }
     }

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Synchronization
 
 /// A socket that listens, before a loop accepts from it. Connections wait in the kernel meanwhile. It is closed, and the
 /// file of a Unix socket removed, when nobody holds it any more: neither its owner nor a loop.
@@ -10,6 +11,8 @@ public final class ListeningSocket: Sendable {
     public let descriptor: Int32
     /// The file of a Unix socket as we made it: another one under the same name is not ours to remove.
     private let file: (path: String, device: UInt64, inode: UInt64)?
+    /// The file is another process's.
+    private let isHandedOn = Atomic<Bool>(false)
 
     /// Binds and listens.
     /// - Throws: `.addressInUse`, `.notASocket`, `.cannotListen`.
@@ -47,10 +50,10 @@ public final class ListeningSocket: Sendable {
         address = SocketAddress.read(descriptor, local: true) ?? wanted
     }
 
-    /// Takes over a socket that another process has bound, and that listens. From here on it is this object's to close;
-    /// a Unix socket's file stays.
+    /// Takes over a socket that another process has bound, and that listens. From here on it is this object's to close.
+    /// - Parameter withFile: a Unix socket's file is this object's to remove as well; otherwise it stays.
     /// - Throws: `.cannotListen` if the descriptor is no listening socket; it is left alone then.
-    public init(adopting inherited: Int32) throws(ReactorError) {
+    public init(adopting inherited: Int32, withFile: Bool = false) throws(ReactorError) {
         var listens: Int32 = 0
         let result = linux_get_option(inherited, SOL_SOCKET, SO_ACCEPTCONN, &listens)
         guard result == 0, listens == 1, let bound = SocketAddress.read(inherited, local: true) else {
@@ -61,12 +64,37 @@ public final class ListeningSocket: Sendable {
         guard prepared >= 0 else { throw .cannotListen(bound, SystemError(call: "fcntl", number: -prepared)) }
         descriptor = inherited
         address = bound
-        file = nil
+        var status = stat()
+        if withFile, case .unix(let path) = bound, !path.hasPrefix("@"), lstat(path, &status) == 0 {
+            file = (path, UInt64(status.st_dev), UInt64(status.st_ino))
+        } else {
+            file = nil
+        }
+    }
+
+    /// Another process has the socket as well: a Unix socket's file is that one's to remove.
+    public func leaveFile() { isHandedOn.store(true, ordering: .relaxed) }
+    /// A Unix socket's file is this object's to remove from now on.
+    public func takeFile() { isHandedOn.store(false, ordering: .relaxed) }
+
+    private let isShut = Atomic<Bool>(false)
+    var isShutDown: Bool { isShut.load(ordering: .relaxed) }
+
+    /// Whoever waits for connections with ``DescriptorChannel/accept(on:)`` is told that there are no more, and a Unix
+    /// socket's file is removed at once: its name is free.
+    public func shutDown() {
+        isShut.store(true, ordering: .relaxed)
+        removeFile()
+        _ = linux_shut_down(descriptor)
     }
 
     deinit {
         _ = linux_close(descriptor)
-        guard let file else { return }
+        removeFile()
+    }
+
+    private func removeFile() {
+        guard let file, !isHandedOn.load(ordering: .relaxed) else { return }
         var status = stat()
         if lstat(file.path, &status) == 0, UInt64(status.st_ino) == file.inode, UInt64(status.st_dev) == file.device {
             unlink(file.path)

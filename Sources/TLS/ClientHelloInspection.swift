@@ -12,7 +12,7 @@ public enum ClientHelloInspection: Equatable, Sendable {
     /// A greeting that is longer is taken for none. Source: Envoy's TLS inspector has 16 KiB.
     public static let longestGreeting = 16 << 10
 
-    /// - Parameter bytes: all that came so far.
+    /// - Parameter bytes: all that came so far. What more of them follow changes nothing of a verdict.
     public static func inspect(_ bytes: UnsafeRawBufferPointer) -> ClientHelloInspection {
         var reader = GreetingReader()
         return reader.read(bytes)
@@ -40,6 +40,9 @@ private struct GreetingReader {
                 let wanted = 4 + Int(message[1]) << 16 + Int(message[2]) << 8 + Int(message[3])
                 if wanted > ClientHelloInspection.longestGreeting { return .notTLS }
                 if message.count >= wanted {
+                    // Cut into many small records it is too long as well.
+                    let end = offset + 5 + here - (message.count - wanted)
+                    if end > Self.longestStart { return .notTLS }
                     return message.withUnsafeBufferPointer { greeting(UnsafeBufferPointer(rebasing: $0[4..<wanted])) }
                 }
             }
@@ -49,8 +52,11 @@ private struct GreetingReader {
     }
 
     private func tooLong(_ bytes: UnsafeRawBufferPointer) -> ClientHelloInspection {
-        bytes.count > ClientHelloInspection.longestGreeting + 1024 ? .notTLS : .incomplete
+        bytes.count > Self.longestStart ? .notTLS : .incomplete
     }
+
+    /// With the heads of records.
+    private static let longestStart = ClientHelloInspection.longestGreeting + 1024
 
     private func greeting(_ body: UnsafeBufferPointer<UInt8>) -> ClientHelloInspection {
         var rest = body[...]

@@ -20,6 +20,10 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case http2Client
     /// gRPC calls and messages on a server's connection.
     case grpc
+    /// The first bytes of connections that may be TLS or HTTP.
+    case detection
+    /// PROXY headers, ahead of what clients say.
+    case proxyHeader
     /// Protobuf messages that peers send.
     case protobuf
     /// JSON texts of resources.
@@ -40,6 +44,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
         case .http2: fuzzHTTP2(bytes, .server)
         case .http2Client: fuzzHTTP2(bytes, .client)
         case .grpc: fuzzGRPC(bytes)
+        case .detection: fuzzDetection(bytes)
+        case .proxyHeader: fuzzProxyHeader(bytes)
         case .protobuf: fuzzMessage(bytes)
         case .json: fuzzText(bytes, .json, as: EnvoyAPI.Listener.descriptor, types: envoyTypes)
         case .yaml: fuzzText(bytes, .yaml, as: EnvoyAPI.Cluster.descriptor, types: envoyTypes)

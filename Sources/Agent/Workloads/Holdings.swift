@@ -10,6 +10,12 @@ public struct HeldCertificate: Sendable {
     public let key: PrivateKey
 
     public var leaf: Certificate { chain[0] }
+
+    /// - Parameter chain: at least the leaf, which is of `key` and of `spiffeID`.
+    public init(spiffeID: SPIFFEID, chain: [Certificate], key: PrivateKey) {
+        precondition(!chain.isEmpty, "a certificate has a leaf")
+        (self.spiffeID, self.chain, self.key) = (spiffeID, chain, key)
+    }
 }
 
 /// What the agent has for its workloads.

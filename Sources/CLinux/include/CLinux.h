@@ -56,6 +56,17 @@ int linux_stop_sending(int descriptor);
 ssize_t linux_receive(int descriptor, void *bytes, size_t count);
 ssize_t linux_send(int descriptor, const void *bytes, size_t count);
 ssize_t linux_read(int descriptor, void *bytes, size_t count);
+// The most descriptors that one message carries.
+enum { LINUX_DESCRIPTORS = 64 };
+// Sends bytes over a Unix socket, and with the first of them copies of descriptors.
+ssize_t linux_send_descriptors(int socket, const void *bytes, size_t count, const int *descriptors, int number);
+// Receives bytes and what came with them: up to LINUX_DESCRIPTORS descriptors, closed on exec. -EMSGSIZE: there were
+// more, or this process cannot hold them; those that came are closed.
+ssize_t linux_receive_descriptors(int socket, void *bytes, size_t count, int *descriptors, int *number);
+// Waits until there is something to read: 1, or an end; 0 when the time has passed. -1: as long as it takes.
+int linux_wait_readable(int descriptor, int timeout_milliseconds);
+// Ends both halves, of a listening socket too: who waits for it is woken.
+int linux_shut_down(int descriptor);
 int linux_close(int descriptor);
 // A descriptor kept in reserve, to be given up when none is left.
 int linux_reserve_open(void);

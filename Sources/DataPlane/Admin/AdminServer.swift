@@ -12,17 +12,24 @@ final class AdminServer: Sendable {
     static let mostConnections = 64
 
     private let group: EventLoopGroup<AdminConnection>
+    /// Those that accept.
+    let sockets: [ListeningSocket]
 
+    /// - Parameter inherited: sockets of the proxy before this one: for ports that have their addresses.
     /// - Throws: ``Reactor/ReactorError`` for a port that is in use.
     init(
-        _ ports: [(address: SocketAddress, door: AdminDoor)], times: AdminConnection.Times = AdminConnection.Times(),
-        answer: @escaping Answering
+        _ ports: [(address: SocketAddress, door: AdminDoor)], inherited: [ListeningSocket] = [],
+        times: AdminConnection.Times = AdminConnection.Times(), answer: @escaping Answering
     ) throws {
+        let sockets = try ports.map { port in
+            try (inherited.first { $0.address == port.address } ?? ListeningSocket(port.address), port.door)
+        }
+        self.sockets = sockets.map(\.0)
         group = try EventLoopGroup(count: 1, name: "admin") { loop, _ in
             var options = ListenOptions()
             options.mostConnections = Self.mostConnections
-            for (address, door) in ports {
-                try loop.listen(address, options: options) { loop, id, _ in
+            for (socket, door) in sockets {
+                try loop.listen(on: socket, options: options) { loop, id, _ in
                     AdminConnection(door, id, loop, times, answer)
                 }
             }

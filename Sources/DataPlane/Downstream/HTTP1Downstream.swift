@@ -51,16 +51,33 @@ final class HTTP1Downstream: HTTPDownstream {
     // MARK: Requests
 
     override func received(_ bytes: UnsafeRawBufferPointer) {
-        // A client that knows that HTTP/2 is spoken here begins with it. No method begins so.
-        if requests == 0, !facts.isTLS, bytes.count >= 3, bytes[0] == UInt8(ascii: "P"), bytes[1] == UInt8(ascii: "R"),
-            bytes[2] == UInt8(ascii: "I"), receiver.isBetweenMessages, service.takesHTTP2
+        if requests == 0, exchange == nil, !held.isEmpty || bytes[0] == UInt8(ascii: "P"), !facts.isTLS,
+            receiver.isBetweenMessages, service.takesHTTP2
         {
-            let next = HTTP2Downstream(worker, id, service, facts, tracker)
-            successor = next
-            return next.begin(Array(bytes))
+            return takeFirst(bytes)
         }
         if !held.isEmpty { return held.append(contentsOf: bytes) }
         take(bytes)
+    }
+
+    /// A client that knows that HTTP/2 is spoken here begins with it, in as many parts as it likes. No method begins so.
+    private func takeFirst(_ bytes: UnsafeRawBufferPointer) {
+        held.append(contentsOf: bytes)
+        let count = min(held.count, 3)
+        let isPreface = held.prefix(count).elementsEqual(HTTPInspection.preface.prefix(count))
+        if isPreface, count < 3 { return limitHead() }
+        let all = held
+        held = []
+        guard isPreface else { return all.withUnsafeBytes { take($0) } }
+        if let timer = headTimer { loop.cancelTimer(timer) }
+        let next = HTTP2Downstream(worker, id, service, facts, tracker)
+        successor = next
+        next.begin(all)
+    }
+
+    private func limitHead() {
+        guard headTimer == nil, let limit = service.headTimeout else { return }
+        headTimer = loop.setTimer(after: limit, for: id, token: Timer.head)
     }
 
     private func take(_ bytes: UnsafeRawBufferPointer) {
@@ -82,11 +99,7 @@ final class HTTP1Downstream: HTTPDownstream {
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             if count == 0 { break }
         }
-        if receiver.isInHead {
-            if headTimer == nil, let limit = service.headTimeout {
-                headTimer = loop.setTimer(after: limit, for: id, token: Timer.head)
-            }
-        }
+        if receiver.isInHead { limitHead() }
     }
 
     private func take(_ event: HTTP1Event) {
@@ -327,7 +340,7 @@ final class HTTP1Downstream: HTTPDownstream {
         switch token {
         case Timer.head:
             headTimer = nil
-            if receiver.isInHead { refuse(HTTP1Failure(.timeout, .server)) }
+            if receiver.isInHead || requests == 0 && !held.isEmpty { refuse(HTTP1Failure(.timeout, .server)) }
         case Timer.age: drain()
         default:
             guard let limit = service.idleTimeout else { return }

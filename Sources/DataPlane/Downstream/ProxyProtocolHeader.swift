@@ -3,7 +3,7 @@ import Forwarding
 
 /// What a proxy before this one says of the client, ahead of the client's bytes. Bytes in, a verdict out.
 /// Source: HAProxy, "The PROXY protocol", versions 1 and 2.
-enum ProxyProtocolHeader: Equatable {
+package enum ProxyProtocolHeader: Equatable {
     /// What came so far may be the start of a header.
     case incomplete
     /// It is none; the text says why.
@@ -13,9 +13,9 @@ enum ProxyProtocolHeader: Equatable {
     /// - version: 1 or 2.
     case header(length: Int, addresses: Addresses?, version: Int)
 
-    struct Addresses: Equatable {
-        var source: NetworkAddress
-        var destination: NetworkAddress
+    package struct Addresses: Equatable {
+        package var source: NetworkAddress
+        package var destination: NetworkAddress
     }
 
     static let longestText = 107
@@ -23,7 +23,8 @@ enum ProxyProtocolHeader: Equatable {
     static let longestBinary = 4096
     private static let signature: [UInt8] = [0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A]
 
-    static func read(_ bytes: UnsafeRawBufferPointer) -> ProxyProtocolHeader {
+    /// - Parameter bytes: all that came so far. What more of them follow changes nothing of a verdict.
+    package static func read(_ bytes: UnsafeRawBufferPointer) -> ProxyProtocolHeader {
         guard let first = bytes.first else { return .incomplete }
         return first == signature[0] ? binary(bytes) : text(bytes)
     }

@@ -144,6 +144,7 @@ extension Exchange {
         trace.ofTry?.flags.insert(failure.flag)
         releaseTry()
         cancelTryTimer()
+        if case .stale = failure, askAnew() { return }
         if let host, let cluster { cluster.failed(host, failure) }
         if let text = failure.transportFailure { record.transportFailure = text }
         guard stage != .responding else {
@@ -157,7 +158,7 @@ extension Exchange {
         case .connectFailed, .connectTimedOut, .tlsFailed: kind = .connect
         case .refused, .unsent: kind = .refused
         case .overflow: kind = .overflow
-        case .terminated, .reset, .protocolError: kind = .reset(hadStarted: hadStarted)
+        case .terminated, .stale, .reset, .protocolError: kind = .reset(hadStarted: hadStarted)
         }
         if retry?.wants(retryOn: kind) == true, tryAgain(after: nil) { return }
         if hedges.isEmpty { answer(for: failure) } else { waitForHedges() }
@@ -177,6 +178,27 @@ extension Exchange {
             if isOverflow { head.append("x-envoy-overloaded", "true") }
         }
     }
+
+    /// Sends the request again, on another connection: a host that ends one that is idle cannot know that a request is on
+    /// its way. No policy is asked, as long as nothing can be done twice by it.
+    /// Source: RFC 9112, section 9.3.1; RFC 9110, section 9.2.2.
+    private func askAnew() -> Bool {
+        guard stage == .sending, staleTries < Self.mostStaleTries, shape.upgrade == nil,
+            keepsBody || (held.isEmpty && record.bytesReceived == 0),
+            ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"].contains(outgoing[":method"] ?? "")
+        else { return false }
+        staleTries += 1
+        // It is the same try.
+        tries -= 1
+        upstream = nil
+        requestIsSent = false
+        stage = .waiting
+        pauseBeforeTry(.zero)
+        return true
+    }
+
+    /// Connections of a host that ends all of its own may be found to be gone one after another.
+    private static let mostStaleTries = 4
 
     /// Begins another try after a pause, if there is one left.
     /// - Returns: false if there is none: what the last try brought is the answer.

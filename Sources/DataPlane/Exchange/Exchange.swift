@@ -41,6 +41,8 @@ final class Exchange: UpstreamUser {
     /// The body: all of it while it may have to be sent again, else what waits for a connection.
     var held: [UInt8] = []
     var keepsBody = false
+    /// Times that the request was sent on a connection that turned out to be gone.
+    var staleTries = 0
     var requestIsPaused = false
 
     // Where it goes.

@@ -39,6 +39,9 @@ enum UpstreamFailure: Equatable {
     case overflow
     /// The connection ended.
     case terminated(String)
+    /// A connection that had carried requests before ended without a byte of an answer to this one: the host may have
+    /// ended it before it had the request.
+    case stale(String)
     /// The upstream reset the stream.
     case reset
     /// The upstream had not begun to work on the request.
@@ -53,7 +56,7 @@ enum UpstreamFailure: Equatable {
         switch self {
         case .connectFailed, .connectTimedOut, .tlsFailed: .upstreamConnectionFailure
         case .overflow: .upstreamOverflow
-        case .terminated: .upstreamConnectionTermination
+        case .terminated, .stale: .upstreamConnectionTermination
         case .reset, .refused, .unsent: .upstreamRemoteReset
         case .protocolError: .upstreamProtocolError
         }
@@ -65,7 +68,7 @@ enum UpstreamFailure: Equatable {
         case .connectFailed, .tlsFailed: "remote connection failure"
         case .connectTimedOut: "connection timeout"
         case .overflow: "overflow"
-        case .terminated: "connection termination"
+        case .terminated, .stale: "connection termination"
         case .reset: "remote reset"
         case .refused, .unsent: "remote refused stream reset"
         case .protocolError: "protocol error"
@@ -75,7 +78,7 @@ enum UpstreamFailure: Equatable {
     var transportFailure: String? {
         switch self {
         case .connectFailed(let text), .tlsFailed(let text): text
-        case .connectTimedOut, .overflow, .terminated, .reset, .refused, .unsent, .protocolError: nil
+        case .connectTimedOut, .overflow, .terminated, .stale, .reset, .refused, .unsent, .protocolError: nil
         }
     }
 }

@@ -15,30 +15,35 @@ struct CertificateAge: Equatable {
 
 extension CertificateAge {
     /// - Parameter ends: of the certificates; what had ended before the connection began was no obstacle to it.
-    init?(ends: [Timestamp], now: Timestamp, drainTime: Duration) {
+    /// - Parameter lead: by how much to be asked earlier; of short times a tenth.
+    init?(ends: [Timestamp], now: Timestamp, drainTime: Duration, lead: Duration = .zero) {
         guard let end = ends.filter({ $0 > now }).min() else { return nil }
         let left = end - now
         guard left < Self.furthest else { return nil }
-        (drain, close) = (left - min(drainTime, left / 2), left)
+        (drain, close) = (left - min(drainTime, left / 2) - min(lead, left / 10), left)
     }
 }
 
 extension SocketUser {
     /// Has the connection end before the certificate of either side does, so that none lives on what has expired.
     /// - Parameter peer: verified.
-    final func endBeforeCertificates(_ settings: TLSSettings, peer: Certificate?) {
+    final func endBeforeCertificates(_ settings: TLSSettings, peer: Certificate?, lead: Duration = .zero) {
         let ends = [settings.configuration.identity?.leaf.notAfter, peer?.notAfter].compactMap { $0 }
-        guard let age = CertificateAge(ends: ends, now: .systemClock(), drainTime: worker.drainTime) else { return }
+        guard let age = CertificateAge(ends: ends, now: .systemClock(), drainTime: worker.drainTime, lead: lead) else {
+            return
+        }
         loop.setTimer(after: age.drain, for: id, token: CertificateTimer.drain)
         loop.setTimer(after: age.close, for: id, token: CertificateTimer.close)
     }
 
-    /// The same for a connection to a host.
+    /// The same for a connection to a host: a moment earlier than the host, which has seen the same certificates, so that
+    /// no request is on its way when that one ends an idle connection.
     final func endBeforeCertificates(_ security: TransportSecurity, _ peer: Peer) {
         guard case .tls(let settings, _) = security, let secure = peer.secure else { return }
         let isVerified = settings.configuration.acceptedPeers != .anybody
         endBeforeCertificates(
-            settings, peer: isVerified ? secure.certificates.first.flatMap { try? Certificate(der: $0) } : nil)
+            settings, peer: isVerified ? secure.certificates.first.flatMap { try? Certificate(der: $0) } : nil,
+            lead: .seconds(1))
     }
 }
 

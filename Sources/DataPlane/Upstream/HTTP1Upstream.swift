@@ -15,6 +15,8 @@ final class HTTP1Upstream: HTTPUpstream {
     /// The request is sent whole.
     private var requestEnded = true
     private var keepsAlive = true
+    /// A byte of the answer is there.
+    private var hasHeard = false
     private var idleSince: Instant
     let opened: Instant
 
@@ -59,6 +61,7 @@ final class HTTP1Upstream: HTTPUpstream {
         isTunnel = upgrade != nil || method == .connect
         requestEnded = ends
         keepsAlive = true
+        hasHeard = false
         requests += 1
         receiver.expectResponse(to: method, upgrade: upgrade != nil)
         if let most = pool.requestsPerConnection, requests >= most { isDraining = true }
@@ -134,6 +137,7 @@ final class HTTP1Upstream: HTTPUpstream {
             pool.left(self)
             return loop.close(id, reason: .violation("the upstream spoke without being asked"))
         }
+        hasHeard = true
         worker.withHTTP1Events { events in
             _ = receiver.receive(bytes, events: &events)
             // Bytes behind the response: nobody else may get this connection.
@@ -156,7 +160,7 @@ final class HTTP1Upstream: HTTPUpstream {
             isDraining = true
             loop.close(id, reason: .violation("\(failure)"))
             user.upstreamFailed(
-                failure.problem == .closedEarly ? .terminated("\(failure)") : .protocolError("\(failure)"))
+                failure.problem == .closedEarly ? ended("\(failure)") : .protocolError("\(failure)"))
         }
     }
 
@@ -183,8 +187,13 @@ final class HTTP1Upstream: HTTPUpstream {
             receiver.endOfInput(events: &events)
             for event in events { take(event) }
         }
-        if let user = detach() { user.upstreamFailed(.terminated("the upstream closed the connection")) }
+        if let user = detach() { user.upstreamFailed(ended("the upstream closed the connection")) }
         loop.close(id)
+    }
+
+    /// The host has ended the connection.
+    private func ended(_ problem: String) -> UpstreamFailure {
+        requests > 1 && !hasHeard ? .stale(problem) : .terminated(problem)
     }
 
     override func timerFired(_ token: UInt64) {
@@ -201,7 +210,12 @@ final class HTTP1Upstream: HTTPUpstream {
     override func closed(_ reason: CloseReason) {
         isDraining = true
         pool.closed(self)
-        if let user = detach() { user.upstreamFailed(.terminated("\(reason)")) }
+        guard let user = detach() else { return }
+        if case .failed = reason {
+            user.upstreamFailed(ended("\(reason)"))
+        } else {
+            user.upstreamFailed(.terminated("\(reason)"))
+        }
     }
 
     override func drain() {

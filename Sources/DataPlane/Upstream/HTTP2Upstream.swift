@@ -260,8 +260,9 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
         guard !isDraining else { return }
         isDraining = true
         pool.left(self)
-        connection.drain(now: loop.now)
-        becameDirty()
+        // The host hears of it when it has answered: a GOAWAY goes out before requests that are queued, and a server that
+        // has heard one while nothing is open ends the connection.
+        gotRoom()
     }
 }
 

@@ -249,7 +249,7 @@ final class WorkerCluster {
     func failed(_ host: UpstreamHost, _ failure: UpstreamFailure) {
         switch failure {
         case .connectFailed, .connectTimedOut, .tlsFailed, .overflow, .unsent: break
-        case .terminated, .reset, .refused: report(.connectFailed, host)
+        case .terminated, .stale, .reset, .refused: report(.connectFailed, host)
         case .protocolError: report(.failed, host)
         }
     }

@@ -13,7 +13,14 @@ public final class Workers: Sendable {
         public var count = 1
         /// How long connections have to come to an end when what they use goes.
         public var drainTime = Duration.seconds(45)
-        public var loop = LoopConfiguration()
+        public var loop = Options.loop
+        /// A host that reads slowly has waiting for it what one stream of HTTP/2 may send unasked, a megabyte, and what was
+        /// read before that showed.
+        private static var loop: LoopConfiguration {
+            var loop = LoopConfiguration()
+            loop.blockedOutputLimit = 2 << 20
+            return loop
+        }
         public var logger = Logger(label: "proxy")
         /// Who this proxy is, for services that it calls: an encoded `Node`.
         public var node: [UInt8] = []
@@ -170,14 +177,21 @@ public final class Workers: Sendable {
         for (number, socket) in (state.inherited.removeValue(forKey: wanted) ?? []).enumerated() {
             sockets[number % workers.count].append(socket)
         }
+        let isInherited = !sockets[0].isEmpty
         var address = sockets[0].first?.address ?? wanted
         for number in workers.indices where sockets[number].isEmpty {
             // A Unix socket is one for all; of TCP each worker has its own, and the kernel spreads the connections.
             if wanted.isUnix, let first = sockets[0].first {
                 sockets[number].append(first)
-            } else {
+                continue
+            }
+            do throws(ReactorError) {
                 sockets[number].append(try ListeningSocket(address, options: options))
                 address = sockets[0][0].address
+            } catch {
+                // Of an earlier process with one worker, whose socket has no other beside it.
+                guard isInherited, case .addressInUse = error, let first = sockets[0].first else { throw error }
+                sockets[number].append(first)
             }
         }
         return sockets
@@ -215,6 +229,17 @@ public final class Workers: Sendable {
 
     // MARK: The end
 
+    /// Closes sockets of an earlier process that no listener has asked for.
+    public func forgetInherited() { state.withLock { $0.inherited = [:] } }
+
+    /// Another process accepts from now on, with these sockets; connections go on.
+    public func leaveSockets() {
+        for socket in listeningSockets { socket.leaveFile() }
+        for box in workers {
+            post(box) { for listener in $0.listeners.values { listener.stopAccepting() } }
+        }
+    }
+
     /// From now on clients are told with each answer to come back by another connection, which may lead elsewhere.
     public func announceEnd() {
         for box in workers { post(box) { $0.isEnding = true } }
@@ -243,7 +268,7 @@ public final class Workers: Sendable {
 }
 
 /// One answer of another thread. Unchecked: guarded by its semaphore.
-private final class Answers<Answer: Sendable>: @unchecked Sendable {
+final class Answers<Answer: Sendable>: @unchecked Sendable {
     private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
     private var answer: Answer?
 

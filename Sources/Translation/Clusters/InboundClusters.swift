@@ -23,7 +23,10 @@ extension Translator {
     }
 
     private func message(_ port: InboundPort, _ proxy: ProxyClass) -> UnsafeMutablePointer<Cluster> {
-        let pool = inboundPool(port, proxy)
+        var pool = inboundPool(port, proxy)
+        // How callers' proxies reach this one says nothing of what its application speaks.
+        // Source: Istio, cluster builder: bounds hold both ways, the upgrade for callers alone.
+        pool?.http?.upgrade = .standard
         return arena.make { cluster in
             cluster.name = arena(ResourceNames.inbound(port.number))
             cluster.connect_timeout = connectTimeout(pool)

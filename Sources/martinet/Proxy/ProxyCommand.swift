@@ -42,6 +42,13 @@ struct ProxyCommand: ParsableCommand {
             /listeners, /logging, /reopen_logs, /drain_listeners, /healthcheck/fail, /healthcheck/ok, /quitquitquit, /server_info. \
             --stats serves /stats/prometheus and /healthz/ready alone, for the network.
 
+            ANOTHER IN ITS PLACE
+              With --hand-over DIR a proxy that is started with the same node takes the place of the one that runs: it gets \
+            its listening sockets and its certificate over a Unix socket in DIR, which only this user can open, and accepts \
+            connections beside it as soon as it serves; then it has the admin ports too, and the old one drains and ends \
+            with 0. No connection is refused meanwhile. Counters begin anew. If the new one cannot serve, the old one goes \
+            on. Where none runs it starts as without. A supervisor that ends the old one first gains nothing by it.
+
             SIGNALS
               SIGTERM, SIGINT  Drain: end the stream to the control plane, accept connections until it has told the \
             others (six seconds, at most half of --drain-time), stop listening, let what is under way finish for the rest \
@@ -91,6 +98,12 @@ struct ProxyCommand: ParsableCommand {
             "Keep the last good resources in this directory, to start with when the control plane is away.",
             valueName: "dir"))
     var cache: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Take the place of the proxy that this directory knows of, and let another one take ours.", valueName: "dir"
+        ))
+    var handOver: String?
 
     @Option(
         help: ArgumentHelp(
@@ -146,21 +159,24 @@ struct ProxyCommand: ParsableCommand {
         settings.concurrency = concurrency
         settings.setLogLevel = { shared.set($0) }
         settings.drainTime = try TimeOption.seconds(drainTime, of: "--drain-time")
-        if let cache {
-            do {
-                try FileManager.default.createDirectory(
-                    atPath: cache, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-            } catch {
-                throw CommandProblem(
-                    "cannot make \(cache): \(error.localizedDescription)", hint: "name another --cache")
-            }
-            settings.cacheDirectory = cache
-        }
+        settings.cacheDirectory = try cache.map { try Self.directory($0, of: "--cache") }
+        settings.handOverDirectory = try handOver.map { try Self.directory($0, of: "--hand-over") }
         do throws(ProxyError) {
             try Proxy(settings).run()
         } catch {
             throw CommandProblem("\(error)", hint: error.hint)
         }
+    }
+
+    /// Makes a directory of this user alone, if there is none.
+    private static func directory(_ path: String, of option: String) throws -> String {
+        do {
+            try FileManager.default.createDirectory(
+                atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw CommandProblem("cannot make \(path): \(error.localizedDescription)", hint: "name another \(option)")
+        }
+        return path
     }
 
     private func flagged(_ logger: Logger) throws -> Proxy.Configuration {

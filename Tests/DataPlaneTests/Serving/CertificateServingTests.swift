@@ -69,6 +69,10 @@ import Time
                 ends: ends.map { now + .seconds($0) }, now: now, drainTime: .seconds(45))
         }
         #expect(age(3600, 7200) == CertificateAge(drain: .seconds(3555), close: .seconds(3600)))
+        #expect(
+            CertificateAge(
+                ends: [Timestamp(nanoseconds: 60_000_000_000)], now: Timestamp(nanoseconds: 0), drainTime: .seconds(45),
+                lead: .seconds(1)) == CertificateAge(drain: .seconds(29), close: .seconds(60)))
         #expect(age(60) == CertificateAge(drain: .seconds(30), close: .seconds(60)))
         // What had ended before was no obstacle to the connection.
         #expect(age(-5, 100) == CertificateAge(drain: .seconds(55), close: .seconds(100)))

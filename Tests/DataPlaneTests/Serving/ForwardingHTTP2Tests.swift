@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import Testing
 
@@ -35,6 +36,25 @@ import Testing
         #expect(try #require(client.message()).body.hasSuffix("\n\nabc"))
         client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n")
         #expect(try #require(client.message(answeringHEAD: true)).status == 200)
+    }
+
+    @Test(arguments: [1, 2, 3])
+    func whatAClientSpeaksDoesNotDependOnHowItsFirstBytesAreCut(count: Int) throws {
+        let upstream = TestServer.echo()
+        var port: UInt16 = 0
+        let stage = try stage(upstream, to: &port)
+        for (text, answer) in [
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0", "\u{4}"),
+            ("PUT / HTTP/1.1\r\nhost: shop\r\ncontent-length: 0\r\n\r\n", "P"),
+            ("GET / HTTP/1.1\r\nhost: shop\r\n\r\n", "P"),
+        ] {
+            let client = stage.connect()
+            client.send(String(text.prefix(count)))
+            usleep(20_000)
+            client.send(String(text.dropFirst(count)))
+            // `HTTP/1.1 200`, or a frame of settings.
+            #expect(client.read(9)?[3] == answer.utf8.first, "\(text)")
+        }
     }
 
     @Test func manyRequestsShareOneConnection() throws {

@@ -68,9 +68,16 @@ struct InboundTests {
 
     @Test func aRulesConnectionPoolBoundsTheServerToo() throws {
         let rig = try ClusterRig(
-            ClusterRig.reviews + ClusterRig.rule("trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}"))
+            ClusterRig.reviews
+                + ClusterRig.rule(
+                    "trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}, http: {h2UpgradePolicy: UPGRADE}}}"))
         let cluster = try #require(made(rig, proxy)["inbound|8080||"])
         #expect(cluster["circuit_breakers"]["thresholds"][0]["max_connections"].number == 3)
+        // What callers speak with the proxy says nothing of the application.
+        let options = cluster["typed_extension_protocol_options"][
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
+        #expect(options["explicit_http_config"]["http2_protocol_options"].text == nil)
+        #expect("\(options)".contains("http2_protocol_options") == "\(options)".contains("use_downstream_protocol"))
     }
 
     @Test func aPortByNameIsTheProxysOwn() throws {
