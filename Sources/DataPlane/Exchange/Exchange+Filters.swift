@@ -151,7 +151,7 @@ extension Exchange {
             filters.onResponse.append { _, response in policy.apply(to: &response, origin: origin) }
             return .goesOn
         case .answered(let answer):
-            reply(200, bytes: [], CrossOriginPolicy.details) { head in
+            reply(200, bytes: [], CrossOriginPolicy.details, by: .filterAlone) { head in
                 answer.forEachField { name, value in
                     if name.first != UInt8(ascii: ":") { head.append(name: name, value: value) }
                 }

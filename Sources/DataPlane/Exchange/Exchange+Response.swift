@@ -35,8 +35,15 @@ extension Exchange {
     }
 
     func facts(with response: HeaderList) -> HeaderFacts {
-        var facts = headerFacts
+        var facts = responseFacts
         facts.response = response
+        return facts
+    }
+
+    /// What changes of the response see: the request as it went upstream.
+    var responseFacts: HeaderFacts {
+        var facts = headerFacts
+        if !outgoing.isEmpty { facts.request = outgoing }
         return facts
     }
 

@@ -56,7 +56,8 @@ extension Exchange {
             reply(Int(status), bytes: body, "direct_response") { head in
                 route.finish(&head, nil) { self.headerFacts }
             }
-        case .nothing: reply(404, bytes: [], flag: .noRoute, "route_not_found")
+        // There is no cluster of no name. Source: Envoy, `non_forwarding_action`.
+        case .nothing: reply(503, bytes: [], flag: .noCluster, "cluster_not_found")
         case .none: reply(404, bytes: [], flag: .noRoute, "route_not_found")
         }
     }

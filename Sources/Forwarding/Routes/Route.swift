@@ -182,12 +182,15 @@ extension Route {
     /// Makes the response what the client gets. Also for redirects and answers of the route itself.
     /// - Parameters:
     ///   - forward: nil where the request was not passed on.
+    ///   - isLocal: it does not come from the upstream.
     ///   - facts: its response is this head.
-    public func finish(_ head: inout HeaderList, _ forward: Forward?, facts: () -> HeaderFacts) {
+    public func finish(
+        _ head: inout HeaderList, _ forward: Forward?, isLocal: Bool = false, facts: () -> HeaderFacts
+    ) {
         if forward == nil, let location = locationOfAnswer(facts) {
             location.withUnsafeBytes { head.set("location", value: $0) }
         }
-        let status = forward == nil ? 0 : Int(head.withValue(of: ":status") { $0.integer ?? 0 } ?? 0)
+        let status = forward == nil || isLocal ? 0 : Int(head.withValue(of: ":status") { $0.integer ?? 0 } ?? 0)
         (forward?.target.responseHeaders ?? responseHeaders).apply(to: &head, isResponse: true) {
             var asked = facts()
             asked.status = status
