@@ -80,8 +80,8 @@ extension Exchange {
     /// Source: Envoy, `DownstreamFilterManager::sendLocalReply`, `StreamInfo::route()->routeEntry()`.
     private func finishReply(_ head: inout HeaderList) {
         switch routing {
-        case .forward(let route, let forward): route.finish(&head, forward, isLocal: true) { responseFacts }
-        case .nothing(let route): route.finish(&head, nil) { responseFacts }
+        case .forward(let route, let forward): route.finish(&head, forward, isLocal: true) { accessRecord() }
+        case .nothing(let route): route.finish(&head, nil) { accessRecord() }
         case .redirect, .direct, .none: break
         }
     }

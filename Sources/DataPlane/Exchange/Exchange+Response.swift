@@ -23,7 +23,7 @@ extension Exchange {
         record.details = "via_upstream"
         isTunnel = status == 101 && self.shape.upgrade != nil || self.shape.isConnect && (200..<300).contains(status)
         var response = head
-        if let forward, let route { route.finish(&response, forward) { self.facts(with: head) } }
+        if let forward, let route { route.finish(&response, forward) { accessRecord(with: head) } }
         if !service.settings.router.suppressesHeaders, let ended = record.requestEnded {
             response.set("x-envoy-upstream-service-time", "\(ended.duration(to: now).nanoseconds / 1_000_000)")
         }
@@ -34,17 +34,11 @@ extension Exchange {
         respond(response, isTunnel ? .untilClose : framing, isLocal: false)
     }
 
-    func facts(with response: HeaderList) -> HeaderFacts {
-        var facts = responseFacts
-        facts.response = response
-        return facts
-    }
-
-    /// What changes of the response see: the request as it went upstream.
-    var responseFacts: HeaderFacts {
-        var facts = headerFacts
-        if !outgoing.isEmpty { facts.request = outgoing }
-        return facts
+    /// What is known of the request now that this is its response.
+    func accessRecord(with response: HeaderList) -> AccessRecord {
+        var known = accessRecord()
+        known.response = response
+        return known
     }
 
     /// gRPC says in the trailers how it went.
