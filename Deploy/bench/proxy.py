@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import signal
+import ssl
 import statistics
 import subprocess
 import sys
@@ -113,7 +114,10 @@ http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
   client_body_temp_path {work}/b; proxy_temp_path {work}/p; fastcgi_temp_path {work}/f; uwsgi_temp_path {work}/u;
   scgi_temp_path {work}/s; default_type application/octet-stream; http2_max_requests 1000000000;
-  server {{ listen 127.0.0.1:{UPSTREAM}; location / {{ return 200 "{BODY}"; }} }}
+  server {{
+    listen 127.0.0.1:{UPSTREAM}; location / {{ return 200 "{BODY}"; }}
+    location = /long {{ root {work}; sendfile on; }}
+  }}
   server {{
     listen 127.0.0.1:{UPSTREAM_TLS} ssl; ssl_certificate {work}/server.pem; ssl_certificate_key {work}/server.key;
     ssl_client_certificate {work}/ca.pem; ssl_verify_client on; location / {{ return 200 "{BODY}"; }}
@@ -128,8 +132,8 @@ http {{
 
 
 def bootstrap(work, kind, routes=10, clusters=1, admin=ADMIN):
-    """One listener in front of one upstream. Kinds: http, mtls, h2, tcp."""
-    port = {"http": UPSTREAM, "mtls": UPSTREAM_TLS, "h2": UPSTREAM_H2, "tcp": UPSTREAM}[kind]
+    """One listener in front of one upstream. Kinds: http, tls (of the listener), mtls (to the upstream), h2, tcp."""
+    port = {"mtls": UPSTREAM_TLS, "h2": UPSTREAM_H2}.get(kind, UPSTREAM)
     typed = "type.googleapis.com/envoy.extensions"
     cluster = {
         "name": "upstream", "type": "STATIC", "connect_timeout": "2s",
@@ -175,6 +179,13 @@ def bootstrap(work, kind, routes=10, clusters=1, admin=ADMIN):
                     "@type": f"{typed}.filters.http.rbac.v3.RBAC", "rules": rules}},
                 {"name": "envoy.filters.http.router", "typed_config": {
                     "@type": f"{typed}.filters.http.router.v3.Router"}}]}}
+    chain = {"filters": [network]}
+    if kind == "tls":
+        chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": {
+            "@type": f"{typed}.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [{
+                "certificate_chain": {"filename": f"{work}/server.pem"},
+                "private_key": {"filename": f"{work}/server.key"}}]}}}
     idle = [{**cluster, "name": f"idle-{number}"} for number in range(clusters - 1)]
     document = {
         "node": {"id": "bench", "cluster": "bench"},
@@ -182,7 +193,7 @@ def bootstrap(work, kind, routes=10, clusters=1, admin=ADMIN):
         "static_resources": {
             "listeners": [{
                 "name": "front", "address": {"socket_address": {"address": "127.0.0.1", "port_value": FRONT}},
-                "filter_chains": [{"filters": [network]}]}],
+                "filter_chains": [chain]}],
             "clusters": [cluster, *idle]},
     }
     path = work / f"{kind}-{routes}-{clusters}.yaml"
@@ -260,7 +271,7 @@ class Bench:
         child = self.processes.start(f"front-{name}", PROXY_CORE, *command)
         for _ in range(300):
             try:
-                connection = http.client.HTTPConnection("127.0.0.1", FRONT, timeout=1)
+                connection = self.connection(kind)
                 connection.request("GET", "/")
                 if connection.getresponse().read() == BODY.encode() or kind in ("h2",):
                     return child
@@ -270,7 +281,7 @@ class Bench:
             time.sleep(0.05)
         raise SystemExit(f"{name} does not serve {kind}: see {(self.work / f'front-{name}.log').read_text()[-2000:]}")
 
-    def load(self, kind, seconds, connections=64, rate=None):
+    def load(self, kind, seconds, connections=64, path="echo"):
         """One run of load. Returns requests, errors, and the tool's words."""
         if kind in ("h2", "grpc"):
             extra = ["-H", "content-type: application/grpc", "-H", "te: trailers", "-d", str(self.work / "message")] \
@@ -283,7 +294,7 @@ class Bench:
             done = re.search(r"requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed", words)
             return int(done[1]), int(done[2]), words
         command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--latency",
-                   f"http://127.0.0.1:{FRONT}/echo"]
+                   f"http://127.0.0.1:{FRONT}/{path}"]
         words = subprocess.run(
             ["taskset", "-c", LOAD_CORE, *command], capture_output=True, text=True, check=True).stdout
         errors = re.search(r"Non-2xx or 3xx responses: (\d+)", words)
@@ -359,22 +370,28 @@ class Bench:
                 self.processes.stop(child)
                 print(f"  {name:10} {title}: {size[name] / 1024:.1f} MB")
             self.hold(f"memory with {title} against envoy", size["martinet"] / size["envoy"], bar)
-        for name in ("martinet", "envoy"):
-            child = self.start_front(name, "http")
-            before = resident(child.pid)
-            held = [self.connect() for _ in range(2000)]
-            time.sleep(0.5)
-            each = (resident(child.pid) - before) / len(held)
-            for connection in held:
-                connection.close()
-            self.processes.stop(child)
-            print(f"  {name:10} idle connection that has asked once: {each:.1f} KB")
-            if name == "martinet":
-                self.hold("memory of an idle connection", each, 2, "KB")
+        for kind, bar in (("http", 2), ("tls", 20)):
+            for name in ("martinet", "envoy"):
+                child = self.start_front(name, kind)
+                before = resident(child.pid)
+                held = [self.connect(kind) for _ in range(2000)]
+                time.sleep(0.5)
+                each = (resident(child.pid) - before) / len(held)
+                for connection in held:
+                    connection.close()
+                self.processes.stop(child)
+                print(f"  {name:10} idle {kind} connection that has asked once: {each:.1f} KB")
+                if name == "martinet":
+                    self.hold(f"memory of an idle {kind} connection", each, bar, "KB")
 
     @staticmethod
-    def connect():
-        connection = http.client.HTTPConnection("127.0.0.1", FRONT, timeout=5)
+    def connection(kind):
+        if kind == "tls":
+            return http.client.HTTPSConnection("127.0.0.1", FRONT, timeout=5, context=ssl._create_unverified_context())
+        return http.client.HTTPConnection("127.0.0.1", FRONT, timeout=5)
+
+    def connect(self, kind):
+        connection = self.connection(kind)
         connection.request("GET", "/")
         connection.getresponse().read()
         return connection
@@ -388,26 +405,32 @@ class Bench:
         self.hold("a request among 1,000 routes against 10", statistics.median(many) / statistics.median(few), 1.1)
 
     def throughput(self):
-        """Bytes of a long body through TCP."""
+        """Short answers and long ones through TCP: processor time, and bytes per second."""
         print("\nTCP")
-        rates = {"martinet": [], "envoy": []}
-        for _ in range(self.arguments.rounds):
-            for name in rates:
-                child = self.start_front(name, "tcp")
-                try:
-                    requests, _, _ = self.load("tcp", self.arguments.seconds)
-                    before = cpu(child.pid)
-                    requests, _, _ = self.load("tcp", self.arguments.seconds)
-                    rates[name].append((cpu(child.pid) - before) / requests)
-                finally:
-                    self.processes.stop(child)
-        middle = {name: statistics.median(found) for name, found in rates.items()}
-        for name, spent in middle.items():
-            print(f"  {name:10} {spent * 1e6:.1f} us of processor time for 1 KB there and back")
-        self.hold("TCP: processor time per KB against envoy", middle["martinet"] / middle["envoy"], 1)
+        for title, path, connections in (("1 KB there and back", "echo", 64), ("1 MB there", "long", 8)):
+            spent, rates = {"martinet": [], "envoy": []}, {"martinet": [], "envoy": []}
+            for _ in range(self.arguments.rounds):
+                for name in spent:
+                    child = self.start_front(name, "tcp")
+                    try:
+                        self.load("tcp", 1, connections, path)
+                        before, start = cpu(child.pid), time.monotonic()
+                        requests, _, _ = self.load("tcp", self.arguments.seconds, connections, path)
+                        spent[name].append((cpu(child.pid) - before) / requests)
+                        rates[name].append(requests / (time.monotonic() - start))
+                    finally:
+                        self.processes.stop(child)
+            cost = {name: statistics.median(found) for name, found in spent.items()}
+            rate = {name: statistics.median(found) for name, found in rates.items()}
+            for name in cost:
+                print(f"  {name:10} {title}: {cost[name] * 1e6:.1f} us of processor time, {rate[name]:.0f} a second")
+            self.hold(f"TCP, {title}: processor time against envoy", cost["martinet"] / cost["envoy"], 1)
+        # Load and upstream share a core, which may be what limits both.
+        self.hold("TCP, 1 MB there: bytes per second, envoy's against martinet's", rate["envoy"] / rate["martinet"], 1.03)
 
     def run(self):
         certificates(self.work)
+        (self.work / "long").write_bytes(b"z" * (1 << 20))
         (self.work / "message").write_bytes(b"\0\0\0\0\x20" + b"y" * 32)
         self.processes.start("upstream", LOAD_CORE, "nginx", "-p", self.work, "-c", upstream(self.work))
         time.sleep(0.3)

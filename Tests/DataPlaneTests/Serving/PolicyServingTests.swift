@@ -55,7 +55,7 @@ import Time
     // MARK: Who is inside
 
     private let overrides = [
-        "x-envoy-internal: true", "x-envoy-upstream-rq-timeout-ms: 50", "x-envoy-retry-on: 5xx",
+        "x-envoy-internal: true", "x-envoy-upstream-rq-timeout-ms: 5000", "x-envoy-retry-on: 5xx",
         "x-envoy-max-retries: 3",
     ]
 
@@ -73,7 +73,7 @@ import Time
         let answer = try #require(inside.get("/", overrides))
         #expect(answer.status == 503 && broken.requests.load(ordering: .relaxed) == 4)
         let seen = try #require(answer["x-seen"])
-        #expect(seen.contains("x-envoy-internal: true") && seen.contains("x-envoy-expected-rq-timeout-ms: 50"))
+        #expect(seen.contains("x-envoy-internal: true") && seen.contains("x-envoy-expected-rq-timeout-ms: 5000"))
         #expect(!seen.contains("x-envoy-external-address"))
         // Whoever comes by another proxy is not alone in x-forwarded-for, and so not inside.
         _ = try #require(inside.get("/", overrides + ["x-forwarded-for: 10.0.0.1"]))
