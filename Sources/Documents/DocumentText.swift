@@ -70,32 +70,7 @@ private struct DocumentWriter {
         }
     }
 
-    /// In double quotes, as JSON and YAML both read it.
-    private mutating func writeQuoted(_ string: String) {
-        text += "\""
-        for scalar in string.unicodeScalars {
-            switch scalar {
-            case "\"": text += "\\\""
-            case "\\": text += "\\\\"
-            case "\n": text += "\\n"
-            case "\r": text += "\\r"
-            case "\t": text += "\\t"
-            case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || isLineBreakOrMark(scalar):
-                let digits = String(scalar.value, radix: 16)
-                text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: text.unicodeScalars.append(scalar)
-            }
-        }
-        text += "\""
-    }
-
-    /// What YAML takes for a line break, or does not count as printable, within the first 65,536 code points.
-    private func isLineBreakOrMark(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.value {
-        case 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF: true
-        default: false
-        }
-    }
+    private mutating func writeQuoted(_ string: String) { text += quotedText(string) }
 
     // MARK: YAML
 
@@ -233,5 +208,32 @@ package enum PlainValue: Equatable {
             case .notANumber: self = .text
             }
         }
+    }
+}
+
+/// A text in double quotes, as JSON and YAML both read it.
+package func quotedText(_ string: String) -> String {
+    var text = "\""
+    for scalar in string.unicodeScalars {
+        switch scalar {
+        case "\"": text += "\\\""
+        case "\\": text += "\\\\"
+        case "\n": text += "\\n"
+        case "\r": text += "\\r"
+        case "\t": text += "\\t"
+        case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || isLineBreakOrMark(scalar):
+            let digits = String(scalar.value, radix: 16)
+            text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+        default: text.unicodeScalars.append(scalar)
+        }
+    }
+    return text + "\""
+}
+
+/// What YAML takes for a line break, or does not count as printable, within the first 65,536 code points.
+private func isLineBreakOrMark(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF: true
+    default: false
     }
 }

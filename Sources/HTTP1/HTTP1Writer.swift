@@ -100,6 +100,26 @@ public enum HTTP1Writer {
         if let problem { throw problem }
     }
 
+    /// Writes the names of fields as peers want them that know but one way: `Content-Type`.
+    /// Source: Envoy, `ProperCaseHeaderKeyFormatter`.
+    /// - Parameter head: a whole head, as it was appended here, and nothing else.
+    public static func capitaliseNames(_ head: inout [UInt8]) {
+        // The first line has no name, and names end with the first colon of their lines.
+        guard var index = head.firstIndex(of: UInt8(ascii: "\n")) else { return }
+        index += 1
+        var isInName = true
+        var startsWord = true
+        while index < head.count {
+            let byte = head[index]
+            let isLetter = (0x61...0x7A).contains(byte) || (0x41...0x5A).contains(byte)
+            if isInName, startsWord, (0x61...0x7A).contains(byte) { head[index] = byte - 0x20 }
+            startsWord = !isLetter && !(0x30...0x39).contains(byte)
+            if byte == UInt8(ascii: ":") { isInName = false }
+            if byte == UInt8(ascii: "\n") { isInName = true }
+            index += 1
+        }
+    }
+
     private static func isPath(_ path: UnsafeRawBufferPointer) -> Bool {
         guard Characters.areTargetBytes(path) else { return false }
         return path[0] == UInt8(ascii: "/") || path.count == 1 && path[0] == UInt8(ascii: "*")

@@ -5,7 +5,8 @@ import Testing
 /// or the table itself says that nobody misses it; and what is read is used by somebody who did not read it.
 struct FieldTableTests {
     /// Where what a request meets is read: the connection, the route, the filters.
-    private static let folders = ["Listeners/", "Policies/", "Routes/", "Reading/", "Traces/"].map { "Sources/Forwarding/" + $0 }
+    private static let folders = ["Listeners/", "Logs/", "Policies/", "Routes/", "Reading/", "Traces/", "Upstreams/"]
+        .map { "Sources/Forwarding/" + $0 }
 
     private enum Token: Equatable {
         case word(String)
@@ -140,6 +141,30 @@ struct FieldTableTests {
             }
         }
         #expect(count > 80)
+    }
+
+    /// Settings of clusters are values that their readers fill: of each, somebody else must speak.
+    @Test func whatIsReadOfAClusterIsUsed() throws {
+        let sources = try Self.sources("Sources/Forwarding") + Self.sources("Sources/DataPlane")
+        let users = sources.filter { !$0.path.hasSuffix("Reading.swift") && !$0.path.hasSuffix("Extensions.swift") }
+        let words = users.map { source in
+            source.tokens.reduce(into: Set<String>()) { if case .word(let word) = $1 { $0.insert(word) } }
+        }
+        var count = 0
+        for source in sources where source.path.contains("/Upstreams/Configuration/") {
+            let tokens = source.tokens
+            for index in tokens.indices.dropFirst(2) {
+                guard case .word(let name) = tokens[index], tokens[index - 1] == .word("var"),
+                    tokens[index - 2] == .word("public")
+                else { continue }
+                count += 1
+                let isUsed = zip(users, words).contains { $0.path != source.path && $1.contains(name) }
+                #expect(
+                    isUsed || Self.isRead(name, tokens),
+                    "\(source.path): `\(name)` is read from the resource and used by nobody")
+            }
+        }
+        #expect(count > 60)
     }
 
     /// Whether a file does more with a name than declare it, write it or name an argument so.

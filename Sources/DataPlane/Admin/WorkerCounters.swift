@@ -84,12 +84,8 @@ private struct StatisticList {
         count("ssl.fail_verify_cert_hash", tls.refusedPins)
     }
 
-    mutating func count(_ name: String, _ classes: (UInt64, UInt64, UInt64, UInt64, UInt64)) {
-        count(name + "_1xx", classes.0)
-        count(name + "_2xx", classes.1)
-        count(name + "_3xx", classes.2)
-        count(name + "_4xx", classes.3)
-        count(name + "_5xx", classes.4)
+    mutating func count(_ name: String, _ responses: StatusCounters) {
+        for (digit, count) in responses.byClass { self.count(name + "_\(digit)xx", count) }
     }
 }
 
@@ -103,8 +99,8 @@ extension HTTPCounters {
         list.gauge("downstream_cx_upgrades_active", activeUpgrades)
         list.count("downstream_rq_total", requests)
         list.gauge("downstream_rq_active", activeRequests)
-        list.count("downstream_rq", classes)
-        list.count("downstream_rq_completed", classes.0 + classes.1 + classes.2 + classes.3 + classes.4)
+        list.count("downstream_rq", responses)
+        list.count("downstream_rq_completed", responses.all)
         list.count("downstream_rq_too_large", tooLargeHeads)
         list.all.append(Statistic(scope, "downstream_rq_time", times))
         list.count("fault.delays_injected", delaysInjected)
@@ -148,8 +144,8 @@ extension ClusterCounters {
     func statistics(_ scope: Statistic.Scope) -> [Statistic] {
         var list = StatisticList(scope: scope)
         list.count("upstream_rq_total", requests)
-        list.count("upstream_rq", classes)
-        list.count("upstream_rq_completed", classes.0 + classes.1 + classes.2 + classes.3 + classes.4)
+        list.count("upstream_rq", responses)
+        list.count("upstream_rq_completed", responses.all)
         list.all.append(Statistic(scope, "upstream_rq_time", times))
         list.count("upstream_rq_retry", retries)
         list.count("upstream_internal_redirect_succeeded_total", redirectsFollowed)
@@ -162,6 +158,28 @@ extension ClusterCounters {
         list.count(tls)
         return list.all
     }
+}
+
+/// Responses by the first digit of their status.
+struct StatusCounters {
+    private var counts: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
+
+    /// - Parameter status: outside of 100 to 599: there was no response.
+    mutating func count(_ status: Int) {
+        switch status / 100 {
+        case 1: counts.0 += 1
+        case 2: counts.1 += 1
+        case 3: counts.2 += 1
+        case 4: counts.3 += 1
+        case 5: counts.4 += 1
+        default: break
+        }
+    }
+
+    var byClass: [(digit: Int, count: UInt64)] {
+        [(1, counts.0), (2, counts.1), (3, counts.2), (4, counts.3), (5, counts.4)]
+    }
+    var all: UInt64 { byClass.reduce(0) { $0 + $1.count } }
 }
 
 /// How TLS handshakes ended, under the names of Envoy's `ssl.` statistics.

@@ -274,13 +274,7 @@ final class HTTP1Downstream: HTTPDownstream {
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for exchange: Exchange) {
         guard self.exchange === exchange, !bytes.isEmpty, !isBodiless else { return }
-        guard isChunked else { return loop.write(bytes, to: id) }
-        worker.withScratch { scratch in
-            HTTP1Writer.appendChunkStart(bytes.count, to: &scratch)
-            loop.write(scratch, to: id)
-        }
-        loop.write(bytes, to: id)
-        loop.write(worker.lineEnd, to: id)
+        writeBody(bytes, isChunked: isChunked)
     }
 
     override func sendEnd(_ trailers: HeaderList?, for exchange: Exchange) {

@@ -142,21 +142,11 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
     }
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for exchange: Exchange) {
-        guard !bytes.isEmpty else { return }
-        // A body with a hole in it must not look whole.
-        if connection.send(Array(bytes), on: exchange.stream, now: loop.now) != .queued {
-            connection.reset(exchange.stream, .internalError)
-        }
-        becameDirty()
+        sendBody(bytes, on: exchange.stream, orReset: .internalError)
     }
 
     override func sendEnd(_ trailers: HeaderList?, for exchange: Exchange) {
-        if let trailers, !trailers.isEmpty {
-            connection.sendTrailers(trailers, on: exchange.stream)
-        } else {
-            _ = connection.send([], on: exchange.stream, endStream: true, now: loop.now)
-        }
-        becameDirty()
+        sendLast(trailers, on: exchange.stream)
     }
 
     override func abort(_ exchange: Exchange) {

@@ -226,7 +226,7 @@ final class HTTPService {
 
     func ended(_ exchange: Exchange) {
         counters.activeRequests -= 1
-        counters.count(exchange.record.status)
+        counters.responses.count(exchange.record.status)
         let ended = exchange.record.ended ?? worker.loop.now
         counters.times.note(exchange.record.began.duration(to: ended))
         // As Envoy's router has it: from the last byte of the request to the last one of the response.
@@ -248,7 +248,7 @@ final class HTTPService {
     /// A request that was no HTTP, and no exchange.
     func refused(_ failure: HTTP1Failure, _ facts: ConnectionFacts, _ protocolName: String) {
         counters.protocolErrors += 1
-        counters.count(failure.status)
+        counters.responses.count(failure.status)
         guard !logger.isEmpty else { return }
         let now = worker.loop.now
         var entry = AccessRecord(.request, facts, start: .systemClock(), began: now, ended: now)
@@ -283,19 +283,7 @@ final class HTTPCounters {
     var rateLimited: UInt64 = 0
     /// Decisions of where traces are made.
     var traces = TraceCounts()
-    /// Responses by the first digit of their status, 1 to 5.
-    var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
-
-    func count(_ status: Int) {
-        switch status / 100 {
-        case 1: classes.0 += 1
-        case 2: classes.1 += 1
-        case 3: classes.2 += 1
-        case 4: classes.3 += 1
-        case 5: classes.4 += 1
-        default: break
-        }
-    }
+    var responses = StatusCounters()
 }
 
 /// Why requests were traced, or that they were not.

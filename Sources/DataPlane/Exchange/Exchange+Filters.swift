@@ -68,12 +68,14 @@ extension Exchange {
         case .externalAuthorization(let authorization, let setting): return ask(authorization, setting)
         case .statefulSession(let session): session.map(take)
         case .headerMutation(let mutations):
-            for mutation in mutations { mutation.applyToRequest(&head) { headerFacts } }
+            changeHead { head in
+                for mutation in mutations { mutation.applyToRequest(&head) { accessRecord() } }
+            }
             if mutations.contains(where: \.changesTrailers) { filters.trailerMutations.append(mutations) }
             filters.onResponse.append { exchange, response in
                 for mutation in mutations {
                     let before = response
-                    mutation.applyToResponse(&response) { exchange.facts(with: before) }
+                    mutation.applyToResponse(&response) { exchange.accessRecord(with: before) }
                 }
             }
         case .bodyLimit(let limit):
@@ -85,6 +87,13 @@ extension Exchange {
         case .grpcStatistics: break
         }
         return .goesOn
+    }
+
+    /// Changes the head by something that may ask for the record, which has the head as it was.
+    private func changeHead(_ change: (inout HeaderList) -> Void) {
+        var changed = head
+        change(&changed)
+        head = changed
     }
 
     // MARK: Who may
@@ -130,7 +139,7 @@ extension Exchange {
         switch limit.decide(bucket: bucket, now: now, random: &worker.random) {
         case .passes: return .goesOn
         case .wouldBeLimited:
-            limit.unenforcedHeaders.apply(to: &head, isResponse: false) { headerFacts }
+            changeHead { limit.unenforcedHeaders.apply(to: &$0, isResponse: false) { accessRecord() } }
             return .goesOn
         case .limited:
             service.counters.rateLimited += 1
@@ -138,7 +147,7 @@ extension Exchange {
                 Int(limit.status), LocalRateLimit.refusal, flag: .rateLimited, LocalRateLimit.refusal,
                 grpcStatus: limit.grpcStatus
             ) { head in
-                limit.responseHeaders.apply(to: &head, isResponse: true) { self.headerFacts }
+                limit.responseHeaders.apply(to: &head, isResponse: true) { self.accessRecord() }
             }
             return .ended
         }
@@ -151,7 +160,7 @@ extension Exchange {
             filters.onResponse.append { _, response in policy.apply(to: &response, origin: origin) }
             return .goesOn
         case .answered(let answer):
-            reply(200, bytes: [], CrossOriginPolicy.details) { head in
+            reply(200, bytes: [], CrossOriginPolicy.details, by: .filterAlone) { head in
                 answer.forEachField { name, value in
                     if name.first != UInt8(ascii: ":") { head.append(name: name, value: value) }
                 }
@@ -314,7 +323,7 @@ extension Exchange {
     func changed(requestTrailers trailers: HeaderList?) -> HeaderList? {
         guard var trailers, !filters.trailerMutations.isEmpty else { return trailers }
         for mutations in filters.trailerMutations {
-            for mutation in mutations { mutation.applyToRequestTrailers(&trailers) { headerFacts } }
+            for mutation in mutations { mutation.applyToRequestTrailers(&trailers) { accessRecord() } }
         }
         return trailers
     }
@@ -323,7 +332,7 @@ extension Exchange {
     func changed(responseTrailers trailers: HeaderList?) -> HeaderList? {
         guard var trailers, !filters.trailerMutations.isEmpty else { return trailers }
         for mutations in filters.trailerMutations.reversed() {
-            for mutation in mutations { mutation.applyToResponseTrailers(&trailers) { headerFacts } }
+            for mutation in mutations { mutation.applyToResponseTrailers(&trailers) { accessRecord() } }
         }
         return trailers
     }

@@ -2,6 +2,15 @@ import Forwarding
 import HTTP
 import HTTP1
 
+/// Who answers in place of an upstream.
+enum ReplyAuthor {
+    /// Clients may learn how many tries there were. Also the filters before it: there was no try then.
+    case router
+    case manager
+    /// A filter that sends a head of its own, unchanged by the route.
+    case filterAlone
+}
+
 // Responses that this proxy makes itself.
 extension Exchange {
     /// Answers in place of an upstream, in Envoy's words. For gRPC the status becomes `grpc-status` and the body
@@ -9,17 +18,20 @@ extension Exchange {
     /// - Parameters:
     ///   - body: of text; empty: none.
     ///   - details: as `%RESPONSE_CODE_DETAILS%` has it.
-    ///   - change: of the head before it goes through the response filters.
+    ///   - author: who answers; it decides what else is said.
+    ///   - change: of the head, once the route has changed it and before it goes through the response filters.
     func reply(
         _ status: Int, _ body: String, flag: ResponseFlag = [], _ details: String,
-        grpcStatus: Int? = nil, change: ((inout HeaderList) -> Void)? = nil
+        grpcStatus: Int? = nil, by author: ReplyAuthor = .router, change: ((inout HeaderList) -> Void)? = nil
     ) {
-        reply(status, bytes: Array(body.utf8), flag: flag, details, grpcStatus: grpcStatus, change: change)
+        reply(
+            status, bytes: Array(body.utf8), flag: flag, details, grpcStatus: grpcStatus, by: author,
+            change: change)
     }
 
     func reply(
         _ status: Int, bytes: [UInt8], type: String = "text/plain", flag: ResponseFlag = [], _ details: String,
-        grpcStatus: Int? = nil, change: ((inout HeaderList) -> Void)? = nil
+        grpcStatus: Int? = nil, by author: ReplyAuthor = .router, change: ((inout HeaderList) -> Void)? = nil
     ) {
         guard stage != .ended else { return }
         record.flags.formUnion(flag)
@@ -29,22 +41,26 @@ extension Exchange {
             downstream?.abort(self)
             return finish()
         }
-        var head = HeaderList()
+        var head = HeaderList([(":status", self.head.isGRPC ? "200" : "\(status)")])
+        if author != .filterAlone { finishReply(&head) }
+        change?(&head)
+        if author == .router, tries > 0, route?.countsAttempts.response == true {
+            head.set("x-envoy-attempt-count", "\(tries)")
+        }
         var body = bytes
         if self.head.isGRPC {
-            head.append(":status", "200")
-            head.append("content-type", "application/grpc")
-            head.append("grpc-status", "\(grpcStatus ?? Self.grpcStatus(of: status))")
-            if !body.isEmpty { head.append("grpc-message", Self.percentEncoded(body)) }
+            head.remove("content-length")
+            head.set("content-type", "application/grpc")
+            head.set("grpc-status", "\(grpcStatus ?? Self.grpcStatus(of: status))")
+            if !body.isEmpty { head.set("grpc-message", Self.percentEncoded(body)) }
             body = []
+        } else if body.isEmpty {
+            head.remove("content-length")
+            head.remove("content-type")
         } else {
-            head.append(":status", "\(status)")
-            if !body.isEmpty {
-                head.append("content-length", "\(body.count)")
-                head.append("content-type", type)
-            }
+            head.set("content-length", "\(body.count)")
+            if !head.contains("content-type") { head.append("content-type", type) }
         }
-        change?(&head)
         stage = .responding
         record.status = status
         let framing: HTTP1Framing =
@@ -57,6 +73,17 @@ extension Exchange {
         }
         if case .length = framing, shape.method != .head { downstream?.sendEnd(nil, for: self) }
         finish()
+    }
+
+    /// What the route changes in responses it changes in whatever is answered in place of its upstream, be it by a
+    /// filter; routes that answer themselves have no such word on what filters answer.
+    /// Source: Envoy, `DownstreamFilterManager::sendLocalReply`, `StreamInfo::route()->routeEntry()`.
+    private func finishReply(_ head: inout HeaderList) {
+        switch routing {
+        case .forward(let route, let forward): route.finish(&head, forward, isLocal: true) { accessRecord() }
+        case .nothing(let route): route.finish(&head, nil) { accessRecord() }
+        case .redirect, .direct, .none: break
+        }
     }
 
     private static func isBodiless(_ status: Int) -> Bool { status < 200 || status == 204 || status == 304 }

@@ -41,7 +41,7 @@ extension Exchange {
         record.status = status
         record.details = "via_upstream"
         var response = head
-        if let forward, let route { route.finish(&response, forward) { self.facts(with: head) } }
+        if let forward, let route { route.finish(&response, forward) { accessRecord(with: head) } }
         if !service.settings.router.suppressesHeaders, let ended = record.requestEnded {
             response.set("x-envoy-upstream-service-time", "\(ended.duration(to: now).nanoseconds / 1_000_000)")
         }
@@ -53,10 +53,11 @@ extension Exchange {
         if isTunnel { openTunnel() }
     }
 
-    func facts(with response: HeaderList) -> HeaderFacts {
-        var facts = headerFacts
-        facts.response = response
-        return facts
+    /// What is known of the request now that this is its response.
+    func accessRecord(with response: HeaderList) -> AccessRecord {
+        var known = accessRecord()
+        known.response = response
+        return known
     }
 
     /// gRPC says in the trailers how it went.

@@ -35,28 +35,22 @@ extension Exchange {
             routeMetadata: route?.metadata ?? FilterMetadata())
     }
 
-    var headerFacts: HeaderFacts {
-        HeaderFacts(
-            connection: connection, request: head, start: record.start, protocolName: protocolName, remote: remote,
-            response: record.response.isEmpty ? nil : record.response, routeName: route?.name ?? "",
-            virtualHost: route?.virtualHost ?? "", cluster: forward?.cluster ?? "", upstream: host?.address,
-            metadata: metadata, hostName: worker.hostName)
-    }
-
     /// All filters have let the request pass: it goes where the route says.
     func actOnRoute() {
         switch routing {
         case .forward(let route, let forward): pass(on: route, to: forward)
         case .redirect(let route, let status, let location):
+            route?.noteRedirection(in: &head, notesOriginal: !service.settings.router.suppressesHeaders)
             reply(Int(status), bytes: [], "direct_response") { head in
                 location.withUnsafeBytes { head.append("location", value: $0) }
-                route?.finish(&head, nil) { self.headerFacts }
+                route?.finish(&head, nil) { self.accessRecord() }
             }
         case .direct(let route, let status, let body):
             reply(Int(status), bytes: body, "direct_response") { head in
-                route.finish(&head, nil) { self.headerFacts }
+                route.finish(&head, nil) { self.accessRecord() }
             }
-        case .nothing: reply(404, bytes: [], flag: .noRoute, "route_not_found")
+        // There is no cluster of no name. Source: Envoy, `non_forwarding_action`.
+        case .nothing: reply(503, bytes: [], flag: .noCluster, "cluster_not_found")
         case .none: reply(404, bytes: [], flag: .noRoute, "route_not_found")
         }
     }
@@ -78,7 +72,8 @@ extension Exchange {
                 head.append("x-envoy-unconditional-drop-overload", "true")
             }
         }
-        if !settings.hash.isEmpty {
+        // Nobody else asks for the hash, and a cookie that nobody looks at is not given.
+        if cluster.configuration.balancing.policy.hashes, !settings.hash.isEmpty {
             let outcome = settings.hash.hash(head, source: remote, connection: connection)
             hash = outcome.hash
             cookies += outcome.cookies
@@ -98,10 +93,14 @@ extension Exchange {
             keepsBody = true
         }
         if settings.redirects != nil { keepsBody = true }
-        route.prepare(&outgoing, for: forward) { headerFacts }
+        // Who asks for the record while the head is being changed sees what it was.
+        var changed = HeaderList()
+        swap(&changed, &outgoing)
+        route.prepare(&changed, for: forward) { accessRecord() }
         if service.settings.router.suppressesHeaders, !head.contains("x-envoy-original-path") {
-            outgoing.remove("x-envoy-original-path")
+            changed.remove("x-envoy-original-path")
         }
+        swap(&changed, &outgoing)
         if let context = trace.context { tell(context) }
         serverName = cluster.configuration.http.serverName(outgoing, received: head)
         startWholeTimer()

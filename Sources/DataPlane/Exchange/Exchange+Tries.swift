@@ -262,13 +262,15 @@ extension Exchange {
         timedOut(flag, 504, details, "upstream request timeout")
     }
 
-    func timedOut(_ flag: ResponseFlag, _ status: Int, _ details: String, _ text: String) {
+    func timedOut(
+        _ flag: ResponseFlag, _ status: Int, _ details: String, _ text: String, by author: ReplyAuthor = .router
+    ) {
         trace.ofTry?.flags.insert(flag)
         releaseTry()
         waitingIn?.forget(self)
         upstream?.cancel(self)
         upstream = nil
-        reply(status, text, flag: flag, details)
+        reply(status, text, flag: flag, details, by: author)
     }
 }
 

@@ -135,7 +135,9 @@ final class Exchange: UpstreamUser {
         }
         if let limit = service.streamIdleTimeout { watchIdleness(limit) }
         if let limit = service.requestTimeout, shape.framing != .none {
-            requestTimer = after(limit) { $0.timedOut([], 408, "request_overall_timeout", "request timeout") }
+            requestTimer = after(limit) {
+                $0.timedOut([], 408, "request_overall_timeout", "request timeout", by: .manager)
+            }
         }
         guard prepare() else { return }
         route(again: false)
@@ -340,7 +342,7 @@ final class Exchange: UpstreamUser {
     private var lateStatus: Int { requestEnded ? 504 : 408 }
 
     private func lastedTooLong() {
-        timedOut(.durationTimeout, lateStatus, "max_duration_timeout", "downstream duration timeout")
+        timedOut(.durationTimeout, lateStatus, "max_duration_timeout", "downstream duration timeout", by: .manager)
     }
 
     func cancelTryTimer() {
@@ -384,7 +386,8 @@ final class Exchange: UpstreamUser {
                 let silent = exchange.lastActivity.duration(to: exchange.now)
                 if silent >= limit {
                     exchange.timedOut(
-                        .streamIdleTimeout, exchange.lateStatus, "stream_idle_timeout", "stream timeout")
+                        .streamIdleTimeout, exchange.lateStatus, "stream_idle_timeout", "stream timeout",
+                        by: .manager)
                 } else {
                     exchange.idleTimer = arm(exchange, limit - silent)
                 }

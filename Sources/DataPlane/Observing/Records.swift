@@ -3,10 +3,10 @@ import HTTP
 import Time
 
 extension Exchange {
-    /// What logs tell of the request, once it is over.
+    /// What is known of the request: for values of headers, and for logs once it is over.
     func accessRecord() -> AccessRecord {
         var entry = AccessRecord(
-            .request, connection, start: record.start, began: record.began, ended: record.ended ?? now)
+            .request, connection, start: record.start, began: record.began, ended: record.ended)
         entry.session.localURI = connection.isTLS ? service.ownURI ?? "" : ""
         entry.remote = remote
         entry.protocolName = protocolName
@@ -20,7 +20,12 @@ extension Exchange {
         entry.routeName = route?.name ?? ""
         entry.virtualHost = route?.virtualHost ?? ""
         entry.cluster = cluster?.name ?? ""
-        entry.upstream = host?.address
+        if let host {
+            entry.upstream = host.address
+            entry.upstreamName = host.endpoint.hostname
+            entry.upstreamMetadata = host.endpoint.metadata
+        }
+        entry.routeMetadata = route?.metadata ?? FilterMetadata()
         entry.upstreamLocal = record.upstreamLocal.map { NetworkAddress($0) }
         entry.transportFailure = record.transportFailure ?? ""
         entry.attempts = tries

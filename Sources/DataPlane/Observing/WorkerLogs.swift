@@ -14,7 +14,7 @@ final class WorkerLogs {
 
     private unowned let worker: Worker
     private let outputs: LogOutputs
-    fileprivate var scratch = LogScratch()
+    fileprivate var scratch = FormatScratch()
     private var lines: [String: LogLines] = [:]
     private var entries: [LogEntryQueue] = []
     /// Entries that queues which are gone have dropped.
@@ -32,7 +32,7 @@ final class WorkerLogs {
             rules.map { rule in
                 switch rule.target {
                 case .file(let path, let format): (rule, .lines(lines(path), format))
-                case .service(let service): (rule, .entries(queue(service)))
+                case .service(let service): (rule, .entries(queue(service.destination), service))
                 }
             })
     }
@@ -46,7 +46,11 @@ final class WorkerLogs {
 
     private func queue(_ service: LogService) -> LogEntryQueue {
         if let found = entries.first(where: { $0.service == service }) { return found }
-        let made = LogEntryQueue(service, worker)
+        let made = LogEntryQueue(service, worker) { [weak self] in
+            self?.arm(for: $0)
+        } ended: { [weak self] in
+            self?.release()
+        }
         entries.append(made)
         return made
     }
@@ -57,7 +61,7 @@ final class WorkerLogs {
             lines.removeValue(forKey: path)?.flush()
         }
         for index in entries.indices.reversed() where isKnownUniquelyReferenced(&entries[index]) {
-            entries[index].sendAll()
+            entries[index].finish()
             guard entries[index].isIdle else { continue }
             droppedBefore += entries.remove(at: index).dropped
         }
@@ -80,19 +84,22 @@ final class WorkerLogs {
             }
             switch place {
             case .lines(let lines, let format): lines.append(record, format, &scratch)
-            case .entries(let queue):
-                queue.append(record)
-                arm(within: queue.service.interval)
+            case .entries(let queue, let service):
+                queue.append(LogEntries.encode(record, for: service), record.kind)
+                arm(for: queue)
                 continue
             }
-            arm(within: Self.interval)
+            arm(at: worker.loop.now.advanced(by: Self.interval))
         }
     }
 
-    private func arm(within time: Duration) {
-        let now = worker.loop.now
-        // What waits longer is looked at on the way: the clock is rough, and the timer is one.
-        let until = now.advanced(by: min(time, Self.interval))
+    private func arm(for queue: LogEntryQueue) {
+        if let due = queue.due { arm(at: due) }
+    }
+
+    /// What waits longer is looked at on the way: the clock is rough, and the timer is one.
+    private func arm(at moment: Instant) {
+        let until = min(moment, worker.loop.now.advanced(by: Self.interval))
         if let timer {
             guard until < timer.until else { return }
             worker.loop.cancelTimer(timer.id)
@@ -111,7 +118,10 @@ final class WorkerLogs {
 
     private func flush() {
         flushLines()
-        for queue in entries where !queue.flush(now: worker.loop.now) { arm(within: queue.service.interval) }
+        for queue in entries {
+            queue.flush()
+            arm(for: queue)
+        }
     }
 }
 
@@ -119,7 +129,7 @@ final class WorkerLogs {
 final class AccessLogger {
     enum Place {
         case lines(LogLines, LogFormat)
-        case entries(LogEntryQueue)
+        case entries(LogEntryQueue, LogService)
     }
 
     typealias Sink = (rule: AccessLogRule, place: Place)
@@ -149,7 +159,7 @@ final class LogLines {
         self.output = output
     }
 
-    func append(_ record: borrowing AccessRecord, _ format: LogFormat, _ scratch: inout LogScratch) {
+    func append(_ record: borrowing AccessRecord, _ format: LogFormat, _ scratch: inout FormatScratch) {
         if bytes.isEmpty { bytes.reserveCapacity(4096) }
         format.append(record, &scratch, to: &bytes)
         count += 1
@@ -160,88 +170,5 @@ final class LogLines {
         guard count > 0 else { return }
         output.write(bytes, lines: count)
         (bytes, count) = ([], 0)
-    }
-}
-
-/// Entries for one access log service. They go as calls of one or two messages each; what waits for a service that does
-/// not answer is bounded, and entries beyond that are dropped and counted.
-final class LogEntryQueue {
-    /// Bytes that may wait.
-    static let limit = 1 << 20
-    /// Calls that may be under way.
-    static let mostCalls = 4
-    static let path = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
-
-    let service: LogService
-    private unowned let worker: Worker
-    private var requests: [[UInt8]] = []
-    private var connections: [[UInt8]] = []
-    private var bytes = 0
-    private var calls = 0
-    private var due: Instant?
-    private(set) var dropped: UInt64 = 0
-
-    init(_ service: LogService, _ worker: Worker) {
-        (self.service, self.worker) = (service, worker)
-    }
-
-    func append(_ record: borrowing AccessRecord) {
-        let entry = LogEntries.encode(record, for: service)
-        guard bytes + entry.count <= Self.limit else {
-            dropped += 1
-            return
-        }
-        bytes += entry.count
-        if record.kind == .request { requests.append(entry) } else { connections.append(entry) }
-        if due == nil { due = worker.loop.now.advanced(by: service.interval) }
-        if bytes >= service.batch { send() }
-    }
-
-    /// Nothing waits, and nothing is under way.
-    var isIdle: Bool { calls == 0 && bytes == 0 }
-
-    /// Sends what there is, due or not.
-    func sendAll() { if bytes > 0 { send() } }
-
-    /// Sends what is due.
-    /// - Returns: whether nothing waits any more.
-    func flush(now: Instant) -> Bool {
-        guard let due else { return true }
-        if due <= now { send() }
-        return self.due == nil
-    }
-
-    private func send() {
-        guard calls < Self.mostCalls, !requests.isEmpty || !connections.isEmpty else { return }
-        var body: [UInt8] = []
-        var identifier: [UInt8]? = LogEntries.identifier(node: worker.node, logName: service.logName)
-        for (kind, entries) in [(AccessRecord.Kind.request, requests), (.connection, connections)]
-        where !entries.isEmpty {
-            let message = LogEntries.message(identifier: identifier, kind, entries)
-            identifier = nil
-            let count = UInt32(message.count)
-            body += [0, UInt8(count >> 24), UInt8(count >> 16 & 255), UInt8(count >> 8 & 255), UInt8(count & 255)]
-            body += message
-        }
-        let count = UInt64(requests.count + connections.count)
-        (requests, connections, bytes, due) = ([], [], 0, nil)
-        let head = HeaderList([
-            (":method", "POST"), (":scheme", "http"),
-            (":authority", service.authority.isEmpty ? service.cluster : service.authority), (":path", Self.path),
-            ("te", "trailers"), ("content-type", "application/grpc"),
-        ])
-        calls += 1
-        WorkerCall.send(
-            head, body: body, to: worker.cluster(service.cluster), within: .seconds(10), bodyLimit: 1024, worker: worker
-        ) { [weak self] outcome in
-            guard let self else { return }
-            calls -= 1
-            if case .response(let head, _, let trailers) = outcome,
-                (trailers ?? head).value(of: "grpc-status", equals: "0")
-            {
-                return
-            }
-            dropped += count
-        }
     }
 }

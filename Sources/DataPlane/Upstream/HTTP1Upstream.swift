@@ -51,6 +51,7 @@ final class HTTP1Upstream: HTTPUpstream {
             do throws(HTTP1WriteError) {
                 try HTTP1Writer.appendRequest(
                     head, framing: framing, persistence: upgrade.map { .upgrade($0) } ?? .implied, to: &bytes)
+                if pool.configuration.http.http1.capitalises { HTTP1Writer.capitaliseNames(&bytes) }
             } catch {
                 isWritten = false
             }
@@ -81,13 +82,7 @@ final class HTTP1Upstream: HTTPUpstream {
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) {
         guard self.user === user, !bytes.isEmpty else { return }
-        guard isChunked else { return loop.write(bytes, to: id) }
-        worker.withScratch { scratch in
-            HTTP1Writer.appendChunkStart(bytes.count, to: &scratch)
-            loop.write(scratch, to: id)
-        }
-        loop.write(bytes, to: id)
-        loop.write(worker.lineEnd, to: id)
+        writeBody(bytes, isChunked: isChunked)
     }
 
     override func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) {

@@ -80,12 +80,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
     override func giveBack(_ user: UpstreamUser) { user.upstream = nil }
 
     override func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) {
-        guard !bytes.isEmpty else { return }
-        // A body with a hole in it must not look whole.
-        if connection.send(Array(bytes), on: user.upstreamStream, now: loop.now) != .queued {
-            connection.reset(user.upstreamStream, .cancel)
-        }
-        becameDirty()
+        sendBody(bytes, on: user.upstreamStream, orReset: .cancel)
     }
 
     override func sendEnd(_ trailers: HeaderList?, for user: UpstreamUser) {
@@ -94,12 +89,7 @@ final class HTTP2Upstream: HTTPUpstream, HTTP2Transport {
             return !state.requestEnded
         }
         guard wasOpen == true else { return }
-        if let trailers, !trailers.isEmpty {
-            connection.sendTrailers(trailers, on: user.upstreamStream)
-        } else {
-            _ = connection.send([], on: user.upstreamStream, endStream: true, now: loop.now)
-        }
-        becameDirty()
+        sendLast(trailers, on: user.upstreamStream)
     }
 
     override func isWritable(for user: UpstreamUser) -> Bool {

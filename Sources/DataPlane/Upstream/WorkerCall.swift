@@ -6,7 +6,7 @@ import Time
 
 /// A request of the proxy's own to a cluster: a question to an authorization service, keys of a token's issuer, a copy
 /// for a mirror. The response is collected, up to a bound.
-final class WorkerCall: UpstreamUser {
+final class WorkerCall: WorkerRequest {
     enum Outcome {
         case response(HeaderList, body: [UInt8], trailers: HeaderList?)
         case failed(UpstreamFailure)
@@ -17,18 +17,12 @@ final class WorkerCall: UpstreamUser {
         case tooLong
     }
 
-    private let worker: Worker
-    private let cluster: WorkerCluster
-    private let head: HeaderList
     private let body: [UInt8]
     private let bodyLimit: Int
     private var completion: ((Outcome) -> Void)?
-    private var host: UpstreamHost?
     private var timer: TimerID?
     private var responseHead = HeaderList()
     private var received: [UInt8] = []
-    private var holdsRequest = false
-    private var wentWell = false
 
     /// Sends a request.
     /// - Parameters:
@@ -51,7 +45,7 @@ final class WorkerCall: UpstreamUser {
             if let host = call.host { call.cluster.timedOut(host) }
             call.end(.timedOut)
         }
-        worker.later { call.begin() }
+        worker.later { if call.completion != nil { call.begin() } }
         return call
     }
 
@@ -59,28 +53,13 @@ final class WorkerCall: UpstreamUser {
         _ worker: Worker, _ cluster: WorkerCluster, _ head: HeaderList, _ body: [UInt8], _ bodyLimit: Int,
         _ completion: @escaping (Outcome) -> Void
     ) {
-        (self.worker, self.cluster, self.head, self.body) = (worker, cluster, head, body)
-        (self.bodyLimit, self.completion) = (bodyLimit, completion)
+        (self.body, self.bodyLimit, self.completion) = (body, bodyLimit, completion)
+        super.init(worker, cluster, head)
     }
 
     func cancel() {
         completion = nil
         end(.timedOut)
-    }
-
-    private func begin() {
-        guard completion != nil else { return }
-        guard cluster.state.tryAcquire(.requests) else { return end(.failed(.overflow)) }
-        holdsRequest = true
-        guard let host = cluster.pick(PickQuestion()) else { return end(.noHost) }
-        self.host = host
-        cluster.state.begin(host)
-        let asked = cluster.configuration.http.serverName(head, received: head)
-        switch cluster.pool(host, isHTTP2: head.isGRPC, asked: asked).acquire(self) {
-        case .ready: upstreamReady()
-        case .waits: break
-        case .refused(let failure): end(.failed(failure))
-        }
     }
 
     override func upstreamReady() {
@@ -97,8 +76,7 @@ final class WorkerCall: UpstreamUser {
 
     override func upstreamHead(_ head: HeaderList, _ shape: HTTP1Head) {
         responseHead = head
-        wentWell = shape.status < 500
-        if let host { cluster.responded(host, shape.status, head) }
+        super.upstreamHead(head, shape)
     }
 
     override func upstreamData(_ bytes: UnsafeRawBufferPointer) {
@@ -111,23 +89,12 @@ final class WorkerCall: UpstreamUser {
         end(.response(responseHead, body: received, trailers: trailers))
     }
 
-    override func upstreamFailed(_ failure: UpstreamFailure) {
-        if let host { cluster.failed(host, failure) }
-        end(.failed(failure))
-    }
+    override func couldNot(_ failure: UpstreamFailure?) { end(failure.map { .failed($0) } ?? .noHost) }
 
     private func end(_ outcome: Outcome) {
         if let timer { worker.loop.cancelTimer(timer) }
         timer = nil
-        waitingIn?.forget(self)
-        upstream?.cancel(self)
-        upstream = nil
-        if holdsRequest {
-            holdsRequest = false
-            cluster.state.release(.requests)
-            if let host { cluster.state.end(host, isSuccess: wentWell) }
-        }
-        host = nil
+        letGo()
         guard let completion else { return }
         self.completion = nil
         completion(outcome)

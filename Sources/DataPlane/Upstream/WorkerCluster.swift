@@ -234,7 +234,7 @@ final class WorkerCluster {
     }
 
     func responded(_ host: UpstreamHost, _ status: Int, _ head: HeaderList) {
-        counters.count(status)
+        counters.responses.count(status)
         var seen = configuration.http.reportedStatus(status, head)
         if seen == 200, let code = head.withValue(of: "grpc-status", { Int(String(decoding: $0, as: UTF8.self)) }) {
             seen = HostOutcome.status(ofGRPC: code ?? 0)
@@ -328,18 +328,7 @@ final class ClusterCounters {
     var redirectsFollowed: UInt64 = 0
     var redirectsFailed: UInt64 = 0
     var tls = HandshakeCounters()
-    /// Responses by the first digit of their status, 1 to 5.
-    var classes: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
-
-    func count(_ status: Int) {
-        switch status / 100 {
-        case 1: classes.0 += 1
-        case 2: classes.1 += 1
-        case 3: classes.2 += 1
-        case 4: classes.3 += 1
-        default: classes.4 += 1
-        }
-    }
+    var responses = StatusCounters()
 }
 
 extension HTTP2Limits {

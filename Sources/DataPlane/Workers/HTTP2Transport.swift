@@ -1,3 +1,4 @@
+import HTTP
 import HTTP2
 import Reactor
 import Time
@@ -52,6 +53,24 @@ extension HTTP2Transport {
         }
         if connection.isFinished { return loop.closeAfterFlush(id, within: closingTimeout) }
         setDeadline()
+    }
+
+    /// Sends a part of a body.
+    func sendBody(_ bytes: UnsafeRawBufferPointer, on stream: HTTP2StreamID, orReset code: HTTP2ErrorCode) {
+        guard !bytes.isEmpty else { return }
+        // A body with a hole in it must not look whole.
+        if connection.send(Array(bytes), on: stream, now: loop.now) != .queued { connection.reset(stream, code) }
+        becameDirty()
+    }
+
+    /// Ends the stream's own half.
+    func sendLast(_ trailers: HeaderList?, on stream: HTTP2StreamID) {
+        if let trailers, !trailers.isEmpty {
+            connection.sendTrailers(trailers, on: stream)
+        } else {
+            _ = connection.send([], on: stream, endStream: true, now: loop.now)
+        }
+        becameDirty()
     }
 
     private func setDeadline() {

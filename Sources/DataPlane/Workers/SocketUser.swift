@@ -1,3 +1,4 @@
+import HTTP1
 import Reactor
 
 typealias WorkerLoop = EventLoop<SocketHandler>
@@ -35,6 +36,19 @@ class SocketUser {
     func closed(_ reason: CloseReason) {}
     /// Ends what is idle, and the rest when it comes to an end of its own.
     func drain() {}
+}
+
+extension SocketUser {
+    /// Sends a part of an HTTP/1 body.
+    func writeBody(_ bytes: UnsafeRawBufferPointer, isChunked: Bool) {
+        guard isChunked else { return loop.write(bytes, to: id) }
+        worker.withScratch { scratch in
+            HTTP1Writer.appendChunkStart(bytes.count, to: &scratch)
+            loop.write(scratch, to: id)
+        }
+        loop.write(bytes, to: id)
+        loop.write(worker.lineEnd, to: id)
+    }
 }
 
 /// The loop's view of a connection.

@@ -132,6 +132,13 @@ public struct LogService: Sendable, Equatable {
     public var responseHeaders: [String]
     public var trailers: [String]
 
+    /// Where the entries go and how, whatever they tell: those of one log go together.
+    public var destination: LogService {
+        var destination = self
+        (destination.requestHeaders, destination.responseHeaders, destination.trailers) = ([], [], [])
+        return destination
+    }
+
     /// Intervals outside are taken for the nearer of these.
     static let shortestInterval = Duration.milliseconds(10)
     static let longestInterval = Duration.seconds(3600)
@@ -178,7 +185,7 @@ extension SupportedFields {
             "envoy.config.accesslog.v3.ComparisonFilter": "op value",
             "envoy.config.accesslog.v3.NotHealthCheckFilter": "",
             // There is no runtime: the default holds, so the key changes nothing.
-            "envoy.config.accesslog.v3.RuntimeFilter": "runtime_key percent_sampled use_independent_randomness",
+            "envoy.config.accesslog.v3.RuntimeFilter": "runtime_key~ percent_sampled use_independent_randomness",
             "envoy.config.accesslog.v3.AndFilter": "filters",
             "envoy.config.accesslog.v3.OrFilter": "filters",
             "envoy.config.accesslog.v3.HeaderFilter": "header",

@@ -1,8 +1,9 @@
 import HTTP
 import Time
 
-/// All that logs tell of one request, or of one connection that carries none: filled by who serves it, once it is over.
-/// Text, JSON and the entries of the access log service are made of it.
+/// All that is told of one request, or of one connection that carries none: filled by who serves it. Logs are told once
+/// it is over: text, JSON and the entries of the access log service are made of it. Values of headers are made of what is
+/// there when they are written.
 public struct AccessRecord: Sendable {
     /// What is logged.
     public enum Kind: Sendable {
@@ -59,7 +60,13 @@ public struct AccessRecord: Sendable {
     /// Why the connection to the host failed.
     public var transportFailure = ""
     public var attempts = 0
+    /// The endpoint's own; empty: it has none.
+    public var upstreamName = ""
     public var metadata = FilterMetadata()
+    /// What stands in the route.
+    public var routeMetadata = FilterMetadata()
+    /// What stands in the endpoint.
+    public var upstreamMetadata = FilterMetadata()
     /// Of this machine.
     public var hostName = ""
     /// Whether, and why, it is traced.
@@ -80,9 +87,10 @@ public struct AccessRecord: Sendable {
     public var responseEnded: Instant?
     /// The first byte went out to the client.
     public var replyBegan: Instant?
-    public var ended: Instant
+    /// Nil: it is not over.
+    public var ended: Instant?
 
-    public init(_ kind: Kind, _ connection: ConnectionFacts, start: Timestamp, began: Instant, ended: Instant) {
+    public init(_ kind: Kind, _ connection: ConnectionFacts, start: Timestamp, began: Instant, ended: Instant? = nil) {
         (self.kind, self.connection, remote) = (kind, connection, connection.source)
         (self.start, self.began, self.ended) = (start, began, ended)
         if let agreed = connection.session {
@@ -90,8 +98,6 @@ public struct AccessRecord: Sendable {
             session.cipherNumber = agreed.cipherNumber
         }
     }
-
-    public var duration: Duration { began.duration(to: ended) }
 
     /// Of a gRPC response, from its trailers or, if there is nothing else, its head.
     public var grpcStatus: Int? {

@@ -69,9 +69,9 @@ public enum LogEntries {
         let connection = record.connection
         return arena.make(AccessLogCommon.self) { common in
             common.sample_rate = 1
-            common.downstream_remote_address = address(record.remote, in: arena)
-            common.downstream_local_address = address(connection.destination, in: arena)
-            common.downstream_direct_remote_address = address(connection.directSource, in: arena)
+            common.downstream_remote_address = record.remote.message(in: arena)
+            common.downstream_local_address = connection.destination.message(in: arena)
+            common.downstream_direct_remote_address = connection.directSource.message(in: arena)
             common.tls_properties = session(record, in: arena)
             common.start_time = arena.make {
                 $0.seconds = record.start.seconds
@@ -93,8 +93,8 @@ public enum LogEntries {
             common.time_to_first_downstream_tx_byte = since(record.replyBegan)
             common.time_to_last_downstream_tx_byte = since(record.ended)
             common.duration = since(record.ended)
-            common.upstream_remote_address = record.upstream.map { address($0, in: arena) }
-            common.upstream_local_address = record.upstreamLocal.map { address($0, in: arena) }
+            common.upstream_remote_address = record.upstream.map { $0.message(in: arena) }
+            common.upstream_local_address = record.upstreamLocal.map { $0.message(in: arena) }
             if !record.cluster.isEmpty { common.upstream_cluster = arena(record.cluster) }
             if !record.flags.isEmpty { common.response_flags = flags(record.flags, in: arena) }
             if !record.transportFailure.isEmpty {
@@ -107,22 +107,6 @@ public enum LogEntries {
             common.upstream_request_attempt_count = UInt32(clamping: record.attempts)
             common.access_log_type = record.kind == .request ? .DownstreamEnd : .TcpConnectionEnd
             if let id = record.request["x-request-id"] { common.stream_id = arena(id.printable) }
-        }
-    }
-
-    static func address(
-        _ address: NetworkAddress, in arena: Arena
-    ) -> UnsafeMutablePointer<EnvoyAPI.Address> {
-        arena.make(EnvoyAPI.Address.self) {
-            switch address {
-            case .ip(let ip, let port):
-                $0.set(
-                    socket_address: arena.make {
-                        $0.address = arena("\(ip)")
-                        $0.set(port_value: UInt32(port))
-                    })
-            case .pipe(let path): $0.set(pipe: arena.make { $0.path = arena(path.printable) })
-            }
         }
     }
 
@@ -274,11 +258,6 @@ public enum LogEntries {
                 .map { (name, String(decoding: $0, as: UTF8.self)) }
         }
     }
-}
-
-extension String {
-    /// Texts of messages hold no NUL.
-    fileprivate var printable: String { utf8.contains(0) ? replacing("\0", with: "") : self }
 }
 
 extension [UInt8] {

@@ -154,7 +154,8 @@ public indirect enum LogFilter: Sendable {
         switch self {
         case .status(let comparison): return comparison.holds(UInt64(record.status))
         case .duration(let comparison):
-            return comparison.holds(UInt64(max(0, record.ended.nanoseconds - record.began.nanoseconds)) / 1_000_000)
+            let passed = record.ended.map { $0.nanoseconds - record.began.nanoseconds } ?? 0
+            return comparison.holds(UInt64(max(0, passed)) / 1_000_000)
         case .fraction(let fraction, let isIndependent):
             return fraction.holds(isIndependent ? random : Self.stable(record) ?? random)
         case .all(let filters):

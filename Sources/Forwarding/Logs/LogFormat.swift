@@ -6,18 +6,8 @@ import Time
 /// What a log writes of each record, compiled: a line of text, or an object of JSON.
 /// Source: Envoy, `config.core.v3.SubstitutionFormatString`.
 public struct LogFormat: Sendable {
-    /// Literal text and commands.
-    struct Template: Sendable, Equatable {
-        enum Part: Sendable, Equatable {
-            case text([UInt8])
-            case command(LogCommand)
-        }
-
-        var parts: [Part]
-    }
-
     indirect enum Value: Sendable, Equatable {
-        case template(Template)
+        case template(FormatTemplate)
         case object([(name: [UInt8], value: Value)])
         case list([Value])
         /// What is the same in every line, as JSON.
@@ -36,7 +26,7 @@ public struct LogFormat: Sendable {
     }
 
     enum Shape: Sendable, Equatable {
-        case text(Template)
+        case text(FormatTemplate)
         case json(Value)
     }
 
@@ -53,7 +43,7 @@ public struct LogFormat: Sendable {
 
     /// - Parameter text: with its line end, if lines are wanted.
     public init(text: String, omitsEmpty: Bool = false) throws(ConfigurationError) {
-        shape = .text(try Template(text))
+        shape = .text(try FormatTemplate(text))
         self.omitsEmpty = omitsEmpty
     }
 
@@ -70,7 +60,7 @@ public struct LogFormat: Sendable {
     ) throws(ConfigurationError) -> Value {
         switch value {
         case .string(let text):
-            return .template(try at(path) { () throws(ConfigurationError) in try Template(text) })
+            return .template(try at(path) { () throws(ConfigurationError) in try FormatTemplate(text) })
         case .object(let fields):
             var compiled: [(name: [UInt8], value: Value)] = []
             for field in sortsNames ? fields.sorted(by: { $0.name < $1.name }) : fields {
@@ -91,7 +81,7 @@ public struct LogFormat: Sendable {
     // MARK: Writing
 
     /// Appends what is written of a record.
-    public func append(_ record: borrowing AccessRecord, _ scratch: inout LogScratch, to output: inout [UInt8]) {
+    public func append(_ record: borrowing AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]) {
         switch shape {
         case .text(let template): template.append(record, &scratch, omitsEmpty: omitsEmpty, to: &output)
         case .json(let value):
@@ -102,7 +92,7 @@ public struct LogFormat: Sendable {
 
     /// - Returns: false where there is nothing and nothing is to be written.
     private func append(
-        _ value: Value, _ record: borrowing AccessRecord, _ scratch: inout LogScratch, to output: inout [UInt8]
+        _ value: Value, _ record: borrowing AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]
     ) -> Bool {
         switch value {
         case .literal(let bytes): output += bytes
@@ -141,7 +131,8 @@ public struct LogFormat: Sendable {
 
     /// A command alone keeps its type; with text around it, it is a string.
     private func append(
-        _ template: Template, _ record: borrowing AccessRecord, _ scratch: inout LogScratch, to output: inout [UInt8]
+        _ template: FormatTemplate, _ record: borrowing AccessRecord, _ scratch: inout FormatScratch,
+        to output: inout [UInt8]
     ) -> Bool {
         if template.parts.count == 1, case .command(let command) = template.parts[0] {
             if command.isNumber {
@@ -161,50 +152,6 @@ public struct LogFormat: Sendable {
         template.append(record, &scratch, omitsEmpty: omitsEmpty, to: &output)
         output.quoteJSON(from: start)
         return true
-    }
-}
-
-extension LogFormat.Template {
-    /// Source: Envoy, `SubstitutionFormatParser::parse`.
-    init(_ text: String) throws(ConfigurationError) {
-        parts = []
-        var literal: [UInt8] = []
-        var rest = text[...]
-        while let sign = rest.firstIndex(of: "%") {
-            literal += rest[..<sign].utf8
-            rest = rest[rest.index(after: sign)...]
-            if rest.first == "%" {
-                literal.append(UInt8(ascii: "%"))
-                rest = rest.dropFirst()
-                continue
-            }
-            // An argument may hold the sign: %START_TIME(%Y)%.
-            var end = rest.firstIndex(of: "%")
-            if let open = rest.firstIndex(of: "("), let sign = end, open < sign {
-                end = rest.firstIndex(of: ")").flatMap { rest[$0...].firstIndex(of: "%") }
-            }
-            guard let end else {
-                throw .invalid(path: "", message: "`\(text)` has a % without an end (write %% for one)")
-            }
-            if !literal.isEmpty { parts.append(.text(literal)) }
-            literal = []
-            parts.append(.command(try LogCommand(rest[..<end], in: text)))
-            rest = rest[rest.index(after: end)...]
-        }
-        literal += rest.utf8
-        if !literal.isEmpty { parts.append(.text(literal)) }
-    }
-
-    func append(
-        _ record: borrowing AccessRecord, _ scratch: inout LogScratch, omitsEmpty: Bool, to output: inout [UInt8]
-    ) {
-        for part in parts {
-            switch part {
-            case .text(let text): output += text
-            case .command(let command):
-                if !command.append(record, &scratch, to: &output), !omitsEmpty { output.append(UInt8(ascii: "-")) }
-            }
-        }
     }
 }
 

@@ -3,7 +3,7 @@ import EnvoyAPI
 import HTTP
 import Patterns
 
-/// A condition on a field of a head. Several fields of one name count as one, joined by commas.
+/// A condition on a field of a head. Of several fields of one name one has to fulfil it; inverted, none may.
 /// Source: Envoy, `config.route.v3.HeaderMatcher`, `HeaderUtility`.
 public struct HeaderCondition: Sendable {
     enum Kind: Sendable {
@@ -46,20 +46,28 @@ public struct HeaderCondition: Sendable {
     }
 
     public func matches(_ head: HeaderList) -> Bool {
-        let found: Bool? = head.withJoinedValue(ofBytes: name) { value in
-            switch kind {
-            case .text(let text): text.matches(value)
-            case .range(let range): value.integer.map(range.contains) ?? false
-            case .present(let isPresent): isPresent
+        var (isThere, isFulfilled) = (false, false)
+        name.withUnsafeBytes { name in
+            head.forEachValue(ofBytes: name) { value in
+                isThere = true
+                if !isFulfilled { isFulfilled = fulfils(value) }
             }
         }
-        if let found { return found != isInverted }
+        if isThere { return isFulfilled != isInverted }
         switch kind {
         case .present(let isPresent): return (takesMissingAsEmpty ? isPresent : !isPresent) != isInverted
         case .text(let text):
             return takesMissingAsEmpty && text.matches(UnsafeRawBufferPointer(start: nil, count: 0)) != isInverted
         // An empty text is no number.
         case .range: return takesMissingAsEmpty && isInverted
+        }
+    }
+
+    private func fulfils(_ value: UnsafeRawBufferPointer) -> Bool {
+        switch kind {
+        case .text(let text): text.matches(value)
+        case .range(let range): value.integer.map(range.contains) ?? false
+        case .present(let isPresent): isPresent
         }
     }
 }

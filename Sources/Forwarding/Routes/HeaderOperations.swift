@@ -38,7 +38,7 @@ public struct HeaderOperations: Sendable {
     /// - Parameters:
     ///   - isResponse: whether the head is one; the other head that values may ask for is that of the facts.
     ///   - facts: asked for only where a value depends on them.
-    public func apply(to head: inout HeaderList, isResponse: Bool = false, _ facts: () -> HeaderFacts) {
+    public func apply(to head: inout HeaderList, isResponse: Bool = false, _ facts: () -> AccessRecord) {
         guard !steps.isEmpty else { return }
         let facts = needsFacts ? facts() : nil
         for step in steps { step.apply(to: &head, isResponse: isResponse, facts) }
@@ -61,7 +61,7 @@ extension HeaderOperations.Step {
         }
     }
 
-    func apply(to head: inout HeaderList, isResponse: Bool, _ facts: HeaderFacts?) {
+    func apply(to head: inout HeaderList, isResponse: Bool, _ facts: AccessRecord?) {
         for name in removals { name.withUnsafeBytes { _ = head.remove(bytes: $0) } }
         guard !additions.isEmpty else { return }
         // Values are made before any of them is written: they see the head as it came to this step.

@@ -69,10 +69,13 @@ public enum PathCondition: Sendable {
         }
     }
 
-    /// How much of a path that matches a `prefix_rewrite` replaces.
-    func matchedCount(of path: UnsafeRawBufferPointer) -> Int {
+    /// How much of a path that matches a `prefix_rewrite` replaces; nil: nothing, since it only matches without the
+    /// parameters that it has.
+    func matchedCount(of path: UnsafeRawBufferPointer) -> Int? {
         switch self {
-        case .prefix(let text, _), .exact(let text, _), .separatedPrefix(let text, _): min(text.count, path.count)
+        case .prefix(let text, let ignoresCase), .exact(let text, let ignoresCase),
+            .separatedPrefix(let text, let ignoresCase):
+            (ignoresCase ? path.hasPrefixIgnoringCase(text) : path.hasPrefix(text)) ? text.count : nil
         case .pattern, .template, .connect: path.count
         }
     }

@@ -75,7 +75,8 @@ public struct Redirection: Sendable {
             keepsQuery = hasQuery
             target = text
             if !hasQuery, let mark = original.firstIndex(of: UInt8(ascii: "?")) { target += original[mark...] }
-        case .rewritten(let rewrite): target = original.withUnsafeBytes { rewrite.target($0, condition) }
+        case .rewritten(let rewrite):
+            target = original.withUnsafeBytes { rewrite.target($0, condition) } ?? original
         case nil: target = original
         }
         if stripsQuery, !keepsQuery, let mark = target.firstIndex(of: UInt8(ascii: "?")) {

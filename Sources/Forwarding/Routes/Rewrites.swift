@@ -17,12 +17,18 @@ enum PathRewrite: Sendable {
         case variable(Int)
     }
 
-    /// The whole target, query and all.
-    func target(_ target: UnsafeRawBufferPointer, _ condition: PathCondition) -> [UInt8] {
+    /// The whole target, query and all; nil: it stays as it is, also where nothing would be left of it.
+    func target(_ target: UnsafeRawBufferPointer, _ condition: PathCondition) -> [UInt8]? {
+        let new = rewritten(target, condition)
+        return new?.isEmpty == true ? nil : new
+    }
+
+    private func rewritten(_ target: UnsafeRawBufferPointer, _ condition: PathCondition) -> [UInt8]? {
         let path = target.path
         switch self {
         case .matched(let text):
-            return text + Array(target[condition.matchedCount(of: path)...])
+            guard let count = condition.matchedCount(of: path) else { return nil }
+            return text + Array(target[count...])
         case .pattern(let rewrite): return rewrite(path) + Array(target[path.count...])
         case .template(let parts):
             guard case .template(let template) = condition, let groups = template.pattern.firstMatch(in: path) else {

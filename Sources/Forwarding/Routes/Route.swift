@@ -25,20 +25,23 @@ public final class Route: Sendable {
         /// What that asks of hosts.
         public let subset: SubsetCriteria?
         let authority: [UInt8]?
+        /// What is said to this cluster alone: it comes first, and the authority before the rest.
+        let ownRequestHeaders: HeaderOperations
         public let requestHeaders: HeaderOperations
         public let responseHeaders: HeaderOperations
         public let filterSettings: FilterSettings
 
         init(
             cluster: String, number: Int?, header: [UInt8] = [], weight: UInt32 = 1,
-            metadataMatch: [StructureValue.Field] = [], authority: [UInt8]? = nil, request: HeaderOperations,
+            metadataMatch: [StructureValue.Field] = [], authority: [UInt8]? = nil,
+            ownRequest: HeaderOperations, request: HeaderOperations,
             response: HeaderOperations, settings: FilterSettings
         ) {
             (self.cluster, clusterNumber, clusterHeader, self.weight) = (cluster, number, header, weight)
             (self.metadataMatch, self.authority, requestHeaders, responseHeaders) = (
                 metadataMatch, authority, request, response
             )
-            filterSettings = settings
+            (ownRequestHeaders, filterSettings) = (ownRequest, settings)
             subset = SubsetCriteria(metadataMatch)
         }
     }
@@ -167,18 +170,31 @@ extension Route {
     ///   - facts: asked for only where a header's value depends on them; its request is this head.
     /// Source: Envoy, `RouteEntryImplBase::finalizeRequestHeaders`.
     public func prepare(
-        _ head: inout HeaderList, for forward: Forward, notesOriginal: Bool = true, facts: () -> HeaderFacts
+        _ head: inout HeaderList, for forward: Forward, notesOriginal: Bool = true, facts: () -> AccessRecord
     ) {
         guard case .forward(let forwarded) = action else { return }
         let target = forward.target
-        target.requestHeaders.apply(to: &head, isResponse: false, facts)
+        target.ownRequestHeaders.apply(to: &head, isResponse: false, facts)
         if let authority = target.authority { authority.withUnsafeBytes { head.set(":authority", value: $0) } }
+        target.requestHeaders.apply(to: &head, isResponse: false, facts)
         if let authority = forwarded.hostRewrite?.authority(head) {
             head.rewriteAuthority(
                 to: authority, appendsForwardedHost: forwarded.appendsForwardedHost, keepsOriginal: notesOriginal)
         }
         guard let rewrite = forwarded.pathRewrite, let old = head.withValue(of: ":path", { Array($0) }) else { return }
-        let new = old.withUnsafeBytes { rewrite.target($0, condition.path) }
+        guard let new = old.withUnsafeBytes({ rewrite.target($0, condition.path) }) else { return }
+        if notesOriginal { old.withUnsafeBytes { head.set("x-envoy-original-path", value: $0) } }
+        new.withUnsafeBytes { head.set(":path", value: $0) }
+    }
+
+    /// Notes in a request's head that the client is sent to another path: responses and logs tell of it as if the
+    /// request had gone there. Source: Envoy, `DirectResponseEntry::rewritePathHeader`.
+    /// - Parameter notesOriginal: `x-envoy-original-path` says what was there before.
+    public func noteRedirection(in head: inout HeaderList, notesOriginal: Bool = true) {
+        guard case .redirect(let redirection) = action, case .rewritten(let rewrite)? = redirection.path,
+            let old = head.withValue(of: ":path", { Array($0) }),
+            let new = old.withUnsafeBytes({ rewrite.target($0, condition.path) })
+        else { return }
         if notesOriginal { old.withUnsafeBytes { head.set("x-envoy-original-path", value: $0) } }
         new.withUnsafeBytes { head.set(":path", value: $0) }
     }
@@ -186,12 +202,15 @@ extension Route {
     /// Makes the response what the client gets. Also for redirects and answers of the route itself.
     /// - Parameters:
     ///   - forward: nil where the request was not passed on.
+    ///   - isLocal: it does not come from the upstream.
     ///   - facts: its response is this head.
-    public func finish(_ head: inout HeaderList, _ forward: Forward?, facts: () -> HeaderFacts) {
+    public func finish(
+        _ head: inout HeaderList, _ forward: Forward?, isLocal: Bool = false, facts: () -> AccessRecord
+    ) {
         if forward == nil, let location = locationOfAnswer(facts) {
             location.withUnsafeBytes { head.set("location", value: $0) }
         }
-        let status = forward == nil ? 0 : Int(head.withValue(of: ":status") { $0.integer ?? 0 } ?? 0)
+        let status = forward == nil || isLocal ? 0 : Int(head.withValue(of: ":status") { $0.integer ?? 0 } ?? 0)
         (forward?.target.responseHeaders ?? responseHeaders).apply(to: &head, isResponse: true) {
             var asked = facts()
             asked.status = status
@@ -201,7 +220,7 @@ extension Route {
 
     /// An answer of the route itself that says "created", or that there is more elsewhere, names the request's own URI.
     /// Source: RFC 9110, section 10.2.2; Envoy does so.
-    private func locationOfAnswer(_ facts: () -> HeaderFacts) -> [UInt8]? {
+    private func locationOfAnswer(_ facts: () -> AccessRecord) -> [UInt8]? {
         guard case .respond(let status, _) = action, status == 201 || (300...399).contains(status) else { return nil }
         return Redirection.unchanged.location(facts().request, condition.path)
     }

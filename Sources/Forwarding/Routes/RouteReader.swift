@@ -253,7 +253,8 @@ extension RouteReader {
             return Route.Target(
                 cluster: cluster, number: clusterNumbers[cluster], header: header.utf8.map(\.lowerCased),
                 weight: weighted?.weight.number ?? 1, metadataMatch: ownMatch, authority: authority,
-                request: operations(request, host.request, self.request, target: ownRequest),
+                ownRequest: HeaderOperations([ownRequest]),
+                request: operations(request, host.request, self.request),
                 response: operations(response, host.response, self.response, target: ownResponse),
                 settings: ownSettings)
         }

@@ -133,14 +133,37 @@ public final class RouteTable: Sendable {
         _ connection: ConnectionFacts, _ metadata: FilterMetadata, _ random: UInt64
     ) -> Int? {
         let whole = target?.path
-        var path = whole
-        if let whole, ignoresPathParameters, let sign = whole.firstIndex(of: UInt8(ascii: ";")) {
-            path = UnsafeRawBufferPointer(rebasing: whole[..<sign])
+        if let whole, ignoresPathParameters, whole.contains(UInt8(ascii: ";")) {
+            return whole.withoutParameters.withUnsafeBytes {
+                first(in: host, target, path: $0, whole, isConnect, head, connection, metadata, random)
+            }
         }
-        return host.index.first(path) { number in
+        return first(in: host, target, path: whole, whole, isConnect, head, connection, metadata, random)
+    }
+
+    @inline(__always)
+    private func first(
+        in host: Host, _ target: UnsafeRawBufferPointer?, path: UnsafeRawBufferPointer?,
+        _ whole: UnsafeRawBufferPointer?, _ isConnect: Bool, _ head: HeaderList, _ connection: ConnectionFacts,
+        _ metadata: FilterMetadata, _ random: UInt64
+    ) -> Int? {
+        host.index.first(path) { number in
             let route = host.routes[number]
             return route.condition.path.matches(path, whole: whole, isConnect: isConnect)
                 && (route.isPathOnly || route.condition.matches(head, target, connection, metadata, random))
+        }
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// A path whose segments have lost what stands behind a semicolon. Source: RFC 3986, 3.3; Envoy,
+    /// `ignore_path_parameters_in_path_matching`.
+    fileprivate var withoutParameters: [UInt8] {
+        var isParameter = false
+        return filter { byte in
+            if byte == UInt8(ascii: ";") { isParameter = true }
+            if byte == UInt8(ascii: "/") { isParameter = false }
+            return !isParameter
         }
     }
 }

@@ -11,7 +11,7 @@ extension TracingSettings {
     ) -> Span {
         var span = Span(
             name(of: record, route, operation), kind, context, start: record.start,
-            end: record.start + record.duration)
+            end: record.start + record.began.duration(to: record.ended ?? record.began))
         let request = record.request
         span.isParentRemote = context.parent != 0
         span.state = Self.state(request)
@@ -56,7 +56,8 @@ extension TracingSettings {
         isCancelled: Bool = false
     ) -> Span {
         var span = Span(
-            "router \(record.cluster) egress", .client, context, start: start, end: record.start + record.duration)
+            "router \(record.cluster) egress", .client, context, start: start,
+            end: record.start + record.began.duration(to: record.ended ?? record.began))
         span.state = Self.state(record.request)
         if number > 1 { span.tag("retry.count", "\(number - 1)") }
         if isCancelled { span.tag("canceled", "true") }
@@ -82,7 +83,7 @@ extension TracingSettings {
         span.tag("response_flags", record.flags.isEmpty ? "-" : record.flags.text)
         if isVerbose { span.events = Self.events(of: record, isOfTry: isOfTry) }
         if record.status == 0 || record.status / 100 == 5 { span.tag("error", "true") }
-        var scratch = LogScratch(now: span.end)
+        var scratch = FormatScratch(now: span.end)
         func text(_ format: LogFormat) -> String {
             var bytes: [UInt8] = []
             format.append(record, &scratch, to: &bytes)

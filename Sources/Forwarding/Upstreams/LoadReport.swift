@@ -116,7 +116,7 @@ public enum LoadReport {
             guard tellsHosts else { return }
             let hosts = load.hosts.map { host in
                 arena.make(UpstreamEndpointStats.self) {
-                    $0.address = LogEntries.address(host.address, in: arena)
+                    $0.address = host.address.message(in: arena)
                     $0.total_issued_requests = host.totals.requests
                     $0.total_successful_requests = host.totals.successes
                     $0.total_error_requests = host.totals.errors

@@ -37,7 +37,7 @@ public struct Backoff: Equatable, Sendable {
     }
 
     /// The wait after the given number of failures in a row, with jitter.
-    func wait(after failures: Int, using generator: inout SeededGenerator) -> Duration {
+    public func wait(after failures: Int, using generator: inout some RandomNumberGenerator) -> Duration {
         let base = wait(after: failures).inSeconds
         let factor = jitter > 0 ? 1 + Double.random(in: -jitter...jitter, using: &generator) : 1
         return .nanoseconds(Int64(base * factor * 1e9))

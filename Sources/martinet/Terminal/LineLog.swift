@@ -1,3 +1,4 @@
+import Documents
 import Foundation
 import Logging
 import Synchronization
@@ -74,7 +75,7 @@ struct LineLog: LogHandler {
             let isTaken = ["time", "level", "logger", "message"].contains(key)
             members.append((isTaken ? "field_" + key : key, "\(value)"))
         }
-        return "{" + members.map { jsonText($0.0) + ":" + jsonText($0.1) }.joined(separator: ",") + "}\n"
+        return "{" + members.map { quotedText($0.0) + ":" + quotedText($0.1) }.joined(separator: ",") + "}\n"
     }
 
     /// In quotes where a reader could not tell where it ends.
@@ -84,28 +85,12 @@ struct LineLog: LogHandler {
             && value.unicodeScalars.allSatisfy {
                 $0.value > 0x20 && $0 != "\"" && $0 != "=" && !(0x7F...0x9F).contains($0.value)
             }
-        return isPlain ? value : jsonText(value)
+        return isPlain ? value : quotedText(value)
     }
 
     /// What a peer said stays on its line.
     private static func escaped(_ text: String) -> String {
-        text.unicodeScalars.contains { $0.value < 0x20 } ? String(jsonText(text).dropFirst().dropLast()) : text
-    }
-
-    private static func jsonText(_ text: String) -> String {
-        var quoted = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": quoted += "\\\""
-            case "\\": quoted += "\\\\"
-            case "\n": quoted += "\\n"
-            case "\t": quoted += "\\t"
-            case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value):
-                quoted += "\\u" + String(format: "%04x", scalar.value)
-            default: quoted.unicodeScalars.append(scalar)
-            }
-        }
-        return quoted + "\""
+        text.unicodeScalars.contains { $0.value < 0x20 } ? String(quotedText(text).dropFirst().dropLast()) : text
     }
 
     private static func now() -> String {

@@ -1,12 +1,8 @@
 import EnvoyAPI
 import Forwarding
 import Foundation
-import HTTP
-import HTTP2
 import Protobuf
-import Synchronization
 import Testing
-import Time
 
 @testable import DataPlane
 
@@ -93,84 +89,93 @@ import Time
         #expect(try lines(stage, path) == ["- 0 - 5 7 web"])
     }
 
-    @Test func entriesReachTheAccessLogServiceAsGRPC() throws {
-        let received = Mutex<[[UInt8]]>([])
-        let collector = Collector { message in received.withLock { $0.append(message) } }
-        let log = """
-            access_log:
-            - name: service
-              typed_config:
-                "@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
-                common_config:
-                  log_name: inbound
-                  grpc_service: {envoy_grpc: {cluster_name: collector}}
-                  buffer_size_bytes: 1
-            """
+    // MARK: The access log service
+
+    private func service(_ common: String, more: String = "") -> String {
+        """
+        access_log:
+        - name: service
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
+            common_config: {log_name: inbound, grpc_service: {envoy_grpc: {cluster_name: collector}}, \(common)}
+            \(more)
+        """
+    }
+
+    private func teapots(_ collector: UInt16, _ manager: String) throws -> Stage {
         var options = Workers.Options()
         let arena = Arena()
         options.node = encode(arena.make(EnvoyAPI.Node.self) { $0.id = arena("me") })
-        let stage = try Stage(
+        return try Stage(
             [
                 try Resources.httpListener(
-                    routes: "- {match: {path: /teapot}, direct_response: {status: 418}}", manager: log)
-            ], [try Resources.cluster("collector", ports: [collector.port], Resources.http2)], options: options)
-        #expect(stage.get("/teapot")?.status == 418)
-        for _ in 0..<500 where received.withLock({ $0.isEmpty }) { usleep(10_000) }
-        let bytes = try #require(received.withLock { $0.first })
-        let message = try arena.decode(StreamAccessLogsMessage.self, from: bytes, types: envoyTypes).pointee
-        #expect(message.identifier.pointee.log_name.string == "inbound")
-        #expect(message.identifier.pointee.node.pointee.id.string == "me")
-        guard case .http_logs(let logs) = message.log_entries else {
-            Issue.record("no entries")
-            return
+                    routes: "- {match: {prefix: /}, direct_response: {status: 418}}", manager: manager)
+            ], [try Resources.cluster("collector", ports: [collector], Resources.http2)], options: options)
+    }
+
+    @Test func entriesOfALogGoInOneStreamThatSaysOnceWhoseTheyAre() throws {
+        let collector = Collector()
+        let stage = try teapots(collector.port, service("buffer_size_bytes: 1"))
+        for number in 1...3 {
+            #expect(stage.get("/\(number)")?.status == 418)
+            #expect(collector.wait { $0.count == number })
         }
-        let entry = try #require(logs.pointee.log_entry_list.first { _ in true }).pointee
-        #expect(entry.request.pointee.path.string == "/teapot")
-        #expect(entry.response.pointee.response_code.pointee.value == 418)
+        let messages = collector.messages
+        #expect(messages.map(\.paths) == [["/1"], ["/2"], ["/3"]])
+        #expect(messages.map(\.name) == ["inbound of me", nil, nil])
+        #expect(Set(messages.map { "\($0.connection) \($0.stream)" }).count == 1)
+    }
+
+    @Test func entriesWaitForTheIntervalAndGoTogether() throws {
+        let collector = Collector()
+        let stage = try teapots(collector.port, service("buffer_flush_interval: 0.2s"))
+        for number in 1...4 { #expect(stage.get("/\(number)")?.status == 418) }
+        #expect(collector.wait { $0.flatMap(\.paths).count == 4 })
+        #expect(collector.messages.count < 4)
+    }
+
+    @Test func aStreamThatBreaksIsOpenedAgainAndWhatWaitedGoesThen() throws {
+        let collector = Collector(endingAfter: 1)
+        let stage = try teapots(collector.port, service("buffer_size_bytes: 1"))
+        #expect(stage.get("/1")?.status == 418)
+        #expect(collector.wait { $0.count == 1 } && collector.waitForEnd())
+        // It is known here once the connection's end has come.
+        usleep(50_000)
+        for number in 2...3 { #expect(stage.get("/\(number)")?.status == 418) }
+        #expect(collector.wait { $0.flatMap(\.paths).count == 3 })
+        let messages = collector.messages
+        #expect(messages.flatMap(\.paths) == ["/1", "/2", "/3"])
+        #expect(messages.prefix(2).map(\.name) == ["inbound of me", "inbound of me"])
+        #expect(messages[0].connection != messages[1].connection)
+    }
+
+    @Test func whatWaitsForAServiceIsBoundedAndLossesAreCounted() throws {
+        let stage = try teapots(1, service("", more: "additional_request_headers_to_log: [x-long]"))
+        let long = "x-long: " + String(repeating: "x", count: 50_000)
+        for _ in 0..<24 { #expect(stage.get("/", [long])?.status == 418) }
+        // 1 MiB is kept.
+        #expect(stage.workers.ask { $0.logs.droppedEntries }.reduce(0, +) == 4)
     }
 }
 
-/// A gRPC service over HTTP/2 without TLS: hands on each message, and answers with status 0.
-final class Collector: Sendable {
-    let server: TestServer
-    var port: UInt16 { server.port }
-
-    init(_ take: @escaping @Sendable ([UInt8]) -> Void) {
-        server = TestServer { wire, _ in
-            let connection = HTTP2Connection(role: .server, now: Instant(nanoseconds: 1))
-            var bodies: [HTTP2StreamID: [UInt8]] = [:]
-            var output = [UInt8](repeating: 0, count: 16384)
-            while true {
-                var events: [HTTP2Event] = []
-                while true {
-                    let count = output.withUnsafeMutableBytes {
-                        connection.produceOutput(into: $0, now: Instant(nanoseconds: 1), events: &events)
-                    }
-                    if count == 0 { break }
-                    guard wire.send(Array(output[..<count])) else { return }
-                }
-                guard let bytes = wire.read(1) else { return }
-                bytes.withUnsafeBytes { connection.receive($0, now: Instant(nanoseconds: 1), events: &events) }
-                for event in events {
-                    switch event {
-                    case .data(let stream, let data):
-                        bodies[stream, default: []] += data
-                        connection.consume(data.count, on: stream)
-                    case .endOfStream(let stream):
-                        var body = bodies.removeValue(forKey: stream)?[...] ?? []
-                        while body.count >= 5 {
-                            let count = body.dropFirst().prefix(4).reduce(0) { $0 << 8 | Int($1) }
-                            take(Array(body.dropFirst(5).prefix(count)))
-                            body = body.dropFirst(5 + count)
-                        }
-                        connection.respond(
-                            HeaderList([(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]
-                            ),
-                            on: stream, endStream: true)
-                    default: break
-                    }
-                }
-            }
+extension Collector.Message {
+    /// Of the log and the node, where the message says them.
+    fileprivate var name: String? {
+        read { message in
+            message.identifier.map { "\($0.pointee.log_name.string) of \($0.pointee.node.pointee.id.string)" }
         }
+    }
+
+    fileprivate var paths: [String] {
+        read { message in
+            guard case .http_logs(let logs) = message.log_entries else { return [] }
+            return logs.pointee.log_entry_list.map { "\($0.pointee.request.pointee.path.string.prefix(9))" }
+        } ?? []
+    }
+
+    private func read<Value>(_ body: (StreamAccessLogsMessage) -> Value?) -> Value? {
+        let arena = Arena()
+        let message = try? arena.decode(StreamAccessLogsMessage.self, from: bytes, types: envoyTypes)
+        return message.flatMap { body($0.pointee) }
     }
 }

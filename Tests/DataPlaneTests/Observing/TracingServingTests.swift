@@ -64,8 +64,7 @@ import Testing
 
     @Test func spansReachTheCollectorOverGRPCAndTheTraceGoesOn() throws {
         let upstream = TestServer.echo()
-        let received = Mutex<[[UInt8]]>([])
-        let collector = Collector { message in received.withLock { $0.append(message) } }
+        let collector = Collector()
         let stage = try Stage(
             [try Resources.httpListener(routes: Self.routes, manager: Self.manager(Self.overGRPC))],
             [
@@ -85,8 +84,8 @@ import Testing
         let all = counts(stage) { $0["tracing.opentelemetry.spans_sent"] == 5 }
         #expect(all["tracing.opentelemetry.spans_sent"] == 5 && all["tracing.opentelemetry.spans_dropped"] == 0)
         #expect(all["http.test.tracing.random_sampling"] == 5)
-        for _ in 0..<500 where received.withLock({ $0.isEmpty }) { usleep(10_000) }
-        let text = String(decoding: received.withLock { $0.first } ?? [], as: UTF8.self)
+        #expect(collector.wait { !$0.isEmpty })
+        let text = String(decoding: collector.messages.first?.bytes ?? [], as: UTF8.self)
         for word in ["service.name", "shop.default", "shop/*", "http://shop/a?b", "node_id", "x=y", "upstream_cluster"]
         {
             #expect(text.contains(word), "\(word)")
@@ -194,8 +193,7 @@ import Testing
             let body = request.fields.joined(separator: "\n")
             return "HTTP/1.1 \(isFirst ? 503 : 200) X\r\ncontent-length: \(body.utf8.count)\r\n\r\n\(body)"
         }
-        let received = Mutex<[[UInt8]]>([])
-        let collector = Collector { message in received.withLock { $0.append(message) } }
+        let collector = Collector()
         let stage = try Stage(
             [
                 try Resources.httpListener(
@@ -214,8 +212,8 @@ import Testing
         #expect(stage.get("/")?.status == 200)
         let all = counts(stage) { $0["tracing.opentelemetry.spans_sent"] == 5 }
         #expect(all["tracing.opentelemetry.spans_sent"] == 5)
-        for _ in 0..<500 where received.withLock({ $0.isEmpty }) { usleep(10_000) }
-        let text = String(decoding: received.withLock { $0.first } ?? [], as: UTF8.self)
+        #expect(collector.wait { !$0.isEmpty })
+        let text = String(decoding: collector.messages.first?.bytes ?? [], as: UTF8.self)
         #expect(text.split(separator: "router web egress").count == 4 && text.contains("retry.count"))
         // The first try alone was given up.
         #expect(text.split(separator: "canceled").count == 2)

@@ -51,6 +51,20 @@ import Testing
         #expect(answer.trailers.isEmpty)
     }
 
+    @Test func hostsThatWantCapitalsInNamesGetThem() throws {
+        let upstream = TestServer.echo()
+        let fields = """
+            typed_extension_protocol_options:
+              envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+                "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+                explicit_http_config: {http_protocol_options: {header_key_format: {proper_case_words: {}}}}
+            """
+        let stage = try Stage(
+            [try Resources.httpListener(routes: toWeb)], [try Resources.cluster("web", ports: [upstream.port], fields)])
+        let body = try #require(stage.get("/a:b", ["x-lower-1a_b: a-b:c"])).body
+        #expect(body.hasPrefix("GET /a:b HTTP/1.1\nHost: shop\n") && body.contains("\nX-Lower-1a_B: a-b:c\n"))
+    }
+
     @Test func redirectsAndDirectAnswersNeedNoUpstream() throws {
         let routes = """
             - {match: {path: /old}, redirect: {path_redirect: /new}}

@@ -248,6 +248,94 @@ import Time
         #expect(keys.requests.load(ordering: .relaxed) == 1)
     }
 
+    private static let newKeys = """
+        {"keys": [{"kty": "EC", "crv": "P-256", "kid": "n", "alg": "ES256",
+         "x": "GrRcYCuMJ-FXjBsiV0ReulIWZrzaUowxve1we2lh4xM", "y": "AAZN1s3cHg2K5nE5hbJiQaiiI6QZ2RK64cRp9ySaBmQ"}]}
+        """
+    private static let newToken =
+        "eyJhbGciOiJFUzI1NiIsImtpZCI6Im4ifQ.eyJpc3MiOiJqb2UiLCJzdWIiOiJhbm4ifQ"
+        + ".4S4X-uk7rkdlJHO0Y9sF5R9Ypx2pL4nTDd_T-yjzc-W0g3YQmIvjEQKLPwA__pH6NRxepPqqKVnaXAbFid2SNg"
+
+    @Test func tokensOfANewKeyPassOnceTheOldKeysTimeIsOver() throws {
+        let upstream = TestServer.echo()
+        let served = Mutex(Self.keys)
+        let keys = TestServer.http { _ in
+            let set = served.withLock { $0 }
+            return "HTTP/1.1 200 OK\r\ncontent-length: \(set.utf8.count)\r\n\r\n\(set)"
+        }
+        let stage = try stage(
+            upstream,
+            filters: """
+                - name: jwt
+                  typed_config:
+                    "@type": \(Self.types).jwt_authn.v3.JwtAuthentication
+                    providers:
+                      joe:
+                        issuer: joe
+                        remote_jwks:
+                          http_uri: {uri: "http://keys.test/jwks.json", cluster: keys, timeout: 2s}
+                          cache_duration: 0.4s
+                    rules: [{match: {prefix: /}, requires: {provider_name: joe}}]
+                """, more: [try Resources.cluster("keys", ports: [keys.port])])
+        func statuses() -> [Int?] {
+            [Self.token, Self.newToken].map { stage.get("/", ["authorization: Bearer \($0)"])?.status }
+        }
+        #expect(statuses() == [200, 401])
+        served.withLock { $0 = Self.newKeys }
+        // The cache's time is told from the fetch: a slow machine may be over it already.
+        usleep(450_000)
+        #expect(statuses() == [401, 200])
+        #expect((2...3).contains(keys.requests.load(ordering: .relaxed)))
+    }
+
+    // MARK: What is told of a request
+
+    @Test func aCookieIsGivenWhereTheClusterGoesByIt() throws {
+        let upstream = TestServer.echo()
+        let stage = try stage(
+            upstream,
+            routes: """
+                - match: {prefix: /hashed}
+                  route: {cluster: hashed, hash_policy: [{cookie: {name: k, ttl: 9s}}]}
+                - match: {prefix: /}
+                  route: {cluster: web, hash_policy: [{cookie: {name: k, ttl: 9s}}]}
+                """, more: [try Resources.cluster("hashed", ports: [upstream.port], "lb_policy: RING_HASH")])
+        #expect(stage.get("/hashed")?["set-cookie"]?.hasPrefix("k=") == true)
+        #expect(stage.get("/")?.status == 200 && stage.get("/")?["set-cookie"] == nil)
+    }
+
+    @Test func whatSendsAClientElsewhereIsToldOfAsIfItHadGoneThere() throws {
+        let stage = try stage(
+            TestServer.echo(),
+            routes: """
+                - match: {prefix: /old}
+                  redirect: {prefix_rewrite: /new}
+                  response_headers_to_add:
+                  - {header: {key: r-path, value: "%REQ(:path)% %REQ(x-envoy-original-path)% %UPSTREAM_HOST%."}}
+                """)
+        let answer = try #require(stage.get("/old/1?q"))
+        #expect(answer["location"] == "http://shop/new/1?q" && answer["r-path"] == "/new/1?q /old/1?q .")
+    }
+
+    @Test func headersThatAFilterWritesMayTellOfTheRequest() throws {
+        let upstream = TestServer.echo()
+        let stage = try stage(
+            upstream,
+            filters: """
+                - name: mutation
+                  typed_config:
+                    "@type": \(Self.types).header_mutation.v3.HeaderMutation
+                    mutations:
+                      request_mutations:
+                      - append: {header: {key: x-asked, value: "%REQ(:path)% by %PROTOCOL%"}}
+                      response_mutations:
+                      - append: {header: {key: r-host, value: "%UPSTREAM_HOST% %RESPONSE_FLAGS%"}}
+                """)
+        let answer = try #require(stage.get("/a"))
+        #expect(answer.body.contains("x-asked: /a by HTTP/1.1"))
+        #expect(answer["r-host"] == "127.0.0.1:\(upstream.port) -")
+    }
+
     // MARK: Another server is asked
 
     @Test func anHTTPServerDecidesAndItsFieldsReachUpstreamAndClient() throws {

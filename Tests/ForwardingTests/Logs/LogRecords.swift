@@ -50,6 +50,9 @@ enum LogRecords {
         record.sendingBegan = began.advanced(by: .milliseconds(2))
         record.sendingEnded = began.advanced(by: .milliseconds(3))
         record.responseBegan = began.advanced(by: .milliseconds(8))
+        record.routeMetadata.merge("r", [.init("k", .string("on-route"))])
+        record.upstreamMetadata.merge("h", [.init("k", .string("on-host"))])
+        record.upstreamName = "web.local:80"
         record.metadata.merge("f", [.init("a", .object([.init("b", .string("deep"))])), .init("n", .number(3))])
         change(&record)
         return record

@@ -90,7 +90,7 @@ struct LogRuleTests {
         func written(_ yaml: String) throws -> String {
             guard case .file(let path, let format) = try rule(yaml).target else { return "no file" }
             var output = Array("\(path) ".utf8)
-            var scratch = LogScratch()
+            var scratch = FormatScratch()
             format.append(LogRecords.request(), &scratch, to: &output)
             return String(decoding: output, as: UTF8.self)
         }

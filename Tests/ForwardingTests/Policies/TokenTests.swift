@@ -284,6 +284,45 @@ struct TokenTests {
         }
     }
 
+    @Test func aNewKeyCountsOnceItIsFetchedAndAnOldOneUntilItIsGone() throws {
+        let (old, new) = (try TokenMaker("ES256", keyID: "old"), try TokenMaker("ES256", keyID: "new"))
+        var checks = try TokenCase(
+            """
+            {"providers": {"p": {"issuer": "joe", "jwt_cache_config": {},
+              "remote_jwks": {"http_uri": {"uri": "http://keys/a", "cluster": "k", "timeout": "3s"},
+              "cache_duration": "60s"}}},
+             "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "p"}}]}
+            """)
+        let tokens = [bearer(try old.token(#"{"iss": "joe"}"#)), bearer(try new.token(#"{"iss": "joe"}"#))]
+        func answers(at second: Double) -> [String] {
+            tokens.map { token in
+                switch checks.ask(token, now: instant(second)) {
+                case .allowed: "allowed"
+                case .denied(let denial): "\(denial.status)"
+                case .waits: "waits"
+                }
+            }
+        }
+        func fetch(_ keys: [TokenMaker], at second: Double) throws {
+            let errand = checks.keys.errand(for: 0)
+            let set = "{\"keys\": [\(keys.map(\.jwk).joined(separator: ","))]}"
+            #expect(checks.keys.finish(try #require(errand), keys: Array(set.utf8), now: instant(second)) == nil)
+        }
+        #expect(answers(at: 0) == ["waits", "waits"])
+        try fetch([old], at: 0)
+        #expect(answers(at: 1) == ["allowed", "401"])
+        // The issuer has both now; nobody looks before the cache's time is over.
+        #expect(answers(at: 59.9) == ["allowed", "401"])
+        #expect(answers(at: 60) == ["waits", "waits"])
+        try fetch([old, new], at: 60)
+        #expect(answers(at: 60) == ["allowed", "allowed"] && checks.keys.rememberedCount == 2)
+        #expect(answers(at: 119.9) == ["allowed", "allowed"])
+        #expect(answers(at: 120) == ["waits", "waits"])
+        // The old key is gone: what it signed is refused, though it was believed and remembered.
+        try fetch([new], at: 120)
+        #expect(answers(at: 120) == ["401", "allowed"])
+    }
+
     @Test func keysAreRenewedBeforeTheyAreTooOld() throws {
         let maker = try TokenMaker("ES256")
         var checks = try TokenCase(

@@ -10,23 +10,60 @@ import Time
 
 /// Routes must lead where Envoy leads, with the same changes: random tables, random requests, one answer.
 struct RouterAgreementTests {
-    @Test(arguments: [1, 2])
-    func requestsGoWhereEnvoySendsThemAndLookTheSameThere(seed: UInt64) throws {
-        var random = RandomRoutes(seed: seed)
-        let configuration = try random.configuration()
-        let table = try RouteTable(json: configuration)
-        let questions = (0..<300).map { _ in random.question() }
-        let answers = try RouterPeer.answers(configuration, to: questions)
-        #expect(answers.count == questions.count)
+    /// All that ever disagreed stays, beside some that do not: `AGREEMENT_SEEDS=1-200` asks about more.
+    private static let seeds: [UInt64] = {
+        let words = ProcessInfo.processInfo.environment["AGREEMENT_SEEDS"]?.split(separator: "-") ?? []
+        let ends = words.compactMap { UInt64($0) }
+        return ends.count == 2 ? Array(ends[0]...ends[1]) : [1, 2, 3, 4, 6, 14, 26, 28, 35, 61]
+    }()
+
+    @Test func requestsGoWhereEnvoySendsThemAndLookTheSameThere() throws {
+        let tables = try Self.seeds.map { seed -> RouterPeer.Table in
+            var random = RandomRoutes(seed: seed)
+            let configuration = try random.configuration()
+            return .init(configuration: configuration, questions: (0..<100).map { _ in random.question() })
+        }
+        let answers = try RouterPeer.answers(tables)
         var kinds: [String: Int] = [:]
-        for (question, answer) in zip(questions, answers) {
-            let ours = Outcome(question, table)
-            let theirs = Outcome(answer)
-            #expect(ours == theirs, "\(question)\nroute \(ours.route)")
-            kinds[ours.kind, default: 0] += 1
+        for (seed, (asked, told)) in zip(Self.seeds, zip(tables, answers)) {
+            let table = try RouteTable(json: asked.configuration)
+            #expect(told.count == asked.questions.count)
+            var disagreements = 0
+            for (question, answer) in zip(asked.questions, told) {
+                let ours = Outcome(question, table)
+                let theirs = Outcome(answer)
+                kinds[ours.kind, default: 0] += 1
+                if ours == theirs { continue }
+                disagreements += 1
+                guard disagreements < 4 else { continue }
+                let names = theirs.named.union([ours.route])
+                Issue.record(
+                    """
+                    seed \(seed): \(question)
+                    ours \(ours.route): \(ours)
+                    Envoy \(theirs.named.sorted()): \(theirs)
+                    \(Self.excerpt(asked.configuration, names))
+                    """)
+            }
+            #expect(disagreements == 0, "seed \(seed)")
         }
         // Every way to answer was taken.
         #expect(["direct", "forward", "redirect"].allSatisfy { kinds[$0, default: 0] > 5 }, "\(kinds)")
+    }
+
+    /// The routes of these names, and what their table and hosts say besides routes.
+    private static func excerpt(_ configuration: String, _ names: Set<String>) -> String {
+        guard var table = try? JSONSerialization.jsonObject(with: Data(configuration.utf8)) as? [String: Any] else {
+            return ""
+        }
+        table["virtual_hosts"] = (table["virtual_hosts"] as? [[String: Any]])?.compactMap { host -> [String: Any]? in
+            let routes = (host["routes"] as? [[String: Any]])?.filter { names.contains($0["name"] as? String ?? "") }
+            guard let routes, !routes.isEmpty else { return nil }
+            return host.merging(["routes": routes]) { $1 }
+        }
+        let data =
+            (try? JSONSerialization.data(withJSONObject: table, options: [.sortedKeys, .prettyPrinted])) ?? Data()
+        return String(decoding: data, as: UTF8.self)
     }
 }
 
@@ -55,15 +92,18 @@ private struct Outcome: Equatable, CustomStringConvertible {
     var target = ""
     var request: [String: String] = [:]
     var response: [String: String] = [:]
+    var cookies: [String] = []
     /// Of ours only.
     var route = ""
     var kind = ""
+    /// Routes that Envoy's answer names: those above every level of header operations say their name.
+    var named: Set<String> = []
 
     static func == (left: Outcome, right: Outcome) -> Bool { left.description == right.description }
 
     var description: String {
         """
-        \(status) \(location) \(body) \(cluster) \(target)
+        \(status) \(location) \(body) \(cluster) \(target) \(cookies)
           request \(request.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" })
           response \(response.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" })
         """
@@ -72,9 +112,15 @@ private struct Outcome: Equatable, CustomStringConvertible {
     private static let requestNames = [
         "x-a", "x-b", "x-c", "x-d", "x-new", "x-envoy-original-path", "x-envoy-original-host", "x-forwarded-host",
         "host",
-        "x-envoy-expected-rq-timeout-ms",
+        "x-envoy-expected-rq-timeout-ms", "x-route",
     ]
-    private static let responseNames = ["r-a", "r-b", "r-new", "r-d"]
+    private static let responseNames = ["r-a", "r-b", "r-new", "r-d", "content-type", "r-route"]
+
+    /// The value of a cookie that is made comes from ports.
+    private static func blurred(_ cookie: String) -> String {
+        let parts = cookie.split(separator: "\"", omittingEmptySubsequences: false)
+        return parts.count == 3 ? "\(parts[0])\"…(\(parts[1].count))\"\(parts[2])" : cookie
+    }
 
     private static func joined(_ fields: [[String]], _ names: [String]) -> [String: String] {
         var result: [String: String] = [:]
@@ -88,6 +134,8 @@ private struct Outcome: Equatable, CustomStringConvertible {
         status = answer.status
         response = Self.joined(answer.headers, Self.responseNames)
         location = answer.headers.first { $0[0] == "location" }?[1] ?? ""
+        cookies = answer.headers.filter { $0[0] == "set-cookie" }.map { Self.blurred($0[1]) }
+        if let name = response["r-route"] { named = [name] }
         if let echo = try? JSONDecoder().decode(RouterPeer.Echo.self, from: Data(answer.body.utf8)) {
             (cluster, target) = (echo.cluster, echo.path)
             request = Self.joined(echo.headers, Self.requestNames)
@@ -106,7 +154,10 @@ private struct Outcome: Equatable, CustomStringConvertible {
             source: .ip(IPAddress("127.0.0.1")!, port: 40_000), destination: .ip(IPAddress("127.0.0.1")!, port: 80))
         let routing = table.route(head, connection, random: 42)
         route = routing.route?.name ?? ""
-        var facts = HeaderFacts(connection: connection, request: head, start: Timestamp(seconds: 0))
+        var facts = AccessRecord(
+            .request, connection, start: Timestamp(seconds: 0), began: Instant(nanoseconds: 0))
+        (facts.request, facts.protocolName, facts.hostName) = (head, "HTTP/1.1", "here")
+        facts.routeName = route
         func fields(_ list: HeaderList) -> [[String]] { list.fields.map { [$0.name, $0.value] } }
         var answer = HeaderList()
         switch routing {
@@ -115,11 +166,12 @@ private struct Outcome: Equatable, CustomStringConvertible {
             if head.isGRPC { answersAsGRPC() }
             return
         case .nothing:
-            (status, kind) = (500, "nothing")
+            (status, kind) = (503, "nothing")
             return
         case .redirect(let route, let code, let location):
             (status, kind) = (Int(code), "redirect")
             self.location = String(decoding: location, as: UTF8.self)
+            route?.noteRedirection(in: &facts.request)
             answer.append(":status", "\(code)")
             route?.finish(&answer, nil) { facts }
         case .direct(let route, let code, let bytes):
@@ -132,10 +184,19 @@ private struct Outcome: Equatable, CustomStringConvertible {
             guard RouterPeer.clusters.contains(forward.cluster) else {
                 status = Int(route.forwarded?.missingClusterStatus ?? 0)
                 answer.append(":status", "\(status)")
+                (facts.cluster, facts.flags) = ("", .noCluster)
+                route.finish(&answer, forward, isLocal: true) { facts }
+                answer.remove("content-type")
+                response = Self.joined(fields(answer), Self.responseNames)
                 if head.isGRPC { answersAsGRPC() }
                 return
             }
+            let isHashed = forward.cluster == RouterPeer.hashing
+            let hash =
+                isHashed ? route.forwarded?.hash.hash(head, source: connection.source, connection: connection) : nil
+            cookies = (hash?.cookies ?? []).map { Self.blurred(String(decoding: $0, as: UTF8.self)) }
             _ = route.forwarded?.timeouts.limits(&head, retries: route.forwarded?.retries)
+            facts.cluster = forward.cluster
             let before = facts
             route.prepare(&head, for: forward) { before }
             facts.request = head
@@ -143,8 +204,18 @@ private struct Outcome: Equatable, CustomStringConvertible {
             var got = fields(head)
             got.append(["host", head[":authority"] ?? ""])
             request = Self.joined(got, Self.requestNames)
-            answer = HeaderList([(":status", "200"), ("r-a", "up"), ("r-b", "up1"), ("r-b", "up2")])
+            answer = HeaderList([
+                (":status", "200"), ("r-a", "up"), ("r-b", "up1"), ("r-b", "up2"), ("content-type", "text/json"),
+            ])
             route.finish(&answer, forward) { facts }
+        }
+        if kind != "forward" {
+            // As every proxy's own answer has it.
+            if body.isEmpty {
+                answer.remove("content-type")
+            } else if !answer.contains("content-type") {
+                answer.append("content-type", "text/plain")
+            }
         }
         response = Self.joined(fields(answer), Self.responseNames)
         if kind == "direct" { location = answer["location"] ?? "" }
@@ -152,5 +223,8 @@ private struct Outcome: Equatable, CustomStringConvertible {
     }
 
     /// What a proxy answers itself it tells gRPC clients in their own way; that is not the routes' part.
-    private mutating func answersAsGRPC() { (status, body) = (200, "") }
+    private mutating func answersAsGRPC() {
+        (status, body) = (200, "")
+        response["content-type"] = "application/grpc"
+    }
 }

@@ -26,6 +26,8 @@ enum RouterPeer {
     }
 
     static let clusters = ["c0", "c1", "c2"]
+    /// The one of them that goes by hashes.
+    static let hashing = "c2"
 
     private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().deletingLastPathComponent().path
@@ -37,14 +39,23 @@ enum RouterPeer {
         return try #require(found, "no Envoy under .build/venv: run `make setup`")
     }
 
-    /// What Envoy answers.
-    /// - Parameter configuration: a `RouteConfiguration` as JSON.
-    static func answers(_ configuration: String, to questions: [Question]) throws -> [Answer] {
+    /// A `RouteConfiguration` as JSON, and what is asked of it.
+    struct Table {
+        var configuration: String
+        var questions: [Question]
+    }
+
+    /// What Envoy answers, by the table.
+    static func answers(_ tables: [Table]) throws -> [[Answer]] {
         let directory = NSTemporaryDirectory() + "/router-" + UUID().uuidString.prefix(8)
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        try configuration.write(toFile: directory + "/routes.json", atomically: true, encoding: .utf8)
-        try JSONEncoder().encode(questions).write(to: URL(fileURLWithPath: directory + "/questions.json"))
+        for (number, table) in tables.enumerated() {
+            try table.configuration.write(
+                toFile: directory + "/routes\(number).json", atomically: true, encoding: .utf8)
+        }
+        try JSONEncoder().encode(tables.map(\.questions))
+            .write(to: URL(fileURLWithPath: directory + "/questions.json"))
         try script.write(toFile: directory + "/ask.py", atomically: true, encoding: .utf8)
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
@@ -59,7 +70,7 @@ enum RouterPeer {
         let words = try String(contentsOfFile: directory + "/log", encoding: .utf8)
         try #require(process.terminationStatus == 0, "\(words.suffix(3_000))")
         let data = try Data(contentsOf: URL(fileURLWithPath: directory + "/answers.json"))
-        return try JSONDecoder().decode([Answer].self, from: data)
+        return try JSONDecoder().decode([[Answer]].self, from: data)
     }
 
     private static let script = """
@@ -67,11 +78,14 @@ enum RouterPeer {
 
         class Echo(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # A head and a body that wait for each other's acknowledgement take 40 ms.
+            wbufsize = -1
             def answer(self):
                 self.rfile.read(int(self.headers.get("content-length", 0)))
-                body = json.dumps({"cluster": self.server.cluster, "path": self.path,
+                body = json.dumps({"cluster": self.server.cluster, "path": self.requestline.split(" ")[1],
                                    "headers": [[k.lower(), v] for k, v in self.headers.items()]}).encode()
                 self.send_response(200)
+                self.send_header("content-type", "text/json")
                 self.send_header("r-a", "up")
                 self.send_header("r-b", "up1")
                 self.send_header("r-b", "up2")
@@ -87,42 +101,53 @@ enum RouterPeer {
             server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
             server.cluster = name
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            clusters.append({"name": name, "type": "STATIC", "load_assignment": {"cluster_name": name, "endpoints": [
+            clusters.append({"name": name, "type": "STATIC", "lb_policy": "RING_HASH" if name == "c2" else "RANDOM",
+                             "load_assignment": {"cluster_name": name, "endpoints": [
                 {"lb_endpoints": [{"endpoint": {"hostname": "host-of-" + name, "address": {"socket_address": {
                     "address": "127.0.0.1", "port_value": server.server_port}}}}]}]}})
-        with socket.socket() as s:
+        tables = json.load(open("questions.json"))
+        sockets = [socket.socket() for _ in tables]
+        for s in sockets:
             s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        manager = {"@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                   "stat_prefix": "x", "route_config": json.load(open("routes.json")), "http_filters": [
-                       {"name": "router", "typed_config": {
-                           "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}
-        listener = {"name": "l", "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-                    "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}]}
-        json.dump({"static_resources": {"listeners": [listener], "clusters": clusters}}, open("envoy.json", "w"))
+        ports = [s.getsockname()[1] for s in sockets]
+        for s in sockets:
+            s.close()
+        listeners = []
+        for number, port in enumerate(ports):
+            manager = {"@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                       "stat_prefix": "x", "route_config": json.load(open(f"routes{number}.json")), "http_filters": [
+                           {"name": "router", "typed_config": {
+                               "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}
+            listeners.append({"name": f"l{number}",
+                              "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+                              "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}]})
+        json.dump({"static_resources": {"listeners": listeners, "clusters": clusters}}, open("envoy.json", "w"))
         envoy = subprocess.Popen([sys.argv[1], "-c", "envoy.json", "--concurrency", "1", "--disable-hot-restart",
                                   "--log-level", "error"])
         try:
             deadline = time.monotonic() + 60
             while True:
                 try:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    socket.create_connection(("127.0.0.1", ports[-1]), 1).close()
                     break
                 except OSError:
                     if envoy.poll() is not None or time.monotonic() > deadline:
                         sys.exit("Envoy does not listen")
                     time.sleep(0.05)
             answers = []
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-            for q in json.load(open("questions.json")):
-                connection.putrequest(q["method"], q["path"], skip_host=True, skip_accept_encoding=True)
-                connection.putheader("Host", q["host"])
-                for name, value in q["headers"]:
-                    connection.putheader(name, value)
-                connection.endheaders()
-                answer = connection.getresponse()
-                answers.append({"status": answer.status, "headers": [[k.lower(), v] for k, v in answer.getheaders()],
-                                "body": answer.read().decode()})
+            for port, questions in zip(ports, tables):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                answers.append([])
+                for q in questions:
+                    connection.putrequest(q["method"], q["path"], skip_host=True, skip_accept_encoding=True)
+                    connection.putheader("Host", q["host"])
+                    for name, value in q["headers"]:
+                        connection.putheader(name, value)
+                    connection.endheaders()
+                    answer = connection.getresponse()
+                    answers[-1].append({"status": answer.status, "body": answer.read().decode(),
+                                        "headers": [[k.lower(), v] for k, v in answer.getheaders()]})
+                connection.close()
             json.dump(answers, open("answers.json", "w"))
         finally:
             envoy.kill()

@@ -32,7 +32,6 @@ struct BreakerTests {
         // A host's first connection.
         #expect(cluster.tryAcquire(.connections, isForced: true))
         #expect(cluster.breaker(.normal).count(.connections) == 2)
-        #expect(cluster.breaker(.normal).settings.showsRemaining)
     }
 
     @Test func theDefaultsAreThoseOfEnvoy() throws {

@@ -132,14 +132,14 @@ struct QuestionContent: Sendable {
         }
         let attributes: UnsafeMutablePointer<AttributeContext> = arena.make { attributes in
             attributes.source = arena.make { peer in
-                peer.address = address(facts.remote, arena)
+                peer.address = facts.remote.message(in: arena)
                 peer.service = field("x-envoy-downstream-service-cluster")
                 if let certificate = facts.connection.peer {
                     if certificate.isVerified { peer.principal = arena(certificate.principal) }
                     if tellsCertificate { peer.certificate = arena(certificate.encodedPEM) }
                 }
             }
-            attributes.destination = arena.make { $0.address = address(facts.connection.destination, arena) }
+            attributes.destination = arena.make { $0.address = facts.connection.destination.message(in: arena) }
             attributes.request = arena.make {
                 let nanos = request.start.nanoseconds - request.start.seconds * 1_000_000_000
                 $0.time = arena.timestamp(seconds: request.start.seconds, nanoseconds: Int32(nanos))
@@ -165,20 +165,6 @@ struct QuestionContent: Sendable {
         return arena.make {
             ($0.n_filter_metadata, $0.filter_metadata) =
                 arena.map(found) as (Int, UnsafeMutablePointer<UnsafeMutablePointer<MetadataFilterMetadataEntry>?>?)
-        }
-    }
-
-    private func address(_ address: NetworkAddress, _ arena: Arena) -> UnsafeMutablePointer<EnvoyAPI.Address> {
-        arena.make {
-            switch address {
-            case .ip(let ip, let port):
-                $0.set(
-                    socket_address: arena.make {
-                        $0.address = arena("\(ip)")
-                        $0.set(port_value: UInt32(port))
-                    })
-            case .pipe(let path): $0.set(pipe: arena.make { $0.path = arena(path) })
-            }
         }
     }
 }

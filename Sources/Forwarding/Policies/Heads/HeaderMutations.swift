@@ -58,19 +58,19 @@ public struct HeaderMutations: Sendable {
         }
     }
 
-    public func applyToRequest(_ head: inout HeaderList, _ facts: () -> HeaderFacts) {
+    public func applyToRequest(_ head: inout HeaderList, _ facts: () -> AccessRecord) {
         Self.apply(request, &head, isResponse: false, facts)
     }
 
-    public func applyToResponse(_ head: inout HeaderList, _ facts: () -> HeaderFacts) {
+    public func applyToResponse(_ head: inout HeaderList, _ facts: () -> AccessRecord) {
         Self.apply(response, &head, isResponse: true, facts)
     }
 
-    public func applyToRequestTrailers(_ trailers: inout HeaderList, _ facts: () -> HeaderFacts) {
+    public func applyToRequestTrailers(_ trailers: inout HeaderList, _ facts: () -> AccessRecord) {
         Self.apply(requestTrailers, &trailers, isResponse: false, facts)
     }
 
-    public func applyToResponseTrailers(_ trailers: inout HeaderList, _ facts: () -> HeaderFacts) {
+    public func applyToResponseTrailers(_ trailers: inout HeaderList, _ facts: () -> AccessRecord) {
         Self.apply(responseTrailers, &trailers, isResponse: true, facts)
     }
 
@@ -78,7 +78,7 @@ public struct HeaderMutations: Sendable {
     public var changesTrailers: Bool { !requestTrailers.isEmpty || !responseTrailers.isEmpty }
 
     private static func apply(
-        _ steps: [Step], _ head: inout HeaderList, isResponse: Bool, _ facts: () -> HeaderFacts
+        _ steps: [Step], _ head: inout HeaderList, isResponse: Bool, _ facts: () -> AccessRecord
     ) {
         for step in steps {
             switch step {

@@ -237,24 +237,6 @@ private func withoutParameter(_ target: UnsafeRawBufferPointer, _ name: [UInt8])
         + kept.joined(separator: [UInt8(ascii: "&")])
 }
 
-private func percentDecoded(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
-    func digit(_ byte: UInt8) -> UInt8? { Character(Unicode.Scalar(byte)).hexDigitValue.map(UInt8.init) }
-    var result: [UInt8] = []
-    var index = 0
-    while index < bytes.count {
-        if bytes[index] == UInt8(ascii: "%"), index + 2 < bytes.count, let high = digit(bytes[index + 1]),
-            let low = digit(bytes[index + 2])
-        {
-            result.append(high << 4 | low)
-            index += 3
-        } else {
-            result.append(bytes[index])
-            index += 1
-        }
-    }
-    return result
-}
-
 extension UInt8 {
     /// Letters, digits, `-`, `_` and the dot between a token's parts.
     fileprivate var isOfToken: Bool {

@@ -12,7 +12,8 @@ public struct BalancingSettings: Sendable {
         /// The cluster's type says it: the original destination.
         case clusterProvided
 
-        var hashes: Bool {
+        /// Whether a hash of the request decides.
+        public var hashes: Bool {
             switch self {
             case .ring, .maglev: true
             case .roundRobin, .leastRequest, .random, .clusterProvided: false

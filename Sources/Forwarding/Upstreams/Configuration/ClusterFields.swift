@@ -4,30 +4,32 @@ extension SupportedFields {
         common + balancingPolicies
         + SupportedFields([
             // Statistics that nobody asks for here: `alt_stat_name`, `track_*`. Resources without a wait for warmth
-            // warm like others. What a connection buffers is bounded by fixed sizes.
+            // warm like others.
             "envoy.config.cluster.v3.Cluster": """
-            transport_socket_matches name alt_stat_name type cluster_type eds_cluster_config connect_timeout \
+            transport_socket_matches name alt_stat_name~ type cluster_type eds_cluster_config connect_timeout \
             per_connection_buffer_limit_bytes \
             lb_policy=ROUND_ROBIN|LEAST_REQUEST|RING_HASH|RANDOM|MAGLEV|CLUSTER_PROVIDED|LOAD_BALANCING_POLICY_CONFIG \
             load_assignment health_checks max_requests_per_connection circuit_breakers \
             upstream_http_protocol_options common_http_protocol_options http_protocol_options http2_protocol_options \
             typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl \
-            dns_lookup_family wait_for_warm_on_init outlier_detection cleanup_interval upstream_bind_config \
+            dns_lookup_family wait_for_warm_on_init~ outlier_detection cleanup_interval upstream_bind_config \
             lb_subset_config ring_hash_lb_config maglev_lb_config original_dst_lb_config least_request_lb_config \
             round_robin_lb_config common_lb_config transport_socket metadata protocol_selection \
             upstream_connection_options close_connections_on_host_health_failure ignore_health_on_host_removal \
-            load_balancing_policy lrs_server track_timeout_budgets track_cluster_stats*
+            load_balancing_policy lrs_server track_timeout_budgets~ track_cluster_stats*~
             """,
             "envoy.config.cluster.v3.Cluster.TransportSocketMatch": "name match transport_socket",
             // TLS settings are looked through where they are read.
             "envoy.config.core.v3.TransportSocket": "name typed_config*",
             "envoy.config.cluster.v3.Cluster.CustomClusterType": "name typed_config",
+            // What is insecure is not checked for.
             "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig":
-                "dns_cache_config allow_insecure_cluster_options",
+                "dns_cache_config allow_insecure_cluster_options~",
             "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig": """
             name dns_lookup_family dns_refresh_rate host_ttl max_hosts dns_query_timeout
             """,
-            "envoy.config.cluster.v3.Cluster.EdsClusterConfig": "eds_config service_name",
+            // Endpoints come from where the cluster came from.
+            "envoy.config.cluster.v3.Cluster.EdsClusterConfig": "eds_config~ service_name",
             "envoy.config.cluster.v3.Cluster.RefreshRate": "base_interval max_interval",
             "envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":
                 "use_http_header http_header_name upstream_port_override",
@@ -39,7 +41,7 @@ extension SupportedFields {
     /// Merging of updates is a matter of time alone: each is taken as it comes.
     private static let balancingPolicies = SupportedFields([
         "envoy.config.cluster.v3.Cluster.CommonLbConfig": """
-        healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config update_merge_window \
+        healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config update_merge_window~ \
         ignore_new_hosts_until_first_hc close_connections_on_host_set_change consistent_hashing_lb_config \
         override_host_status
         """,
@@ -128,9 +130,9 @@ extension SupportedFields {
 
     private static let protection = SupportedFields([
         "envoy.config.cluster.v3.CircuitBreakers": "thresholds per_host_thresholds",
-        // Pools are not counted: there is one for each host and TLS settings.
+        // Pools are not counted: there is one for each host and TLS settings. What is left is told in no statistics.
         "envoy.config.cluster.v3.CircuitBreakers.Thresholds": """
-        priority max_connections max_pending_requests max_requests max_retries retry_budget track_remaining
+        priority max_connections max_pending_requests max_requests max_retries retry_budget track_remaining~
         """,
         "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "budget_percent min_retry_concurrency",
         "envoy.config.cluster.v3.OutlierDetection": """
@@ -149,8 +151,8 @@ extension SupportedFields {
         timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold \
         healthy_threshold alt_port reuse_connection http_health_check tcp_health_check grpc_health_check \
         no_traffic_interval no_traffic_healthy_interval unhealthy_interval unhealthy_edge_interval \
-        healthy_edge_interval transport_socket_match_criteria always_log_health_check_failures \
-        always_log_health_check_success
+        healthy_edge_interval transport_socket_match_criteria always_log_health_check_failures~ \
+        always_log_health_check_success~
         """,
         "envoy.config.core.v3.HealthCheck.Payload": "text binary",
         "envoy.config.core.v3.HealthCheck.HttpHealthCheck": """
@@ -184,20 +186,19 @@ extension SupportedFields {
         idle_timeout max_connection_duration max_headers_count max_response_headers_kb \
         headers_with_underscores_action=ALLOW max_requests_per_connection
         """,
-        // What is said of requests' form is said to servers; a client has no use for it.
+        // What is said of requests' form is said to servers; a client has no use for it. A response that is no HTTP ends
+        // its connection, or of HTTP/2 its stream. There is one parser of each.
         "envoy.config.core.v3.Http1ProtocolOptions": """
-        allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers \
-        override_stream_error_on_invalid_http_message use_balsa_parser
+        allow_absolute_url~ accept_http_10~ default_host_for_http_10~ header_key_format enable_trailers \
+        override_stream_error_on_invalid_http_message~ use_balsa_parser~
         """,
         "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat": "proper_case_words",
         "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords": "",
-        // Limits against floods are fixed here.
+        // Limits against floods are fixed here, and cannot be asked for. Whether upgrades go over HTTP/2, servers say.
         "envoy.config.core.v3.Http2ProtocolOptions": """
         hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size \
-        allow_connect max_outbound_frames max_outbound_control_frames \
-        max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream \
-        max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging \
-        override_stream_error_on_invalid_http_message connection_keepalive use_oghttp2_codec
+        allow_connect~ stream_error_on_invalid_http_messaging~ override_stream_error_on_invalid_http_message~ \
+        connection_keepalive use_oghttp2_codec~
         """,
         "envoy.config.core.v3.KeepaliveSettings": "interval timeout",
     ])

@@ -75,7 +75,6 @@ extension BreakerSettings {
         pending = message.max_pending_requests.number.map { Int($0) } ?? pending
         requests = message.max_requests.number.map { Int($0) } ?? requests
         retries = message.max_retries.number.map { Int($0) } ?? retries
-        showsRemaining = message.track_remaining != 0
         guard let budget = message.retry_budget?.pointee else { return }
         let percent = budget.budget_percent?.pointee.value ?? 20
         guard (0...100).contains(percent) else {

@@ -14,7 +14,6 @@ public struct BreakerSettings: Sendable, Equatable {
     public var retries = 3
     /// Retries as a share of what is under way; takes the place of `retries`.
     public var retryBudget: RetryBudget?
-    public var showsRemaining = false
 
     public struct RetryBudget: Sendable, Equatable {
         public var percent = 20.0

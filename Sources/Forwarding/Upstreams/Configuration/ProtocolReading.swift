@@ -112,8 +112,6 @@ enum ProtocolReading {
             }
             result.maximumAge = try common.max_connection_duration.time("max_connection_duration")
                 .flatMap { $0 > .zero ? $0 : nil }
-            result.maximumStreamDuration = try common.max_stream_duration.time("max_stream_duration")
-                .flatMap { $0 > .zero ? $0 : nil }
         }
         result.headerCount = common.max_headers_count.number.map { Int($0) }
         result.responseHeaderKilobytes = common.max_response_headers_kb.number.map { Int($0) }
@@ -155,7 +153,6 @@ extension UpstreamProtocol.HTTP2 {
         streamWindow = try number("initial_stream_window_size", message.initial_stream_window_size, windows)
         connectionWindow = try number("initial_connection_window_size", message.initial_connection_window_size, windows)
         headerTableSize = try number("hpack_table_size", message.hpack_table_size, 0...UInt32.max)
-        allowsConnect = message.allow_connect != 0
         guard let keepalive = message.connection_keepalive?.pointee else { return }
         try at("connection_keepalive") { () throws(ConfigurationError) in
             keepaliveInterval = try keepalive.interval.time("interval").flatMap { $0 > .zero ? $0 : nil }
@@ -163,9 +160,7 @@ extension UpstreamProtocol.HTTP2 {
                 throw .invalid(path: "timeout", message: "must be more than 0")
             }
             keepaliveTimeout = timeout
-            keepaliveIdleInterval = try keepalive.connection_idle_interval.time("connection_idle_interval")
         }
-        keepaliveJitterPercent = keepalive.interval_jitter?.pointee.value ?? 15
     }
 }
 

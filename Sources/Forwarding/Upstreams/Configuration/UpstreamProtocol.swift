@@ -18,13 +18,9 @@ public struct UpstreamProtocol: Sendable {
         public var streamWindow: Int?
         public var connectionWindow: Int?
         public var headerTableSize: Int?
-        public var allowsConnect = false
         /// Between PINGs; nil: none.
         public var keepaliveInterval: Duration?
         public var keepaliveTimeout = Duration.seconds(10)
-        public var keepaliveJitterPercent = 15.0
-        /// A connection that was idle for so long is asked before it is used.
-        public var keepaliveIdleInterval: Duration?
 
         public init() {}
     }
@@ -47,8 +43,6 @@ public struct UpstreamProtocol: Sendable {
     /// A connection takes no new requests after this.
     public var maximumAge: Duration?
     public var requestsPerConnection: Int?
-    /// From the first byte of a request to the last of its response.
-    public var maximumStreamDuration: Duration?
     public var headerCount: Int?
     public var responseHeaderKilobytes: Int?
     /// The server name of TLS is the request's host.

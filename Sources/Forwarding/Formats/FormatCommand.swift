@@ -1,8 +1,10 @@
 import HTTP
 import Time
 
-/// A command of a log's format, compiled. Source: Envoy, "Access logging", command operators.
-struct LogCommand: Sendable, Equatable {
+/// A command of a format, compiled: `REQ(X?Y):10`. What cannot be known here is refused: of Envoy's, what asks for
+/// filter state, the environment, other certificates than the peer's own, bytes on the wire and hosts tried before.
+/// Source: Envoy, "Substitution Formatter".
+struct FormatCommand: Sendable, Equatable {
     enum Moment: Sendable, Equatable {
         case requestBegan, requestEnded, sendingBegan, sendingEnded, responseBegan, responseEnded, replyBegan, ended
     }
@@ -14,6 +16,9 @@ struct LogCommand: Sendable, Equatable {
     }
 
     enum Place: Sendable { case remote, directRemote, local, upstream, upstreamLocal }
+
+    /// Whose metadata.
+    enum Owner: Sendable { case request, route, host }
 
     enum Form: Sendable { case whole, withoutPort, port }
 
@@ -32,9 +37,14 @@ struct LogCommand: Sendable, Equatable {
         case details(keepsSpaces: Bool)
         case terminationDetails, flags, longFlags, protocolName, upstreamProtocolName, cluster, routeName, virtualHost
         case serverName, hostName, transportFailure, traceID, logType, requestID
-        case peerURIs, peerNames, peerSubject, peerSerial, peerFingerprint, localURI, tlsVersion, tlsCipher
+        case peerURIs, peerNames, peerSubject, peerSerial, peerFingerprint, peerCertificate
+        case localURI, tlsVersion, tlsCipher
+        case upstreamName(withPort: Bool)
+        /// Bytes of names and values.
+        case headBytes(List)
         case grpcStatus(StatusForm)
-        case metadata(filter: String, path: [String])
+        /// Without a path: all of the filter's.
+        case metadata(Owner, filter: String, path: [String])
         case path(keepsQuery: Bool, original: Bool)
         case queryParameter([UInt8])
     }
@@ -47,7 +57,7 @@ struct LogCommand: Sendable, Equatable {
     var isNumber: Bool {
         switch kind {
         case .duration, .bytesReceived, .bytesSent, .responseCode, .attempts, .connectionNumber, .address(_, .port),
-            .grpcStatus(.number):
+            .grpcStatus(.number), .headBytes:
             true
         default: false
         }
@@ -99,7 +109,8 @@ struct LogCommand: Sendable, Equatable {
         "TRACE_ID": .traceID, "ACCESS_LOG_TYPE": .logType, "CONNECTION_ID": .connectionNumber, "STREAM_ID": .requestID,
         "DOWNSTREAM_PEER_URI_SAN": .peerURIs, "DOWNSTREAM_PEER_DNS_SAN": .peerNames,
         "DOWNSTREAM_PEER_SUBJECT": .peerSubject, "DOWNSTREAM_PEER_SERIAL": .peerSerial,
-        "DOWNSTREAM_PEER_FINGERPRINT_256": .peerFingerprint, "DOWNSTREAM_LOCAL_URI_SAN": .localURI,
+        "DOWNSTREAM_PEER_FINGERPRINT_256": .peerFingerprint, "DOWNSTREAM_PEER_CERT": .peerCertificate,
+        "DOWNSTREAM_LOCAL_URI_SAN": .localURI,
         "DOWNSTREAM_TLS_VERSION": .tlsVersion, "DOWNSTREAM_TLS_CIPHER": .tlsCipher,
         "GRPC_STATUS": .grpcStatus(.camel), "GRPC_STATUS_NUMBER": .grpcStatus(.number),
         "PATH": .path(keepsQuery: true, original: true),
@@ -115,6 +126,10 @@ struct LogCommand: Sendable, Equatable {
         "UPSTREAM_HOST": .address(.upstream, .whole), "UPSTREAM_REMOTE_ADDRESS": .address(.upstream, .whole),
         "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": .address(.upstream, .withoutPort),
         "UPSTREAM_REMOTE_PORT": .address(.upstream, .port),
+        "UPSTREAM_HOST_NAME": .upstreamName(withPort: true),
+        "UPSTREAM_HOST_NAME_WITHOUT_PORT": .upstreamName(withPort: false),
+        "REQUEST_HEADERS_BYTES": .headBytes(.request), "RESPONSE_HEADERS_BYTES": .headBytes(.response),
+        "RESPONSE_TRAILERS_BYTES": .headBytes(.trailers),
         "UPSTREAM_LOCAL_ADDRESS": .address(.upstreamLocal, .whole),
         "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": .address(.upstreamLocal, .withoutPort),
         "UPSTREAM_LOCAL_PORT": .address(.upstreamLocal, .port),
@@ -139,9 +154,11 @@ struct LogCommand: Sendable, Equatable {
             case "NUMBER": return .grpcStatus(.number)
             default: return nil
             }
-        case "DYNAMIC_METADATA":
-            let path = argument.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
-            return path.count < 2 ? nil : .metadata(filter: path[0], path: Array(path.dropFirst()))
+        case "DYNAMIC_METADATA": return metadata(.request, argument[...])
+        case "UPSTREAM_METADATA": return metadata(.host, argument[...])
+        case "METADATA":
+            guard let colon = argument.firstIndex(of: ":"), let owner = owners[argument[..<colon]] else { return nil }
+            return metadata(owner, argument[argument.index(after: colon)...])
         case "PATH":
             let words = argument.split(separator: ":", omittingEmptySubsequences: false)
             guard words.count <= 2, ["", "WQ", "NQ"].contains(words.first ?? "") else { return nil }
@@ -156,10 +173,19 @@ struct LogCommand: Sendable, Equatable {
         }
     }
 
+    private static let owners: [Substring: Owner] = ["DYNAMIC": .request, "ROUTE": .route, "UPSTREAM_HOST": .host]
+
+    private static func metadata(_ owner: Owner, _ argument: Substring) -> Kind? {
+        let path = argument.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        guard path.allSatisfy({ !$0.isEmpty }) else { return nil }
+        return .metadata(owner, filter: path[0], path: Array(path.dropFirst()))
+    }
+
     private static func fields(_ argument: String) -> (name: [UInt8], other: [UInt8]?)? {
         let names = argument.split(separator: "?", omittingEmptySubsequences: false)
-        guard (1...2).contains(names.count), names.allSatisfy({ !$0.isEmpty }) else { return nil }
-        return (names[0].utf8.map(\.lowerCased), names.count == 2 ? names[1].utf8.map(\.lowerCased) : nil)
+        guard (1...2).contains(names.count), !names[0].isEmpty else { return nil }
+        let other = names.count == 2 && !names[1].isEmpty ? names[1].utf8.map(\.lowerCased) : nil
+        return (names[0].utf8.map(\.lowerCased), other)
     }
 
     /// Whatever the protocol, the host is in the pseudo-header.

@@ -3,8 +3,8 @@ import EnvoyAPI
 import HTTP
 import Time
 
-/// What the logs of one worker keep between their lines: the clock's text of the second that is written now.
-public struct LogScratch: Sendable {
+/// What is kept from one record to the next: the clock's text of the second that is written now.
+public struct FormatScratch: Sendable {
     fileprivate var second = Int64.min
     fileprivate var secondText: [UInt8] = []
     /// When lines are written.
@@ -13,10 +13,10 @@ public struct LogScratch: Sendable {
     public init(now: Timestamp = Timestamp(nanoseconds: 0)) { self.now = now }
 }
 
-extension LogCommand {
+extension FormatCommand {
     /// Appends the value of a record.
     /// - Returns: whether there is one; if not, nothing is appended.
-    func append(_ record: borrowing AccessRecord, _ scratch: inout LogScratch, to output: inout [UInt8]) -> Bool {
+    func append(_ record: borrowing AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]) -> Bool {
         let start = output.count
         guard appendWhole(record, &scratch, to: &output) else { return false }
         if let limit, output.count - start > limit { output.removeLast(output.count - start - limit) }
@@ -24,7 +24,7 @@ extension LogCommand {
     }
 
     private func appendWhole(
-        _ record: borrowing AccessRecord, _ scratch: inout LogScratch, to output: inout [UInt8]
+        _ record: borrowing AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]
     ) -> Bool {
         switch kind {
         case .field(.request, let name, let other): return Self.append(record.request, name, other, to: &output)
@@ -49,8 +49,9 @@ extension LogCommand {
         case .details(let keepsSpaces):
             return Self.append(record.details, underscores: !keepsSpaces, to: &output)
         case .terminationDetails: return Self.append(record.terminationDetails, to: &output)
-        case .flags: return !record.flags.isEmpty && Self.append(record.flags.text, to: &output)
-        case .longFlags: return !record.flags.isEmpty && Self.append(record.flags.longText, to: &output)
+        // That there are none is said wherever it is asked for, as Envoy does.
+        case .flags: return Self.append(record.flags.isEmpty ? "-" : record.flags.text, to: &output)
+        case .longFlags: return Self.append(record.flags.isEmpty ? "-" : record.flags.longText, to: &output)
         case .protocolName: return Self.append(record.protocolName, to: &output)
         case .upstreamProtocolName: return Self.append(record.upstreamProtocolName, to: &output)
         case .cluster: return Self.append(record.cluster, to: &output)
@@ -71,14 +72,22 @@ extension LogCommand {
         case .peerSubject: return Self.append(record.connection.peer?.subject ?? "", to: &output)
         case .peerSerial: return Self.append(record.connection.peer?.serial ?? "", to: &output)
         case .peerFingerprint: return Self.append(record.connection.peer?.fingerprint ?? "", to: &output)
+        case .peerCertificate: return Self.append(record.connection.peer?.encodedPEM ?? "", to: &output)
+        case .upstreamName(let withPort):
+            return Self.append(record.upstreamName, record.upstream, withPort: withPort, to: &output)
+        case .headBytes(.request): return Self.append(bytesOf: record.request, to: &output)
+        case .headBytes(.response): return Self.append(bytesOf: record.response, to: &output)
+        case .headBytes(.trailers): return Self.append(bytesOf: record.trailers ?? HeaderList(), to: &output)
         case .localURI: return Self.append(record.session.localURI, to: &output)
         case .tlsVersion: return Self.append(record.session.version, to: &output)
         case .tlsCipher: return Self.append(record.session.cipher, to: &output)
         case .grpcStatus(let form):
             guard let status = record.grpcStatus else { return false }
             return Self.append(GRPCStatusName.text(status, form), to: &output)
-        case .metadata(let filter, let path):
-            guard let value = record.metadata.value(filter, at: path) else { return false }
+        case .metadata(let owner, let filter, let path):
+            let metadata = owner.metadata(of: record)
+            let value = path.isEmpty ? metadata[filter].map { .object($0) } : metadata.value(filter, at: path)
+            guard let value else { return false }
             output += value.plainText.utf8
             return true
         case .path(let keepsQuery, let original):
@@ -106,6 +115,21 @@ extension LogCommand {
             for index in start..<output.count where output[index] == 0x20 { output[index] = UInt8(ascii: "_") }
         }
         return true
+    }
+
+    /// The name of a host, or else its address.
+    private static func append(
+        _ name: String, _ address: NetworkAddress?, withPort: Bool, to output: inout [UInt8]
+    ) -> Bool {
+        guard !name.isEmpty else { return append(address, withPort ? .whole : .withoutPort, to: &output) }
+        let colon = withPort ? nil : name.lastIndex(of: ":")
+        return append(String(name[..<(colon ?? name.endIndex)]), to: &output)
+    }
+
+    private static func append(bytesOf list: HeaderList, to output: inout [UInt8]) -> Bool {
+        var count = 0
+        list.forEachField { name, value in count += name.count + value.count }
+        return append(UInt64(count), to: &output)
     }
 
     private static func append(list: [String]?, to output: inout [UInt8]) -> Bool {
@@ -158,7 +182,7 @@ extension LogCommand {
     }
 
     private static func append(
-        _ time: Timestamp, _ format: String, _ scratch: inout LogScratch, to output: inout [UInt8]
+        _ time: Timestamp, _ format: String, _ scratch: inout FormatScratch, to output: inout [UInt8]
     ) -> Bool {
         guard format.isEmpty else { return append(time.formatted(format), to: &output) }
         // Lines of one second share all but the milliseconds.
@@ -194,19 +218,14 @@ extension LogCommand {
         parameter name: [UInt8], of record: borrowing AccessRecord, to output: inout [UInt8]
     ) -> Bool {
         record.request.withValue(of: ":path") { path in
-            guard let mark = path.firstIndex(of: UInt8(ascii: "?")) else { return false }
-            for pair in path[(mark + 1)...].split(separator: UInt8(ascii: "&")) {
-                let parts = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
-                guard let first = parts.first, first.elementsEqual(name) else { continue }
-                if parts.count == 2 { output.append(contentsOf: parts[1]) }
-                return true
-            }
-            return false
+            guard let value = QueryParameters(path).first(name) else { return false }
+            output += percentDecoded(value)
+            return true
         } ?? false
     }
 }
 
-extension LogCommand.Moment {
+extension FormatCommand.Moment {
     fileprivate func instant(of record: borrowing AccessRecord) -> Instant? {
         switch self {
         case .requestBegan: record.began
@@ -221,7 +240,17 @@ extension LogCommand.Moment {
     }
 }
 
-extension LogCommand.Place {
+extension FormatCommand.Owner {
+    fileprivate func metadata(of record: borrowing AccessRecord) -> FilterMetadata {
+        switch self {
+        case .request: record.metadata
+        case .route: record.routeMetadata
+        case .host: record.upstreamMetadata
+        }
+    }
+}
+
+extension FormatCommand.Place {
     fileprivate func address(of record: borrowing AccessRecord) -> NetworkAddress? {
         switch self {
         case .remote: record.remote
@@ -244,7 +273,7 @@ enum GRPCStatusName {
         ("DataLoss", "DATA_LOSS"), ("Unauthenticated", "UNAUTHENTICATED"),
     ]
 
-    static func text(_ status: Int, _ form: LogCommand.StatusForm) -> String {
+    static func text(_ status: Int, _ form: FormatCommand.StatusForm) -> String {
         guard names.indices.contains(status) else { return form == .number ? "\(status)" : "InvalidCode" }
         return switch form {
         case .camel: names[status].0
