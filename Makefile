@@ -33,12 +33,12 @@ check: setup ## Format, layout rules, and that the generated code is what the ge
 
 test: check ## Everything that must hold (under 20 minutes from clean)
 	swift build $(SWIFT_FLAGS) --build-tests
-	swift test $(SWIFT_FLAGS) --skip-build
+	Tests/run swift test $(SWIFT_FLAGS) --skip-build
 
 test-planes: setup ## The mesh's scenarios on Envoys alone and on martinet proxies alone (`make test` has a mix of them)
 	swift build $(SWIFT_FLAGS) --build-tests
-	DATA_PLANE=envoy swift test $(SWIFT_FLAGS) --skip-build --filter '$(PLANE_SUITES)'
-	DATA_PLANE=martinet swift test $(SWIFT_FLAGS) --skip-build --filter '$(PLANE_SUITES)'
+	DATA_PLANE=envoy Tests/run swift test $(SWIFT_FLAGS) --skip-build --filter '$(PLANE_SUITES)'
+	DATA_PLANE=martinet Tests/run swift test $(SWIFT_FLAGS) --skip-build --filter '$(PLANE_SUITES)'
 
 protos: setup ## Make the C and Swift code from Protos/
 	$(VENV)/bin/python Protos/generate

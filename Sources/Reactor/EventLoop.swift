@@ -120,7 +120,7 @@ public final class EventLoop<Handler: ConnectionHandler>: Loop {
     /// Runs `work` on this loop at `deadline` or up to a millisecond later. Cancel it with `cancelTimer`.
     @discardableResult
     public func schedule(at deadline: Instant, _ work: @escaping (EventLoop<Handler>) -> Void) -> TimerID {
-        setWork(at: deadline) { work(unsafeDowncast($0, to: EventLoop<Handler>.self)) }
+        setWork(at: deadline, .closure { work(unsafeDowncast($0, to: EventLoop<Handler>.self)) })
     }
 
     /// ``schedule(at:_:)`` counted from this turn's `now`.

@@ -168,7 +168,7 @@ final class Listener: EventSource {
     /// Connections wait in the kernel and no new edge may come: asks again by the clock.
     private func tryAgainLater(_ loop: Loop, _ error: SystemError) {
         loop.configuration.logger.error("\(address) cannot accept connections for now: \(error)")
-        _ = loop.setWork(at: loop.now.advanced(by: .milliseconds(100))) { [self] in ready($0) }
+        _ = loop.setWork(at: loop.now.advanced(by: .milliseconds(100)), .closure { [self] in ready($0) })
     }
 }
 

@@ -20,7 +20,7 @@ public class Loop {
     let epoll: Int32
     var slab = ConnectionSlab()
     var wheel: TimerWheel
-    var work: [UInt32: (Loop) -> Void] = [:]  // by timer index
+    var work: ContiguousArray<TimerWork?> = []  // by timer index
     var earlyOutput: [UInt32: [UInt8]] = [:]  // written before the connection was established
     var heldInput: [UInt32: [UInt8]] = [:]  // received before TLS was started
     var closingReasons: [UInt32: CloseReason] = [:]  // of connections in closeWanted
@@ -218,7 +218,7 @@ public class Loop {
     public func drain(grace: Duration) {
         for listener in listeners.keys.sorted() { stopListening(ListenerID(number: listener)) }
         drainStopsLoop = true
-        _ = setWork(at: now.advanced(by: grace)) { $0.stop() }
+        _ = setWork(at: now.advanced(by: grace), .closure { $0.stop() })
     }
 
     /// Closes everything and says so to the handlers. After this the loop only waits to be released.

@@ -1,5 +1,16 @@
 import Time
 
+/// Who hears of timers of its own, where each would else need a closure.
+public protocol TimerTarget: AnyObject {
+    func timerFired(_ token: UInt64)
+}
+
+/// What a timer that belongs to no connection is for.
+enum TimerWork {
+    case closure((Loop) -> Void)
+    case target(any TimerTarget, UInt64)
+}
+
 // Timers of handlers, of the loop's owner, and the loop's own deadlines.
 extension Loop {
     /// The handler of `id` gets `timerFired(token)` at the first turn after `deadline`; millisecond resolution,
@@ -19,22 +30,34 @@ extension Loop {
         setTimer(at: now.advanced(by: delay), for: id, token: token)
     }
 
+    /// `target` hears at the first turn after the delay, and is kept until then or until the timer is cancelled.
+    public func setTimer(after delay: Duration, for target: some TimerTarget, token: UInt64) -> TimerID {
+        setWork(at: now.advanced(by: delay), .target(target, token))
+    }
+
     /// A timer that is cancelled does not fire, even if it was due in this very turn.
     /// - Returns: false if it had fired or been cancelled.
     @discardableResult
     public func cancelTimer(_ timer: TimerID) -> Bool {
         guard wheel.cancel(timer) else { return false }
-        work[timer.index] = nil
+        _ = takeWork(of: timer.index)
         return true
     }
 
     /// Timers that are set, the loop's own included.
     public var timerCount: Int { wheel.count }
 
-    func setWork(at deadline: Instant, _ body: @escaping (Loop) -> Void) -> TimerID {
+    func setWork(at deadline: Instant, _ new: TimerWork) -> TimerID {
         let timer = wheel.set(at: deadline, owner: nil, purpose: .work)
-        work[timer.index] = body
+        while work.count <= Int(timer.index) { work.append(nil) }
+        work[Int(timer.index)] = new
         return timer
+    }
+
+    private func takeWork(of index: UInt32) -> TimerWork? {
+        // Timers of connections have none, and the highest ones perhaps no place for it.
+        guard work.indices.contains(Int(index)) else { return nil }
+        return work[Int(index)].take()
     }
 
     func setDeadline(_ limit: Duration, for id: ConnectionID) {
@@ -58,7 +81,11 @@ extension Loop {
             case .deadline:
                 deadlinePassed(owner(of: fired))
             case .work:
-                work.removeValue(forKey: fired.id.index)?(self)
+                switch takeWork(of: fired.id.index) {
+                case .closure(let body): body(self)
+                case .target(let target, let token): target.timerFired(token)
+                case nil: break
+                }
             }
         }
     }

@@ -18,6 +18,9 @@ extension Loop {
         slab.find(id)?.pointee.blocked.count ?? 0
     }
 
+    /// Bytes that are sent at once where nothing waits to be sent with them: a copy costs more than a call.
+    private static let longWrite = 16 << 10
+
     private func canWrite(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
         let state = connection.pointee.state
         return state.contains(.established)
@@ -35,6 +38,9 @@ extension Loop {
             return
         }
         guard canWrite(connection) else { return }
+        if bytes.count >= Self.longWrite, connection.pointee.scratch == Connection.noScratch {
+            return encryptAndTransmit(bytes, id, connection)
+        }
         let scratch = claimScratch(id, connection)
         if bytes.count > outputs[scratch].bytes.count - outputs[scratch].count {
             flush(scratch)

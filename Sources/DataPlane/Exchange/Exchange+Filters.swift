@@ -18,7 +18,8 @@ struct FilterProgress {
     var next = 0
     var bodyWait: BodyWait?
     var call: WorkerCall?
-    var pause: TimerID?
+    /// What comes after the delay of a fault.
+    var abort: Fault.Abort?
     /// The request is under these.
     var faults: [Fault] = []
     var grpcWeb: GRPCWebTranslation?
@@ -178,12 +179,14 @@ extension Exchange {
         guard let delay = injection.delay else { return abort(injection.abort) }
         record.flags.insert(.delayInjected)
         service.counters.delaysInjected += 1
-        filters.pause = after(delay) { exchange in
-            exchange.filters.pause = nil
-            guard exchange.stage == .filtering, case .goesOn = exchange.abort(injection.abort) else { return }
-            exchange.continueFilters()
-        }
+        filters.abort = injection.abort
+        set(.fault, after: delay)
         return .waits
+    }
+
+    func faultIsOver() {
+        guard stage == .filtering, case .goesOn = abort(filters.abort) else { return }
+        continueFilters()
     }
 
     private func abort(_ abort: Fault.Abort?) -> Step {
@@ -342,7 +345,7 @@ extension Exchange {
         filters.call = nil
         filters.bodyWait = nil
         filters.onResponse = []
-        if let pause = filters.pause { worker.loop.cancelTimer(pause) }
+        cancel(.fault)
         for fault in filters.faults { fault.end() }
         filters.faults = []
     }

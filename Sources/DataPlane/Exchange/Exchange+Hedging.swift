@@ -54,7 +54,7 @@ extension Exchange {
     /// Ends the try under way, or the wait for the next one.
     func giveUpTry() {
         cancelTryTimer()
-        cancelPause()
+        cancel(.pauseBeforeTry)
         waitingIn?.forget(self)
         upstream?.cancel(self)
         upstream = nil

@@ -29,7 +29,7 @@ extension Exchange {
     /// The request becomes another one, of which all is there: it goes through the filters as the first one did.
     private func startAgain(_ next: HeaderList) {
         service.tell(of: self)
-        cancelWholeTimer()
+        cancel(.whole)
         cancelTryTimer()
         releaseFilters()
         if head[":method"] != next[":method"] {

@@ -193,7 +193,7 @@ extension Exchange {
         upstream = nil
         requestIsSent = false
         stage = .waiting
-        pauseBeforeTry(.zero)
+        set(.pauseBeforeTry, after: .zero)
         return true
     }
 
@@ -216,7 +216,7 @@ extension Exchange {
         stage = .waiting
         let pause = retry?.pause(
             after: response, now: record.start.nanoseconds / 1_000_000_000, random: worker.random.next())
-        pauseBeforeTry(pause ?? .milliseconds(25))
+        set(.pauseBeforeTry, after: pause ?? .milliseconds(25))
     }
 
     /// Takes one of the tries that are left, if the breakers allow it.

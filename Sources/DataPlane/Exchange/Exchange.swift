@@ -95,14 +95,8 @@ final class Exchange: UpstreamUser {
     var record = ExchangeRecord()
     var trace = RequestTrace()
 
-    private var wholeTimer: TimerID?
-    private var tryTimer: TimerID?
-    private var pauseTimer: TimerID?
-    private var idleTimer: TimerID?
-    private var durationTimer: TimerID?
-    private var requestTimer: TimerID?
-    private var tryIdleTimer: TimerID?
-    private var lastActivity: Instant
+    var timers = ExchangeTimers()
+    var lastActivity: Instant
     private var isCountedUpgrade = false
 
     init(_ downstream: HTTPDownstream, stream: Int32, _ head: HeaderList, _ shape: HTTP1Head) {
@@ -130,14 +124,10 @@ final class Exchange: UpstreamUser {
     func start(refusing problem: String? = nil) {
         service.began(self)
         if let problem { return reply(400, bytes: [], problem) }
-        if let limit = service.streamDuration {
-            durationTimer = after(limit) { $0.lastedTooLong() }
-        }
+        if let limit = service.streamDuration { set(.duration, after: limit) }
         if let limit = service.streamIdleTimeout { watchIdleness(limit) }
         if let limit = service.requestTimeout, shape.framing != .none {
-            requestTimer = after(limit) {
-                $0.timedOut([], 408, "request_overall_timeout", "request timeout", by: .manager)
-            }
+            set(.request, after: limit)
         }
         guard prepare() else { return }
         route(again: false)
@@ -207,7 +197,7 @@ final class Exchange: UpstreamUser {
             guard stage != .ended else { return }
         }
         requestEnded = true
-        cancel(&requestTimer)
+        cancel(.request)
         if !mirrors.targets.isEmpty { sendMirrors() }
         requestTrailers = trailers
         record.requestEnded = now
@@ -307,108 +297,13 @@ final class Exchange: UpstreamUser {
         if isTunnel || !asksForTunnel { resumeRequest() }
     }
 
-    // MARK: Time
-
-    /// Runs `body` after a while, unless the exchange has ended.
-    func after(_ delay: Duration, _ body: @escaping (Exchange) -> Void) -> TimerID {
-        worker.loop.schedule(after: delay) { [self] _ in
-            if stage != .ended { body(self) }
-        }
-    }
-
-    private func cancel(_ timer: inout TimerID?) {
-        if let set = timer { worker.loop.cancelTimer(set) }
-        timer = nil
-    }
-
-    func startWholeTimer() {
-        guard wholeTimer == nil, let limit = limits?.whole, requestEnded, stage != .filtering else { return }
-        wholeTimer = after(limit) { $0.wholeTimedOut() }
-    }
-
-    func startTryTimer() {
-        guard tryTimer == nil, let limit = limits?.perTry, requestEnded, requestIsSent else { return }
-        tryTimer = after(limit) { $0.tryTimedOut() }
-    }
-
-    func startDurationTimer(_ limit: Duration) {
-        cancel(&durationTimer)
-        guard limit > .zero else { return }
-        durationTimer = after(limit) { $0.lastedTooLong() }
-    }
-
-    /// The client's fault while its request is not whole, the upstream's afterwards.
-    /// Source: Envoy, `Utility::maybeRequestTimeoutCode`.
-    private var lateStatus: Int { requestEnded ? 504 : 408 }
-
-    private func lastedTooLong() {
-        timedOut(.durationTimeout, lateStatus, "max_duration_timeout", "downstream duration timeout", by: .manager)
-    }
-
-    func cancelTryTimer() {
-        cancel(&tryTimer)
-        cancel(&tryIdleTimer)
-    }
-
-    /// From here on the upstream, and who sends to it, may not be silent for so long.
-    func watchTryIdleness(_ limit: Duration) {
-        cancel(&tryIdleTimer)
-        lastActivity = now
-        func arm(_ exchange: Exchange, _ delay: Duration) -> TimerID {
-            exchange.after(delay) { exchange in
-                exchange.tryIdleTimer = nil
-                let silent = exchange.lastActivity.duration(to: exchange.now)
-                if silent >= limit {
-                    exchange.tryTimedOut(flag: .streamIdleTimeout, "upstream_per_try_idle_timeout")
-                } else {
-                    exchange.tryIdleTimer = arm(exchange, limit - silent)
-                }
-            }
-        }
-        tryIdleTimer = arm(self, limit)
-    }
-
-    func cancelPause() { cancel(&pauseTimer) }
-    func cancelWholeTimer() { cancel(&wholeTimer) }
-
-    func pauseBeforeTry(_ delay: Duration) {
-        pauseTimer = after(delay) { exchange in
-            exchange.pauseTimer = nil
-            exchange.beginTry()
-        }
-    }
-
-    func watchIdleness(_ limit: Duration) {
-        cancel(&idleTimer)
-        guard limit > .zero else { return }
-        func arm(_ exchange: Exchange, _ delay: Duration) -> TimerID {
-            exchange.after(delay) { exchange in
-                let silent = exchange.lastActivity.duration(to: exchange.now)
-                if silent >= limit {
-                    exchange.timedOut(
-                        .streamIdleTimeout, exchange.lateStatus, "stream_idle_timeout", "stream timeout",
-                        by: .manager)
-                } else {
-                    exchange.idleTimer = arm(exchange, limit - silent)
-                }
-            }
-        }
-        idleTimer = arm(self, limit)
-    }
-
     // MARK: The end
 
     /// Ends the exchange on both sides: what upstream still does for it is cancelled, and it is logged.
     func finish() {
         guard stage != .ended else { return }
         stage = .ended
-        cancel(&wholeTimer)
-        cancel(&tryTimer)
-        cancel(&pauseTimer)
-        cancel(&idleTimer)
-        cancel(&durationTimer)
-        cancel(&requestTimer)
-        cancel(&tryIdleTimer)
+        cancelTimers()
         releaseTry()
         giveUpHedges()
         releaseFilters()

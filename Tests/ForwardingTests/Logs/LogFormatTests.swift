@@ -88,7 +88,7 @@ struct LogFormatTests {
         ),
         ("%METADATA(UPSTREAM_HOST:h:k)% %UPSTREAM_METADATA(h:x:y)%", "on-host -"),
         ("%UPSTREAM_HOST_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT%", "web.local:80 web.local"),
-        ("%REQUEST_HEADERS_BYTES% %RESPONSE_TRAILERS_BYTES%", "214 12"),
+        ("%REQUEST_HEADERS_BYTES% %RESPONSE_TRAILERS_BYTES%", "148 12"),
         ("%REQ(x-nope?)% %REQ(x-nope?:method)%", "- GET"),
         ("100%% %RESPONSE_CODE()%", "100% 200"),
     ])

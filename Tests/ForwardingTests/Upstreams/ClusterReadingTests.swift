@@ -324,7 +324,6 @@ struct ClusterReadingTests {
         ("preconnect_policy: { per_upstream_preconnect_ratio: 2 }", "preconnect_policy: the field of"),
         ("dns_resolvers: [{ pipe: { path: x } }]", "dns_resolvers: the field of"),
         ("http2_protocol_options: { max_outbound_frames: 5 }", "http2_protocol_options.max_outbound_frames: the field"),
-        ("http2_protocol_options: { allow_connect: true }", "http2_protocol_options.allow_connect: the field of"),
         ("upstream_bind_config: { freebind: true }", "upstream_bind_config.freebind: the field of"),
         ("outlier_detection: { monitors: [{ name: x }] }", "outlier_detection.monitors: the field of"),
         (
