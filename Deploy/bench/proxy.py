@@ -415,7 +415,9 @@ class Bench:
                     try:
                         self.load("tcp", 1, connections, path)
                         before, start = cpu(child.pid), time.monotonic()
-                        requests, _, _ = self.load("tcp", self.arguments.seconds, connections, path)
+                        requests, errors, _ = self.load("tcp", self.arguments.seconds, connections, path)
+                        if errors:
+                            self.missed.append(f"{name} {title}: {errors} of {requests} requests failed")
                         spent[name].append((cpu(child.pid) - before) / requests)
                         rates[name].append(requests / (time.monotonic() - start))
                     finally:
@@ -459,6 +461,8 @@ def main():
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="martinet-bench-") as work:
+        # nginx's worker may be another user, who reads the long answer there.
+        os.chmod(work, 0o711)
         bench = Bench(pathlib.Path(work), arguments)
         try:
             return bench.run()

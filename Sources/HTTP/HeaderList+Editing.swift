@@ -59,9 +59,11 @@ extension HeaderList {
     private mutating func removeAll(
         from start: Int, where predicate: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
     ) -> Int {
+        // A list that nothing is taken from is not copied, if others have it too.
+        guard let first = firstPlace(from: start, where: predicate) else { return 0 }
         var removed = 0
         let kept = storage.withUnsafeMutableBytes { bytes in
-            var (offset, target) = (start, start)
+            var (offset, target) = (first, first)
             while offset < bytes.count {
                 let reading = UnsafeRawBufferPointer(bytes)
                 let field = FieldPlace(at: offset, in: reading)
@@ -81,6 +83,20 @@ extension HeaderList {
         storage.removeLast(storage.count - kept)
         count -= removed
         return removed
+    }
+
+    private func firstPlace(
+        from start: Int, where predicate: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
+    ) -> Int? {
+        storage.withUnsafeBytes { bytes in
+            var offset = start
+            while offset < bytes.count {
+                let field = FieldPlace(at: offset, in: bytes)
+                if predicate(field.name(in: bytes), field.value(in: bytes)) { return offset }
+                offset = field.end
+            }
+            return nil
+        }
     }
 
     /// Inserts a field before the one that is at `index` now; at `count` it is appended.

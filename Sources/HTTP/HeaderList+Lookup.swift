@@ -106,6 +106,23 @@ extension HeaderList {
         storage.withUnsafeBytes { place(of: name, in: $0) != nil }
     }
 
+    /// Whether there is a field with such a name.
+    public func contains(namesBeginningWith prefix: StaticString) -> Bool {
+        storage.withUnsafeBytes { bytes in
+            var offset = 0
+            while offset < bytes.count {
+                let field = FieldPlace(at: offset, in: bytes)
+                if field.nameCount >= prefix.utf8CodeUnitCount,
+                    memcmp(bytes.baseAddress! + offset + 8, prefix.utf8Start, prefix.utf8CodeUnitCount) == 0
+                {
+                    return true
+                }
+                offset = field.end
+            }
+            return false
+        }
+    }
+
     /// How many fields have this name.
     public func count(ofBytes name: UnsafeRawBufferPointer) -> Int {
         var found = 0

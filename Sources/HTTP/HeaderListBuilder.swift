@@ -21,13 +21,13 @@ public struct HeaderListBuilder: Sendable {
 
     @inline(never) @usableFromInline
     mutating func grow(by bytes: Int) {
-        let capacity = max(256, used + bytes, used * 2)
-        let (old, used) = (storage, used)
-        // The bytes after `used` are written before they are read.
-        storage = Array(unsafeUninitializedCapacity: capacity) { buffer, count in
-            old.withUnsafeBytes { UnsafeMutableRawBufferPointer(buffer).copyMemory(from: .init(rebasing: $0[..<used])) }
-            count = capacity
-        }
+        // A head grows a little on its way through a proxy.
+        let capacity = max(512, used + bytes, used * 2)
+        var new: [UInt8] = []
+        new.reserveCapacity(capacity)
+        new.append(contentsOf: storage[..<used])
+        new.append(contentsOf: repeatElement(0, count: capacity - used))
+        storage = new
     }
 
     /// Appends the field that `write` makes.

@@ -19,7 +19,7 @@ extension Loop {
     }
 
     /// Bytes that are sent at once where nothing waits to be sent with them: a copy costs more than a call.
-    private static let longWrite = 16 << 10
+    private static let longWrite = 32 << 10
 
     private func canWrite(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
         let state = connection.pointee.state

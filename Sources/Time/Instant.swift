@@ -25,6 +25,9 @@ public struct Instant: InstantProtocol, Hashable, Sendable {
 extension Duration {
     /// The whole duration in nanoseconds, clamped to what 64 bits hold (292 years).
     public var nanoseconds: Int64 {
+        // 10^9 is 2^9 times 5^9: up to an hour that saves a division of 128 bits.
+        let halved = attoseconds >> 9
+        if let part = Int64(exactly: halved), part >= 0 { return part / 1_953_125 }
         let (seconds, attoseconds) = components
         let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
         let (sum, overflow2) = product.addingReportingOverflow(attoseconds / 1_000_000_000)

@@ -53,11 +53,11 @@ final class Arrival: SocketUser {
     /// - Parameter local: where the connection was accepted. The kernel's tables name it for those that nobody
     ///   redirected; of a transparent listener it is the destination itself, unless it is the listener's port.
     private func restore(_ original: NetworkAddress, from local: NetworkAddress) {
-        facts.destination = original
         let configuration = listener.configuration
-        facts.isRestored =
-            original != local
-            || configuration.isTransparent && !configuration.addresses.contains { $0.port == local.port }
+        facts = facts.with(
+            destination: original,
+            isRestored: original != local
+                || configuration.isTransparent && !configuration.addresses.contains { $0.port == local.port })
     }
 
     private func handOver() {
@@ -125,8 +125,9 @@ final class Arrival: SocketUser {
             case .header(let length, let addresses, _):
                 seen.removeFirst(length)
                 if let addresses {
-                    (facts.source, facts.destination) = (addresses.source, addresses.destination)
-                    facts.isRestored = facts.destination != loop.localAddress(of: id).map { NetworkAddress($0) }
+                    facts = facts.with(
+                        source: addresses.source, destination: addresses.destination,
+                        isRestored: addresses.destination != loop.localAddress(of: id).map { NetworkAddress($0) })
                 }
                 stage = .detection
             }
@@ -142,7 +143,7 @@ final class Arrival: SocketUser {
                 }
             case .greeting(let name, let offered):
                 transport = "tls"
-                facts.serverName = name
+                facts = facts.with(serverName: name)
                 protocols = offered
             }
         }
@@ -178,15 +179,14 @@ final class Arrival: SocketUser {
 
     private func secured(_ peer: Peer, _ chain: FilterChain, _ settings: TLSSettings) {
         guard let secure = peer.secure else { return loop.close(id) }
-        facts.isTLS = true
         listener.counters.tls.handshakes += 1
-        facts.serverName = secure.serverName ?? facts.serverName
-        facts.applicationProtocol = secure.alpn
-        facts.session = TLSSessionFacts(
+        let session = TLSSessionFacts(
             version: secure.version.map(\.word) ?? "", cipher: secure.cipher ?? "", cipherNumber: secure.cipherNumber)
         let isVerified = settings.configuration.acceptedPeers != .anybody
         let shown = secure.certificates.first.flatMap { try? Certificate(der: $0) }
-        facts.peer = shown.map { PeerCertificateFacts($0, isVerified: isVerified) }
+        facts = facts.secured(
+            session, serverName: secure.serverName, applicationProtocol: secure.alpn,
+            peer: shown.map { PeerCertificateFacts($0, isVerified: isVerified) })
         endBeforeCertificates(settings, peer: isVerified ? shown : nil)
         begin(chain)
     }

@@ -94,7 +94,7 @@ final class HTTP1Downstream: HTTPDownstream {
             var count = 0
             worker.withHTTP1Events { events in
                 count = receiver.receive(rest, events: &events)
-                for event in events { take(event) }
+                for place in events.indices { take(events.takeOut(at: place)) }
             }
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             if count == 0 { break }
@@ -102,7 +102,7 @@ final class HTTP1Downstream: HTTPDownstream {
         if receiver.isInHead { limitHead() }
     }
 
-    private func take(_ event: HTTP1Event) {
+    private func take(_ event: consuming HTTP1Event) {
         switch event {
         case .head(let head, let shape):
             if let timer = headTimer {
@@ -132,7 +132,7 @@ final class HTTP1Downstream: HTTPDownstream {
         loop.closeAfterFlush(id, within: service.closingTimeout)
     }
 
-    private func begin(_ head: HeaderList, _ shape: HTTP1Head) {
+    private func begin(_ head: consuming HeaderList, _ shape: HTTP1Head) {
         self.shape = shape
         requests += 1
         requestEnded = false
@@ -188,9 +188,9 @@ final class HTTP1Downstream: HTTPDownstream {
     override func peerEnded() {
         worker.withHTTP1Events { events in
             receiver.endOfInput(events: &events)
-            for event in events {
-                if case .failed = event, exchange == nil { continue }
-                take(event)
+            for place in events.indices {
+                if case .failed = events[place], exchange == nil { continue }
+                take(events.takeOut(at: place))
             }
         }
         // The rest of an answer may still be on its way to who has ended his side.

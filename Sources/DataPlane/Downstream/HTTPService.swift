@@ -42,6 +42,9 @@ final class HTTPService {
     let bufferLimit: Int
 
     private var filtersByOwner: [ObjectIdentifier: (owner: AnyObject, filters: [HTTPFilter?])] = [:]
+    /// Of the request before, who is mostly the same.
+    private var lastOwner: AnyObject?
+    private var lastFilters: [HTTPFilter?] = []
 
     /// By the filter.
     private var keyRings: [ObjectIdentifier: TokenKeyRing]
@@ -93,6 +96,7 @@ final class HTTPService {
         if found !== table {
             table = found
             filtersByOwner = [:]
+            lastOwner = nil
         }
         clustersOfTable = [WorkerCluster?](repeating: nil, count: found?.clusters.count ?? 0)
         return found
@@ -186,6 +190,13 @@ final class HTTPService {
             (owner, said) = (route, route.filterSettings)
         case .redirect(nil, _, _), .none: (owner, said) = (settings, .none)
         }
+        if owner === lastOwner { return lastFilters }
+        lastOwner = owner
+        lastFilters = filters(of: owner, said)
+        return lastFilters
+    }
+
+    private func filters(of owner: AnyObject, _ said: FilterSettings) -> [HTTPFilter?] {
         if let made = filtersByOwner[ObjectIdentifier(owner)] { return made.filters }
         let made = settings.filters.places(said, isForwarded: owner is Route.Target)
         filtersByOwner[ObjectIdentifier(owner)] = (owner, made)

@@ -16,7 +16,9 @@ final class HedgedTry: UpstreamUser {
     }
 
     override var breakerPriority: RequestPriority { exchange.priority }
-    override func upstreamHead(_ head: HeaderList, _ shape: HTTP1Head) { exchange.answered(self, head, shape) }
+    override func upstreamHead(_ head: consuming HeaderList, _ shape: HTTP1Head) {
+        exchange.answered(self, head, shape)
+    }
     override func upstreamFailed(_ failure: UpstreamFailure) { exchange.failed(self, failure) }
     // Its head decides: it has been given up, or the exchange itself gets the rest.
     override func upstreamData(_ bytes: UnsafeRawBufferPointer) {}

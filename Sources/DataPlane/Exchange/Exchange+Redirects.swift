@@ -79,7 +79,7 @@ private final class UnwantedResponse: UpstreamUser {
     private static let most = 64 << 10
     private var count = 0
 
-    override func upstreamHead(_ head: HeaderList, _ shape: HTTP1Head) {}
+    override func upstreamHead(_ head: consuming HeaderList, _ shape: HTTP1Head) {}
     override func upstreamData(_ bytes: UnsafeRawBufferPointer) {
         count += bytes.count
         if count > Self.most { upstream?.cancel(self) }

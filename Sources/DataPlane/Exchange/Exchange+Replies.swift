@@ -116,8 +116,7 @@ extension Exchange {
     // MARK: The response's head
 
     /// Sends the head of the response, an upstream's or our own, through the filters and to the client.
-    func respond(_ head: HeaderList, _ framing: HTTP1Framing, isLocal: Bool) {
-        var head = head
+    func respond(_ head: consuming HeaderList, _ framing: HTTP1Framing, isLocal: Bool) {
         for cookie in cookies { cookie.withUnsafeBytes { head.append("set-cookie", value: $0) } }
         changeResponse(&head, isLocal: isLocal)
         if service.spans != nil { nameOperation(in: &head) }

@@ -4,7 +4,7 @@ import HTTP1
 
 // From an upstream's head to the client.
 extension Exchange {
-    func responseBegan(_ head: HeaderList, _ shape: HTTP1Head) {
+    func responseBegan(_ head: consuming HeaderList, _ shape: HTTP1Head) {
         guard stage == .sending, let cluster, let host else { return }
         cancelTryTimer()
         let status = shape.status
@@ -25,7 +25,7 @@ extension Exchange {
     }
 
     /// The response is the client's: no other try is left.
-    func takeResponse(_ head: HeaderList, _ shape: HTTP1Head) {
+    func takeResponse(_ head: consuming HeaderList, _ shape: HTTP1Head) {
         let status = shape.status
         isTunnel = status == 101 && self.shape.upgrade != nil || self.shape.isConnect && (200..<300).contains(status)
         if asksForTunnel, !isTunnel, protocolName == "HTTP/2", (200..<300).contains(status) {
@@ -40,8 +40,11 @@ extension Exchange {
         if requestIsSent, !isTunnel { held = [] }
         record.status = status
         record.details = "via_upstream"
-        var response = head
-        if let forward, let route { route.finish(&response, forward) { accessRecord(with: head) } }
+        var response = consume head
+        if let forward, let route {
+            let told = response
+            route.finish(&response, forward) { accessRecord(with: told) }
+        }
         if !service.settings.router.suppressesHeaders, let ended = record.requestEnded {
             response.set("x-envoy-upstream-service-time", "\(ended.duration(to: now).nanoseconds / 1_000_000)")
         }

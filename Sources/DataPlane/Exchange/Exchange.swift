@@ -21,7 +21,8 @@ final class Exchange: UpstreamUser {
         case ended
     }
 
-    unowned let worker: Worker
+    /// It outlives its connections, and their exchanges.
+    unowned(unsafe) let worker: Worker
     let service: HTTPService
     /// Nil once the exchange has ended.
     private(set) var downstream: HTTPDownstream?
@@ -99,7 +100,7 @@ final class Exchange: UpstreamUser {
     var lastActivity: Instant
     private var isCountedUpgrade = false
 
-    init(_ downstream: HTTPDownstream, stream: Int32, _ head: HeaderList, _ shape: HTTP1Head) {
+    init(_ downstream: HTTPDownstream, stream: Int32, _ head: consuming HeaderList, _ shape: HTTP1Head) {
         worker = downstream.worker
         service = downstream.service
         self.downstream = downstream
@@ -253,7 +254,7 @@ final class Exchange: UpstreamUser {
         downstream?.sendInformational(head, for: self)
     }
 
-    override func upstreamHead(_ head: HeaderList, _ shape: HTTP1Head) {
+    override func upstreamHead(_ head: consuming HeaderList, _ shape: HTTP1Head) {
         lastActivity = now
         responseBegan(head, shape)
     }

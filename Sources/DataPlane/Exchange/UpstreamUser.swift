@@ -18,7 +18,7 @@ class UpstreamUser {
     func upstreamReady() { preconditionFailure() }
     /// A response with status 1xx; the final one follows.
     func upstreamInformational(_ head: HeaderList) {}
-    func upstreamHead(_ head: HeaderList, _ shape: HTTP1Head) { preconditionFailure() }
+    func upstreamHead(_ head: consuming HeaderList, _ shape: HTTP1Head) { preconditionFailure() }
     func upstreamData(_ bytes: UnsafeRawBufferPointer) { preconditionFailure() }
     /// The response is whole. `upstream` is nil, or its request is not whole yet.
     func upstreamEnd(_ trailers: HeaderList?) { preconditionFailure() }

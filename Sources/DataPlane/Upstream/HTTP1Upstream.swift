@@ -137,11 +137,11 @@ final class HTTP1Upstream: HTTPUpstream {
             _ = receiver.receive(bytes, events: &events)
             // Bytes behind the response: nobody else may get this connection.
             if case .failed? = events.last { keepsAlive = false }
-            for event in events { take(event) }
+            for place in events.indices { take(events.takeOut(at: place)) }
         }
     }
 
-    private func take(_ event: HTTP1Event) {
+    private func take(_ event: consuming HTTP1Event) {
         guard let user else { return }
         switch event {
         case .head(let head, let shape):
@@ -180,7 +180,7 @@ final class HTTP1Upstream: HTTPUpstream {
         isDraining = true
         worker.withHTTP1Events { events in
             receiver.endOfInput(events: &events)
-            for event in events { take(event) }
+            for place in events.indices { take(events.takeOut(at: place)) }
         }
         if let user = detach() { user.upstreamFailed(ended("the upstream closed the connection")) }
         loop.close(id)

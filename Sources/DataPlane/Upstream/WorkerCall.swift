@@ -74,7 +74,7 @@ final class WorkerCall: WorkerRequest {
         upstream.sendEnd(nil, for: self)
     }
 
-    override func upstreamHead(_ head: HeaderList, _ shape: HTTP1Head) {
+    override func upstreamHead(_ head: consuming HeaderList, _ shape: HTTP1Head) {
         responseHead = head
         super.upstreamHead(head, shape)
     }

@@ -48,7 +48,7 @@ class WorkerRequest: UpstreamUser {
         host = nil
     }
 
-    override func upstreamHead(_ head: HeaderList, _ shape: HTTP1Head) {
+    override func upstreamHead(_ head: consuming HeaderList, _ shape: HTTP1Head) {
         wentWell = shape.status < 500
         if let host { cluster.responded(host, shape.status, head) }
     }

@@ -5,7 +5,8 @@ typealias WorkerLoop = EventLoop<SocketHandler>
 
 /// What is at our end of a connection: it hears what the loop tells, and may hand the socket over to another.
 class SocketUser {
-    unowned let worker: Worker
+    /// It outlives its connections: they end with its loop.
+    unowned(unsafe) let worker: Worker
     final var id: ConnectionID
     /// Whoever takes the socket over when the call under way returns; bytes that are left are its business.
     final var successor: SocketUser?

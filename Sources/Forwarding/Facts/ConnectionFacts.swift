@@ -85,26 +85,26 @@ public final class TLSSessionFacts: Sendable {
     }
 }
 
-/// What is known of a downstream connection before its first request.
-public struct ConnectionFacts: Sendable {
+/// What is known of a downstream connection before its first request. Shared by all that is asked on it.
+public final class ConnectionFacts: Sendable {
     /// Who connected, as the PROXY protocol tells where it is in use.
-    public var source: NetworkAddress
+    public let source: NetworkAddress
     /// The other end of the socket.
-    public var directSource: NetworkAddress
+    public let directSource: NetworkAddress
     /// Whom the client meant: the original destination where connections are intercepted.
-    public var destination: NetworkAddress
+    public let destination: NetworkAddress
     /// Whether `destination` is another address than the one where the connection was accepted. Only then can it be
     /// gone on to: a proxy that connects to itself would do so for ever.
-    public var isRestored: Bool
+    public let isRestored: Bool
     /// From the TLS client hello, in lower case.
-    public var serverName: String?
-    public var isTLS: Bool
+    public let serverName: String?
+    public let isTLS: Bool
     /// Nil for plaintext.
-    public var session: TLSSessionFacts?
+    public let session: TLSSessionFacts?
     /// What ALPN agreed on.
-    public var applicationProtocol: String?
+    public let applicationProtocol: String?
     /// Nil: there is no certificate.
-    public var peer: PeerCertificateFacts?
+    public let peer: PeerCertificateFacts?
 
     /// Where clusters of original destinations connect to; nil: nowhere.
     public var restoredDestination: NetworkAddress? { isRestored ? destination : nil }
@@ -112,8 +112,8 @@ public struct ConnectionFacts: Sendable {
     /// - Parameter directSource: nil: the same as `source`.
     public init(
         source: NetworkAddress, directSource: NetworkAddress? = nil, destination: NetworkAddress,
-        isRestored: Bool = false, serverName: String? = nil, isTLS: Bool = false, applicationProtocol: String? = nil,
-        peer: PeerCertificateFacts? = nil
+        isRestored: Bool = false, serverName: String? = nil, isTLS: Bool = false, session: TLSSessionFacts? = nil,
+        applicationProtocol: String? = nil, peer: PeerCertificateFacts? = nil
     ) {
         self.source = source
         self.directSource = directSource ?? source
@@ -121,7 +121,30 @@ public struct ConnectionFacts: Sendable {
         self.isRestored = isRestored
         self.serverName = serverName
         self.isTLS = isTLS
+        self.session = session
         self.applicationProtocol = applicationProtocol
         self.peer = peer
+    }
+
+    /// With what has become known since.
+    /// - Parameter source: who connected, as somebody between tells.
+    public func with(
+        source: NetworkAddress? = nil, destination: NetworkAddress? = nil, isRestored: Bool? = nil,
+        serverName: String? = nil
+    ) -> ConnectionFacts {
+        ConnectionFacts(
+            source: source ?? self.source, directSource: directSource, destination: destination ?? self.destination,
+            isRestored: isRestored ?? self.isRestored, serverName: serverName ?? self.serverName, isTLS: isTLS,
+            session: session, applicationProtocol: applicationProtocol, peer: peer)
+    }
+
+    /// With what a TLS handshake has told.
+    public func secured(
+        _ session: TLSSessionFacts, serverName: String?, applicationProtocol: String?, peer: PeerCertificateFacts?
+    ) -> ConnectionFacts {
+        ConnectionFacts(
+            source: source, directSource: directSource, destination: destination, isRestored: isRestored,
+            serverName: serverName ?? self.serverName, isTLS: true, session: session,
+            applicationProtocol: applicationProtocol, peer: peer)
     }
 }

@@ -216,35 +216,42 @@ public struct RetryState: Sendable {
     ///     trust the client removes them before. See ``RequestOverrides``.
     /// - Returns: nil where nothing is tried again.
     public init?(_ rules: RetryRules?, _ head: inout HeaderList) {
+        // Most requests say nothing about it: two walks tell so, and not one for each name.
+        let asks = head.contains(namesBeginningWith: "x-envoy-ret") || head.contains("x-envoy-max-retries")
+        guard rules != nil || asks else { return nil }
         self.rules = rules
         var conditions = rules?.conditions ?? []
-        if let text = head["x-envoy-retry-on"] {
-            conditions.formUnion(RetryConditions.parse(text, [RetryConditions.httpWords]).0)
-        }
-        if let text = head["x-envoy-retry-grpc-on"] {
-            conditions.formUnion(RetryConditions.parse(text, [RetryConditions.grpcWords]).0)
+        if asks {
+            if let text = head["x-envoy-retry-on"] {
+                conditions.formUnion(RetryConditions.parse(text, [RetryConditions.httpWords]).0)
+            }
+            if let text = head["x-envoy-retry-grpc-on"] {
+                conditions.formUnion(RetryConditions.parse(text, [RetryConditions.grpcWords]).0)
+            }
         }
         if let rules, !rules.requestHeaders.isEmpty, !rules.requestHeaders.contains(where: { $0.matches(head) }) {
             conditions = []
         }
         remaining = rules?.attempts ?? 1
-        if let text = head["x-envoy-max-retries"], let number = UInt32(text) { remaining = number }
-        if let text = head["x-envoy-retriable-status-codes"] {
-            statusCodes = text.split(separator: ",").compactMap { UInt16($0.filter { $0 != " " }) }
-        }
-        if let text = head["x-envoy-retriable-header-names"] {
-            headerNames = text.split(separator: ",").map { $0.utf8.filter { $0 != 32 }.map(\.lowerCased) }
+        if asks {
+            if let text = head["x-envoy-max-retries"], let number = UInt32(text) { remaining = number }
+            if let text = head["x-envoy-retriable-status-codes"] {
+                statusCodes = text.split(separator: ",").compactMap { UInt16($0.filter { $0 != " " }) }
+            }
+            if let text = head["x-envoy-retriable-header-names"] {
+                headerNames = text.split(separator: ",").map { $0.utf8.filter { $0 != 32 }.map(\.lowerCased) }
+            }
+            head.removeAll { name, _ in
+                name.equals(("x-envoy-retry-on" as StaticString).bytes)
+                    || name.equals(("x-envoy-retry-grpc-on" as StaticString).bytes)
+                    || name.equals(("x-envoy-max-retries" as StaticString).bytes)
+                    || name.equals(("x-envoy-retriable-status-codes" as StaticString).bytes)
+                    || name.equals(("x-envoy-retriable-header-names" as StaticString).bytes)
+            }
         }
         nextInterval = rules?.baseInterval ?? .milliseconds(25)
         longestInterval = rules?.longestInterval ?? .milliseconds(250)
         self.conditions = conditions
-        head.removeAll { name, _ in
-            name.equals(("x-envoy-retry-on" as StaticString).bytes)
-                || name.equals(("x-envoy-retry-grpc-on" as StaticString).bytes)
-                || name.equals(("x-envoy-max-retries" as StaticString).bytes)
-                || name.equals(("x-envoy-retriable-status-codes" as StaticString).bytes)
-                || name.equals(("x-envoy-retriable-header-names" as StaticString).bytes)
-        }
         if conditions.isEmpty { return nil }
     }
 

@@ -47,7 +47,7 @@ public final class Route: Sendable {
     }
 
     /// How requests are passed on. Source: Envoy, `config.route.v3.RouteAction`.
-    public struct Forwarded: Sendable {
+    public final class Forwarded: Sendable {
         let targets: [Target]
         let totalWeight: UInt64
         /// A header with a number that chooses among the targets; in lower case.
@@ -68,6 +68,21 @@ public final class Route: Sendable {
         public let isHighPriority: Bool
         public let hash: HashRules
         public let upgrades: UpgradeRules
+
+        init(
+            targets: [Target], totalWeight: UInt64, weightHeader: [UInt8], hashChoosesTarget: Bool,
+            missingClusterStatus: UInt16, pathRewrite: PathRewrite?, hostRewrite: HostRewrite?,
+            appendsForwardedHost: Bool, timeouts: RequestTimeouts, retries: RetryRules?, hedgesOnTimeout: Bool,
+            redirects: InternalRedirects?, mirrors: [MirrorRule], isHighPriority: Bool, hash: HashRules,
+            upgrades: UpgradeRules
+        ) {
+            (self.targets, self.totalWeight, self.weightHeader) = (targets, totalWeight, weightHeader)
+            (self.hashChoosesTarget, self.missingClusterStatus) = (hashChoosesTarget, missingClusterStatus)
+            (self.pathRewrite, self.hostRewrite) = (pathRewrite, hostRewrite)
+            (self.appendsForwardedHost, self.timeouts, self.retries) = (appendsForwardedHost, timeouts, retries)
+            (self.hedgesOnTimeout, self.redirects, self.mirrors) = (hedgesOnTimeout, redirects, mirrors)
+            (self.isHighPriority, self.hash, self.upgrades) = (isHighPriority, hash, upgrades)
+        }
     }
 
     /// As it is written; empty: it has none.

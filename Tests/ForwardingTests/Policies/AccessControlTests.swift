@@ -93,8 +93,7 @@ struct AccessControlTests {
 
     @Test func conditionsOnWhoCalls() throws {
         func block(_ text: String) -> String { #"{"address_prefix": "\#(text)", "prefix_len": 8}"# }
-        var proxied = plain
-        proxied.source = address("20.0.0.1")
+        let proxied = plain.with(source: address("20.0.0.1"))
         let facts = request(connection: proxied, remote: address("30.0.0.1"))
         let cases: [(String, Bool)] = [
             (#"{"direct_remote_ip": \#(block("10.0.0.0"))}"#, true), (#"{"source_ip": \#(block("20.0.0.0"))}"#, true),
@@ -107,9 +106,7 @@ struct AccessControlTests {
         for (principal, expected) in cases {
             #expect(try matches(principal: principal, facts) == expected, "\(principal)")
         }
-        var pipe = plain
-        pipe.source = .pipe("@x")
-        pipe.directSource = .pipe("@x")
+        let pipe = ConnectionFacts(source: .pipe("@x"), destination: plain.destination)
         #expect(try !matches(principal: #"{"direct_remote_ip": \#(block("10.0.0.0"))}"#, request(connection: pipe)))
     }
 
@@ -129,8 +126,7 @@ struct AccessControlTests {
         #expect(try !matches(principal: exact, request(connection: secure(claimed))))
         #expect(try matches(principal: #"{"authenticated": {}}"#, request(connection: secure(claimed))))
         // A certificate that nobody saw has no names, whatever the facts hold.
-        var unsafe = secure(peer)
-        unsafe.isTLS = false
+        let unsafe = ConnectionFacts(source: plain.source, destination: plain.destination, peer: peer)
         #expect(try !matches(principal: exact, request(connection: unsafe)))
     }
 
@@ -172,8 +168,7 @@ struct AccessControlTests {
             verdict.metadata == [
                 .init("enforced_effective_policy_id", "p"), .init("enforced_engine_result", "allowed"),
             ])
-        var other = plain
-        other.destination = address("10.0.0.9", 80)
+        let other = plain.with(destination: address("10.0.0.9", 80))
         #expect(!control.decide(other).isAllowed)
         #expect(control.decide(other).metadata == [.init("enforced_engine_result", "denied")])
     }

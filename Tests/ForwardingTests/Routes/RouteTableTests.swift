@@ -87,8 +87,9 @@ struct RouteTableTests {
                   {name: share, match: {prefix: /s, runtime_fraction: {default_value: {numerator: 30}}}, route: {cluster: c}},
                   {name: rest, match: {prefix: /}, route: {cluster: c}}]}]}
                 """)
-        var known = Self.connection
-        known.peer = PeerCertificateFacts(uriNames: ["spiffe://x"])
+        let known = ConnectionFacts(
+            source: Self.connection.source, destination: Self.connection.destination, isTLS: true,
+            peer: PeerCertificateFacts(uriNames: ["spiffe://x"]))
         #expect(table.route(Self.head("/c"), known, random: 0).route?.name == "cert")
         #expect(name(table, Self.head("/c")) == "rest")
         var metadata = FilterMetadata()
