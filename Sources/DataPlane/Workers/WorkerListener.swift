@@ -8,7 +8,7 @@ final class WorkerListener: ConnectionTracker {
     private(set) var served: ServedListener
     private var accepting: [ListenerID] = []
     /// One for each address; none for a listener that others hand connections to.
-    let sockets: [ListeningSocket]
+    private(set) var sockets: [ListeningSocket]
     /// What its chains do, made when the first connection comes.
     private var services: [ObjectIdentifier: HTTPService] = [:]
     private var streamServices: [ObjectIdentifier: TCPService] = [:]
@@ -199,6 +199,9 @@ final class WorkerListener: ConnectionTracker {
         accepting = []
     }
 
+    /// Open, they would go on to take connections that nobody answers.
+    func closeSockets() { sockets = [] }
+
     /// Asks connections to end when they can; after the drain time they are ended.
     /// - Parameter isLeaving: by their chain.
     func drainConnections(where isLeaving: (FilterChain?) -> Bool = { _ in true }) {
@@ -256,6 +259,7 @@ extension Worker {
 
     private func leave(_ listener: WorkerListener) {
         listener.stopAccepting()
+        listener.closeSockets()
         listener.drainConnections()
         // Its connections refer to it until they have ended.
         leavingListeners.append(listener)

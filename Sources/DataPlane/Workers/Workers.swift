@@ -55,6 +55,8 @@ public final class Workers: Sendable {
 
     private struct State {
         var listeners: [String: Opened] = [:]
+        /// Workers have still to close sockets of listeners that are gone.
+        var isClosing = false
         /// Sockets of an earlier process, by address, that nobody has asked for yet.
         var inherited: [SocketAddress: [ListeningSocket]] = [:]
     }
@@ -98,6 +100,12 @@ public final class Workers: Sendable {
     /// - Returns: listeners that cannot be opened. What was served under their names before goes on, where it still can;
     ///   the rest is served as it is now. To try again, serve the same again.
     public func serve(_ configuration: ProxyConfiguration) -> [ListenerFailure] {
+        let isClosing = state.withLock { state in
+            defer { state.isClosing = false }
+            return state.isClosing
+        }
+        // What they close may be wanted again.
+        if isClosing { _ = ask { _ in } }
         let (opened, failures) = state.withLock { state in
             let answer = open(configuration.listeners.filter { $0.value.configuration.bindsToPort }, &state)
             return (state.listeners, answer)
@@ -160,6 +168,7 @@ public final class Workers: Sendable {
             }
         }
         state.listeners = next
+        state.isClosing = !spare.values.allSatisfy(\.isEmpty)
         return failures
     }
 

@@ -121,6 +121,27 @@ import XDS
         #expect(eventually { Wire(to: port).readToEnd() == "2" })
     }
 
+    @Test(arguments: [1, 2]) func aListenerThatIsGoneTakesNoConnectionsAndMayComeBack(_ count: Int) throws {
+        var options = Workers.Options()
+        options.count = count
+        let workers = try Workers(options)
+        var free: ListeningSocket? = try ListeningSocket(.loopback(port: 0))
+        let port = try #require(free?.address.port)
+        free = nil
+        #expect(try serve([("one", "1", port)], workers) == [])
+        #expect(Wire(to: port).readToEnd() == "1")
+        #expect(try serve([], workers) == [])
+        // Nobody holds the socket any more: another process could have it.
+        #expect(eventually { (try? ListeningSocket(.loopback(port: port))) != nil })
+        // Nor does a change that comes at the next moment find it taken.
+        for round in 0..<20 {
+            #expect(try serve([("one", "\(round)", port)], workers) == [])
+            #expect(try serve([], workers) == [])
+        }
+        #expect(try serve([("one", "last", port)], workers) == [])
+        #expect(eventually { Wire(to: port).readToEnd() == "last" })
+    }
+
     @Test func aListenerThatCannotMoveStaysAndMovesWhenItCan() throws {
         let workers = try Workers()
         var other: ListeningSocket? = try ListeningSocket(.loopback(port: 0))
