@@ -262,7 +262,7 @@ final class HTTPService {
         counters.responses.count(failure.status)
         guard !logger.isEmpty else { return }
         let now = worker.loop.now
-        var entry = AccessRecord(.request, facts, start: .systemClock(), began: now, ended: now)
+        let entry = AccessRecord(.request, facts, start: .systemClock(), began: now, ended: now)
         (entry.protocolName, entry.status, entry.hostName) = (protocolName, failure.status, worker.hostName)
         entry.flags = .downstreamProtocolError
         entry.details = "http1.\(failure.problem.rawValue)"

@@ -58,7 +58,7 @@ extension Exchange {
 
     /// What is known of the request now that this is its response.
     func accessRecord(with response: HeaderList) -> AccessRecord {
-        var known = accessRecord()
+        let known = accessRecord()
         known.response = response
         return known
     }

@@ -90,7 +90,7 @@ extension Exchange {
 
     func endTrace(of ended: TryTrace, _ host: UpstreamHost?, isCancelled: Bool) {
         guard let tracing = service.settings.tracing, let spans = service.spans else { return }
-        var entry = accessRecord()
+        let entry = accessRecord()
         entry.upstream = host?.address
         (entry.status, entry.flags) = (ended.status, ended.flags)
         (entry.responseBegan, entry.responseEnded) = (ended.responded, record.responseEnded)

@@ -5,7 +5,7 @@ import Time
 extension Exchange {
     /// What is known of the request: for values of headers, and for logs once it is over.
     func accessRecord() -> AccessRecord {
-        var entry = AccessRecord(
+        let entry = AccessRecord(
             .request, connection, start: record.start, began: record.began, ended: record.ended)
         entry.session.localURI = connection.isTLS ? service.ownURI ?? "" : ""
         entry.remote = remote
@@ -48,7 +48,7 @@ extension Exchange {
 extension TCPRecord {
     /// What logs tell of the connection, once it is over.
     func accessRecord(_ connection: ConnectionFacts, hostName: String, ownURI: String) -> AccessRecord {
-        var entry = AccessRecord(.connection, connection, start: start, began: began, ended: ended ?? began)
+        let entry = AccessRecord(.connection, connection, start: start, began: began, ended: ended ?? began)
         entry.session.localURI = connection.isTLS ? ownURI : ""
         entry.connectionNumber = number
         entry.flags = flags

@@ -73,7 +73,7 @@ final class WorkerLogs {
     /// Places that are written to.
     var placeCount: Int { lines.count + entries.count }
 
-    fileprivate func log(_ record: borrowing AccessRecord, _ sinks: [AccessLogger.Sink]) {
+    fileprivate func log(_ record: AccessRecord, _ sinks: [AccessLogger.Sink]) {
         scratch.now = .systemClock()
         var random: UInt64?
         for (rule, place) in sinks {
@@ -144,7 +144,7 @@ final class AccessLogger {
     /// Whether nobody reads records: they need not be made.
     var isEmpty: Bool { sinks.isEmpty }
 
-    func log(_ record: borrowing AccessRecord) {
+    func log(_ record: AccessRecord) {
         if !sinks.isEmpty { logs.log(record, sinks) }
     }
 }
@@ -159,7 +159,7 @@ final class LogLines {
         self.output = output
     }
 
-    func append(_ record: borrowing AccessRecord, _ format: LogFormat, _ scratch: inout FormatScratch) {
+    func append(_ record: AccessRecord, _ format: LogFormat, _ scratch: inout FormatScratch) {
         if bytes.isEmpty { bytes.reserveCapacity(4096) }
         format.append(record, &scratch, to: &bytes)
         count += 1

@@ -118,7 +118,7 @@ final class WorkerListener: ConnectionTracker {
             refusals = (configuration, worker.logs.logger(configuration.accessLogs))
         }
         let now = worker.loop.now
-        var entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
+        let entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
         entry.flags = .noRoute
         entry.details = "filter_chain_not_found"
         entry.hostName = worker.hostName
@@ -138,7 +138,7 @@ final class WorkerListener: ConnectionTracker {
         let logger = service(of: chain, settings).logger
         guard !logger.isEmpty else { return }
         let now = worker.loop.now
-        var entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
+        let entry = AccessRecord(.connection, facts, start: .systemClock(), began: now, ended: now)
         entry.terminationDetails = "rbac_access_denied_matched_policy[\(policy ?? "none")]"
         entry.hostName = worker.hostName
         logger.log(entry)

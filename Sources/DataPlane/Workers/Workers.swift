@@ -19,6 +19,8 @@ public final class Workers: Sendable {
         private static var loop: LoopConfiguration {
             var loop = LoopConfiguration()
             loop.blockedOutputLimit = 2 << 20
+            // All that one turn answers goes out together, or each answer would wake who waits for it.
+            loop.outputScratches = 32
             return loop
         }
         public var logger = Logger(label: "proxy")

@@ -16,7 +16,7 @@ public struct FormatScratch: Sendable {
 extension FormatCommand {
     /// Appends the value of a record.
     /// - Returns: whether there is one; if not, nothing is appended.
-    func append(_ record: borrowing AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]) -> Bool {
+    func append(_ record: AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]) -> Bool {
         let start = output.count
         guard appendWhole(record, &scratch, to: &output) else { return false }
         if let limit, output.count - start > limit { output.removeLast(output.count - start - limit) }
@@ -24,7 +24,7 @@ extension FormatCommand {
     }
 
     private func appendWhole(
-        _ record: borrowing AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]
+        _ record: AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]
     ) -> Bool {
         switch kind {
         case .field(.request, let name, let other): return Self.append(record.request, name, other, to: &output)
@@ -66,7 +66,7 @@ extension FormatCommand {
             return true
         case .logType:
             return Self.append(record.kind == .request ? "DownstreamEnd" : "TcpConnectionEnd", to: &output)
-        case .requestID: return Self.append(record.request, Array("x-request-id".utf8), nil, to: &output)
+        case .requestID: return Self.append(record.request, "x-request-id", to: &output)
         case .peerURIs: return Self.append(list: record.connection.peer?.uriNames, to: &output)
         case .peerNames: return Self.append(list: record.connection.peer?.dnsNames, to: &output)
         case .peerSubject: return Self.append(record.connection.peer?.subject ?? "", to: &output)
@@ -154,6 +154,13 @@ extension FormatCommand {
         }
     }
 
+    private static func append(_ list: HeaderList, _ name: StaticString, to output: inout [UInt8]) -> Bool {
+        list.withValue(of: name) { value in
+            output.append(contentsOf: value)
+            return true
+        } ?? false
+    }
+
     private static func append(_ address: NetworkAddress?, _ form: Form, to output: inout [UInt8]) -> Bool {
         guard let address else { return false }
         switch (form, address) {
@@ -200,13 +207,12 @@ extension FormatCommand {
     }
 
     private static func appendPath(
-        _ record: borrowing AccessRecord, keepsQuery: Bool, original: Bool, to output: inout [UInt8]
+        _ record: AccessRecord, keepsQuery: Bool, original: Bool, to output: inout [UInt8]
     ) -> Bool {
         let start = output.count
         guard
-            append(
-                record.request, Array((original ? "x-envoy-original-path" : ":path").utf8),
-                original ? Array(":path".utf8) : nil, to: &output)
+            original && append(record.request, "x-envoy-original-path", to: &output)
+                || append(record.request, ":path", to: &output)
         else { return false }
         if !keepsQuery, let mark = output[start...].firstIndex(of: UInt8(ascii: "?")) {
             output.removeLast(output.count - mark)
@@ -215,7 +221,7 @@ extension FormatCommand {
     }
 
     private static func append(
-        parameter name: [UInt8], of record: borrowing AccessRecord, to output: inout [UInt8]
+        parameter name: [UInt8], of record: AccessRecord, to output: inout [UInt8]
     ) -> Bool {
         record.request.withValue(of: ":path") { path in
             guard let value = QueryParameters(path).first(name) else { return false }
@@ -226,7 +232,7 @@ extension FormatCommand {
 }
 
 extension FormatCommand.Moment {
-    fileprivate func instant(of record: borrowing AccessRecord) -> Instant? {
+    fileprivate func instant(of record: AccessRecord) -> Instant? {
         switch self {
         case .requestBegan: record.began
         case .requestEnded: record.requestEnded
@@ -241,7 +247,7 @@ extension FormatCommand.Moment {
 }
 
 extension FormatCommand.Owner {
-    fileprivate func metadata(of record: borrowing AccessRecord) -> FilterMetadata {
+    fileprivate func metadata(of record: AccessRecord) -> FilterMetadata {
         switch self {
         case .request: record.metadata
         case .route: record.routeMetadata
@@ -251,7 +257,7 @@ extension FormatCommand.Owner {
 }
 
 extension FormatCommand.Place {
-    fileprivate func address(of record: borrowing AccessRecord) -> NetworkAddress? {
+    fileprivate func address(of record: AccessRecord) -> NetworkAddress? {
         switch self {
         case .remote: record.remote
         case .directRemote: record.connection.directSource

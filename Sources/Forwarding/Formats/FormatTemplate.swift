@@ -51,7 +51,7 @@ struct FormatTemplate: Sendable, Equatable {
 
     /// - Parameter omitsEmpty: what is not there is left out, not written as `-`.
     func append(
-        _ record: borrowing AccessRecord, _ scratch: inout FormatScratch, omitsEmpty: Bool, to output: inout [UInt8]
+        _ record: AccessRecord, _ scratch: inout FormatScratch, omitsEmpty: Bool, to output: inout [UInt8]
     ) {
         for part in parts {
             switch part {

@@ -16,7 +16,7 @@ public struct HeaderFormat: Sendable {
 
     /// The value for one request, as far as it has come. Control characters of what it is made from (a claim of a
     /// token, the path of a socket) are left out: they would end the field.
-    public func value(_ record: borrowing AccessRecord) -> [UInt8] {
+    public func value(_ record: AccessRecord) -> [UInt8] {
         var value: [UInt8] = []
         var scratch = FormatScratch()
         template.append(record, &scratch, omitsEmpty: true, to: &value)

@@ -4,7 +4,7 @@ import Time
 /// All that is told of one request, or of one connection that carries none: filled by who serves it. Logs are told once
 /// it is over: text, JSON and the entries of the access log service are made of it. Values of headers are made of what is
 /// there when they are written.
-public struct AccessRecord: Sendable {
+public final class AccessRecord {
     /// What is logged.
     public enum Kind: Sendable {
         case request

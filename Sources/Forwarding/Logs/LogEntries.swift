@@ -8,7 +8,7 @@ import Time
 /// Entries of the access log service. Source: Envoy, `data.accesslog.v3`, `service.accesslog.v3`.
 public enum LogEntries {
     /// An `HTTPAccessLogEntry` or a `TCPAccessLogEntry`, by the record's kind.
-    public static func encode(_ record: borrowing AccessRecord, for service: LogService) -> [UInt8] {
+    public static func encode(_ record: AccessRecord, for service: LogService) -> [UInt8] {
         let arena = Arena()
         let common = common(record, in: arena)
         switch record.kind {
@@ -64,7 +64,7 @@ public enum LogEntries {
     // MARK: Parts
 
     private static func common(
-        _ record: borrowing AccessRecord, in arena: Arena
+        _ record: AccessRecord, in arena: Arena
     ) -> UnsafeMutablePointer<AccessLogCommon> {
         let connection = record.connection
         return arena.make(AccessLogCommon.self) { common in
@@ -111,7 +111,7 @@ public enum LogEntries {
     }
 
     private static func session(
-        _ record: borrowing AccessRecord, in arena: Arena
+        _ record: AccessRecord, in arena: Arena
     ) -> UnsafeMutablePointer<TLSProperties>? {
         let connection = record.connection
         guard connection.isTLS || connection.serverName != nil else { return nil }
@@ -183,7 +183,7 @@ public enum LogEntries {
     }
 
     private static func request(
-        _ record: borrowing AccessRecord, _ service: LogService, in arena: Arena
+        _ record: AccessRecord, _ service: LogService, in arena: Arena
     ) -> UnsafeMutablePointer<HTTPRequestProperties> {
         let head = record.request
         let received = record.bytesReceived
@@ -210,7 +210,7 @@ public enum LogEntries {
     }
 
     private static func response(
-        _ record: borrowing AccessRecord, _ service: LogService, in arena: Arena
+        _ record: AccessRecord, _ service: LogService, in arena: Arena
     ) -> UnsafeMutablePointer<HTTPResponseProperties> {
         let (head, trailers, sent) = (record.response, record.trailers, record.bytesSent)
         let (status, details) = (record.status, record.details)

@@ -96,11 +96,11 @@ public struct LogExpression: Sendable {
         root = try reader.whole()
     }
 
-    public func holds(_ record: borrowing AccessRecord) -> Bool { value(root, record) == .bool(true) }
+    public func holds(_ record: AccessRecord) -> Bool { value(root, record) == .bool(true) }
 
     // MARK: Evaluation
 
-    private func value(_ node: Node, _ record: borrowing AccessRecord) -> Value? {
+    private func value(_ node: Node, _ record: AccessRecord) -> Value? {
         switch node {
         case .constant(let value): return value
         case .attribute(let attribute): return attribute.value(of: record)
@@ -187,7 +187,7 @@ extension LogExpression.Attribute {
     typealias Value = LogExpression.Value
 
     /// nil: there is none.
-    func value(of record: borrowing AccessRecord) -> Value? {
+    func value(of record: AccessRecord) -> Value? {
         func text(_ string: String?) -> Value? {
             guard let string, !string.isEmpty else { return nil }
             return .text(Array(string.utf8))
@@ -243,7 +243,7 @@ extension LogExpression.Attribute {
     }
 
     /// Of a map, the field of that name, all its values joined.
-    func field(_ name: [UInt8], of record: borrowing AccessRecord) -> Value? {
+    func field(_ name: [UInt8], of record: AccessRecord) -> Value? {
         let list: HeaderList?
         switch self {
         case .requestHeaders: list = record.request

@@ -150,7 +150,7 @@ public indirect enum LogFilter: Sendable {
     // MARK: Asking
 
     /// - Parameter random: a new number for each record.
-    public func takes(_ record: borrowing AccessRecord, random: UInt64) -> Bool {
+    public func takes(_ record: AccessRecord, random: UInt64) -> Bool {
         switch self {
         case .status(let comparison): return comparison.holds(UInt64(record.status))
         case .duration(let comparison):
@@ -179,7 +179,7 @@ public indirect enum LogFilter: Sendable {
 
     /// The same for all proxies that a request goes through. Source: Envoy, `UuidUtils`: the first 32 bits of the
     /// identifier.
-    private static func stable(_ record: borrowing AccessRecord) -> UInt64? {
+    private static func stable(_ record: AccessRecord) -> UInt64? {
         record.request.withValue(of: "x-request-id") { value in
             value.count == 36 ? UInt64(String(decoding: value[..<8], as: UTF8.self), radix: 16) : nil
         } ?? nil

@@ -81,7 +81,7 @@ public struct LogFormat: Sendable {
     // MARK: Writing
 
     /// Appends what is written of a record.
-    public func append(_ record: borrowing AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]) {
+    public func append(_ record: AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]) {
         switch shape {
         case .text(let template): template.append(record, &scratch, omitsEmpty: omitsEmpty, to: &output)
         case .json(let value):
@@ -92,7 +92,7 @@ public struct LogFormat: Sendable {
 
     /// - Returns: false where there is nothing and nothing is to be written.
     private func append(
-        _ value: Value, _ record: borrowing AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]
+        _ value: Value, _ record: AccessRecord, _ scratch: inout FormatScratch, to output: inout [UInt8]
     ) -> Bool {
         switch value {
         case .literal(let bytes): output += bytes
@@ -131,7 +131,7 @@ public struct LogFormat: Sendable {
 
     /// A command alone keeps its type; with text around it, it is a string.
     private func append(
-        _ template: FormatTemplate, _ record: borrowing AccessRecord, _ scratch: inout FormatScratch,
+        _ template: FormatTemplate, _ record: AccessRecord, _ scratch: inout FormatScratch,
         to output: inout [UInt8]
     ) -> Bool {
         if template.parts.count == 1, case .command(let command) = template.parts[0] {

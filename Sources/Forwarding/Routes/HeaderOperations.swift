@@ -66,7 +66,7 @@ extension HeaderOperations.Step {
         guard !additions.isEmpty else { return }
         // Values are made before any of them is written: they see the head as it came to this step.
         let before = head
-        var asked = facts
+        let asked = facts
         if isResponse { asked?.response = before } else { asked?.request = before }
         for isOverwriting in [true, false] {
             for addition in additions where addition.isOverwriting == isOverwriting {

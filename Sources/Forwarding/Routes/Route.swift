@@ -227,7 +227,7 @@ extension Route {
         }
         let status = forward == nil || isLocal ? 0 : Int(head.withValue(of: ":status") { $0.integer ?? 0 } ?? 0)
         (forward?.target.responseHeaders ?? responseHeaders).apply(to: &head, isResponse: true) {
-            var asked = facts()
+            let asked = facts()
             asked.status = status
             return asked
         }

@@ -154,7 +154,7 @@ private struct Outcome: Equatable, CustomStringConvertible {
             source: .ip(IPAddress("127.0.0.1")!, port: 40_000), destination: .ip(IPAddress("127.0.0.1")!, port: 80))
         let routing = table.route(head, connection, random: 42)
         route = routing.route?.name ?? ""
-        var facts = AccessRecord(
+        let facts = AccessRecord(
             .request, connection, start: Timestamp(seconds: 0), began: Instant(nanoseconds: 0))
         (facts.request, facts.protocolName, facts.hostName) = (head, "HTTP/1.1", "here")
         facts.routeName = route

@@ -114,7 +114,7 @@ struct SpanTests {
 
     @Test func aTryIsASpanUnderTheRequests() throws {
         let tracing = try TraceSettings.tracing(TraceSettings.openTelemetry() + ", spawn_upstream_span: true")
-        var record = LogRecords.request()
+        let record = LogRecords.request()
         (record.status, record.flags) = (0, .upstreamRemoteReset)
         let start = LogRecords.start + .milliseconds(2)
         let span = tracing.span(ofTry: 2, record, Self.context, start: start, route: nil)
