@@ -2,6 +2,7 @@
 #include "CLinux.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -260,3 +261,5 @@ int linux_clock_is_kept(long *error) {
     *error = state.maxerror;
     return (state.status & STA_UNSYNC) == 0;
 }
+
+void linux_return_memory(void) { malloc_trim(0); }

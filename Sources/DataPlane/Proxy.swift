@@ -51,6 +51,8 @@ public final class Proxy {
     private var loads: LoadReporter?
     private var isSubscribed = false
     private var isSettling = false
+    var returnsMemory = false
+    var hasReturnedMemory = false
     /// Subscriptions to make and to take back in the next turn, in order.
     private var wishes: [ResourceStore<CompiledResource>.Action] = []
     var hasTriedCache = false
@@ -376,6 +378,7 @@ public final class Proxy {
         }
         setAlarm()
         keepInCache()
+        returnMemorySoon()
     }
 
     private func subscribe(_ type: ResourceType, _ names: [String]) {

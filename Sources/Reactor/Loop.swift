@@ -33,8 +33,12 @@ public class Loop {
     var reserve: Int32
 
     let receiveScratch: UnsafeMutableRawBufferPointer
+    /// In one piece: the system gives memory to what of it is used.
+    private let outputMemory: UnsafeMutableRawBufferPointer
     var outputs: [OutputScratch]
-    var outputCursor = 0
+    /// The one that was claimed last.
+    var outputCursor = -1
+    var outputsInUse = 0
     var plaintext = ByteScratch()
     var ciphertext = ByteScratch()
 
@@ -66,7 +70,13 @@ public class Loop {
         self.configuration = configuration
         wheel = TimerWheel(origin: Loop.readClock())
         receiveScratch = .allocate(byteCount: configuration.receiveScratch, alignment: 64)
-        outputs = (0..<configuration.outputScratches).map { _ in OutputScratch(configuration.outputScratch) }
+        let size = configuration.outputScratch
+        outputMemory = .allocate(byteCount: configuration.outputScratches * size, alignment: 64)
+        let outputMemory = outputMemory
+        outputs = (0..<configuration.outputScratches).map { place in
+            OutputScratch(
+                bytes: UnsafeMutableRawBufferPointer(rebasing: outputMemory[place * size..<(place + 1) * size]))
+        }
         events = .allocate(capacity: Int(LINUX_EVENTS))
     }
 
@@ -77,7 +87,7 @@ public class Loop {
         }
         slab.deallocate()
         receiveScratch.deallocate()
-        for output in outputs { output.bytes.deallocate() }
+        outputMemory.deallocate()
         plaintext.deallocate()
         ciphertext.deallocate()
         events.deallocate()
@@ -273,10 +283,6 @@ struct OutputScratch {
     let bytes: UnsafeMutableRawBufferPointer
     var count = 0
     var owner: ConnectionID?
-
-    init(_ capacity: Int) {
-        bytes = .allocate(byteCount: capacity, alignment: 64)
-    }
 }
 
 /// Bytes on their way through TLS: grows to the largest batch that went through.

@@ -73,13 +73,22 @@ extension Loop {
         outputCursor = outputCursor + 1 == outputs.count ? 0 : outputCursor + 1
         flush(outputCursor)
         outputs[outputCursor].owner = id
+        outputsInUse += 1
         connection.pointee.scratch = UInt8(outputCursor)
         return outputCursor
     }
 
     func flushOutputs() {
         // From the oldest to the newest, so that connections are served in the order of their first write.
-        for step in 1...outputs.count { flush((outputCursor + step) % outputs.count) }
+        // Where the one after the last is free, they have not gone round.
+        let after = outputCursor + 1 == outputs.count ? 0 : outputCursor + 1
+        var next = outputs[after].owner == nil ? -1 : outputCursor
+        while outputsInUse > 0 {
+            next = next + 1 == outputs.count ? 0 : next + 1
+            flush(next)
+        }
+        // The first ones again, which are in the processor's cache.
+        outputCursor = -1
     }
 
     private func flush(_ scratch: Int) {
@@ -88,6 +97,7 @@ extension Loop {
         // Given up before it is sent: sending may end the connection. No handler runs meanwhile.
         outputs[scratch].owner = nil
         outputs[scratch].count = 0
+        outputsInUse -= 1
         guard let connection = slab.find(owner) else { return }
         connection.pointee.scratch = Connection.noScratch
         encryptAndTransmit(bytes, owner, connection)
@@ -97,6 +107,7 @@ extension Loop {
         guard connection.pointee.scratch != Connection.noScratch else { return }
         outputs[Int(connection.pointee.scratch)].owner = nil
         outputs[Int(connection.pointee.scratch)].count = 0
+        outputsInUse -= 1
         connection.pointee.scratch = Connection.noScratch
     }
 

@@ -105,3 +105,6 @@ void linux_name_thread(const char *name);
 // Whether something keeps the machine's clock right: 1 if so, 0 if not, -errno. `error`: by how much it may be wrong,
 // in microseconds.
 int linux_clock_is_kept(long *error);
+
+// Gives freed memory back to the system.
+void linux_return_memory(void);

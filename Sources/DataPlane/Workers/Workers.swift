@@ -20,7 +20,7 @@ public final class Workers: Sendable {
             var loop = LoopConfiguration()
             loop.blockedOutputLimit = 2 << 20
             // All that one turn answers goes out together, or each answer would wake who waits for it.
-            loop.outputScratches = 32
+            loop.outputScratches = 128
             return loop
         }
         public var logger = Logger(label: "proxy")

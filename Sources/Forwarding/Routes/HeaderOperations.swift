@@ -66,11 +66,10 @@ extension HeaderOperations.Step {
         guard !additions.isEmpty else { return }
         // Values are made before any of them is written: they see the head as it came to this step.
         let before = head
-        let asked = facts
-        if isResponse { asked?.response = before } else { asked?.request = before }
+        if isResponse { facts?.response = before } else { facts?.request = before }
         for isOverwriting in [true, false] {
             for addition in additions where addition.isOverwriting == isOverwriting {
-                let value = addition.constant ?? asked.map { addition.format.value($0) } ?? []
+                let value = addition.constant ?? facts.map { addition.format.value($0) } ?? []
                 guard !value.isEmpty || addition.keepsEmptyValue else { continue }
                 addition.write(value, to: &head, before)
             }
