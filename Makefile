@@ -73,6 +73,7 @@ bench-identity: setup ## Certificates, handshakes, root rotation and a storm of 
 	.build-release/release/martinet-bench identity $(ARGUMENTS)
 
 bench-proxy: release ## What a request through martinet proxy costs, beside Envoy, nginx and haproxy (ARGUMENTS="--only http")
+	swift build $(SWIFT_FLAGS) $(RELEASE) --product bookinfo
 	Deploy/setup "$(VENV)" wrk hey nginx-light haproxy nghttp2-client
 	$(VENV)/bin/python Deploy/bench/proxy.py $(ARGUMENTS)
 

@@ -6,7 +6,9 @@ figures are medians of the rounds; the ratios are what counts, for all of them a
 martinet and Envoy get the same bootstrap file: a listener with a route table, RBAC, an access log and statistics.
 """
 import argparse
+import contextlib
 import http.client
+import io
 import json
 import os
 import pathlib
@@ -20,6 +22,8 @@ import tempfile
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "Deploy/demo"))
+from bookinfo import Demo  # noqa: E402
 BUILT = pathlib.Path(os.environ.get("BUILT", TOP / ".build-release/release"))
 PROXY_CORE, LOAD_CORE = "0", "1"
 UPSTREAM, UPSTREAM_TLS, UPSTREAM_H2 = 19101, 19102, 19103
@@ -361,14 +365,12 @@ class Bench:
 
     def memory(self):
         print("\nmemory (anonymous, resident)")
-        for title, bar, options in (("one cluster", 1 / 3, {}), ("5,000 clusters", 1 / 4, {"clusters": 5000})):
-            size = {}
-            for name in ("martinet", "envoy"):
-                child = self.start_front(name, "http", **options)
-                time.sleep(0.5)
-                size[name] = resident(child.pid)
-                self.processes.stop(child)
-                print(f"  {name:10} {title}: {size[name] / 1024:.1f} MB")
+        for title, bar, measure in (
+            ("the book shop's configuration", 1 / 3, self.shop), ("5,000 clusters", 1 / 4, self.clusters),
+        ):
+            size = {name: measure(name) for name in ("martinet", "envoy")}
+            for name, kilobytes in size.items():
+                print(f"  {name:10} {title}: {kilobytes / 1024:.1f} MB")
             self.hold(f"memory with {title} against envoy", size["martinet"] / size["envoy"], bar)
         for kind, bar in (("http", 2), ("tls", 20)):
             for name in ("martinet", "envoy"):
@@ -383,6 +385,29 @@ class Bench:
                 print(f"  {name:10} idle {kind} connection that has asked once: {each:.1f} KB")
                 if name == "martinet":
                     self.hold(f"memory of an idle {kind} connection", each, bar, "KB")
+
+    def shop(self, name):
+        """The product page's proxy in the demo's mesh, before its first calls."""
+        work = self.work / f"shop-{name}"
+        work.mkdir()
+        demo = Demo(work, name)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as story:
+                demo.begin()
+            if demo.story.failed:
+                sys.exit(f"the book shop does not begin:\n{story.getvalue()}")
+            time.sleep(0.5)
+            return resident(demo.children["proxy-productpage-v1"].pid)
+        finally:
+            demo.end()
+
+    def clusters(self, name):
+        child = self.start_front(name, "http", clusters=5000)
+        time.sleep(0.5)
+        try:
+            return resident(child.pid)
+        finally:
+            self.processes.stop(child)
 
     @staticmethod
     def connection(kind):

@@ -136,14 +136,13 @@ class Demo:
     def __init__(self, work, data_plane):
         self.work = pathlib.Path(work)
         self.data_plane = DATA_PLANES[data_plane]
-        self.children = []
+        self.children = {}
         self.story = Story()
         self.tokens = {}
 
     def start(self, name, *command):
         log = open(self.work / f"{name}.log", "ab")
-        child = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self.children.append(child)
+        self.children[name] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def martinet(self, *arguments, text=None):
         done = subprocess.run(
@@ -225,7 +224,8 @@ static_resources:
         connection.getresponse().read()
         connection.close()
 
-    def tell(self):
+    def begin(self):
+        """Starts all, with the first objects."""
         story = self.story
         story.step("A control plane, seven workloads and a gateway, each with a proxy that knows but its token")
         self.start("martinet", BUILT / "martinet", "serve", "--data", str(self.work / "data"))
@@ -239,6 +239,10 @@ static_resources:
         )
         took = until(lambda: page()[0] == 200 and "reviews-v1" in page()[2], 60)
         story.check(took is not None, f"the page is there through the gateway after {milliseconds(took)}")
+
+    def tell(self):
+        story = self.story
+        self.begin()
         counts = tally(200)
         story.check(counts == {"v1": 200}, f"of 200 requests to reviews: {shown(counts)}")
 
@@ -310,10 +314,10 @@ static_resources:
         return (self.work / "data/ca/root-cert.pem").read_text()
 
     def end(self):
-        for child in reversed(self.children):
+        for child in reversed(self.children.values()):
             if child.poll() is None:
                 child.terminate()
-        for child in self.children:
+        for child in self.children.values():
             try:
                 child.wait(timeout=10)
             except subprocess.TimeoutExpired:

@@ -51,12 +51,10 @@ public final class Proxy {
     private var loads: LoadReporter?
     private var isSubscribed = false
     private var isSettling = false
-    var returnsMemory = false
-    var hasReturnedMemory = false
+    var memoryReturn = MemoryReturn()
     /// Subscriptions to make and to take back in the next turn, in order.
     private var wishes: [ResourceStore<CompiledResource>.Action] = []
-    var hasTriedCache = false
-    var isCacheDue = false
+    var (hasTriedCache, isCacheDue) = (false, false)
     private var alarm: Instant?
     private var lastServed: ProxyConfiguration?
     /// Another attempt to open listeners is to come.
@@ -378,7 +376,6 @@ public final class Proxy {
         }
         setAlarm()
         keepInCache()
-        returnMemorySoon()
     }
 
     private func subscribe(_ type: ResourceType, _ names: [String]) {
@@ -394,6 +391,7 @@ public final class Proxy {
         let numbers = Set(table.listeners.values.map(\.number))
         listenersCreated += numbers.subtracting(createdNumbers).count
         createdNumbers = numbers
+        returnMemorySoon()
         let (served, problems) = assembly.assemble(table)
         for problem in problems {
             logger.error("a resource cannot be served whole", metadata: ["reason": "\(problem)"])

@@ -214,6 +214,45 @@ private let secretPath = "/envoy.service.secret.v3.SecretDiscoveryService/DeltaS
         #expect(peer.pump { peer.status(of: call)?.code == .permissionDenied })
     }
 
+    /// Found by an hour's soak: a rotation waited for ever for proxies that had come back with the newest bundle.
+    @Test(arguments: [false, true]) func whatAClientBringsAndIsStillCurrentIsToldWithoutAnACK(isFirst: Bool) throws {
+        let gate = Gatekeeper { _ in .admitted(principal: "alice") }
+        let rig = try Rig { $0.admission = gate }
+        try rig.cache.publish([resource(.cluster, "c"), resource(.secret, "ROOTCA")])
+        func open(_ held: [String: String], number: Int) throws -> RawPeer {
+            let peer = try RawPeer(port: rig.port)
+            let call = try peer.start(deltaPath)
+            if !isFirst {
+                peer.send(delta(.cluster), on: call)
+                #expect(peer.pump { peer.messages[call]?.count == 1 })
+            }
+            var request = delta(.secret, ["ROOTCA"], node: isFirst ? "proxy" : nil)
+            request.initialResourceVersions = held
+            peer.send(request, on: call)
+            peer.pump { gate.read { $0.ready.count } == number }
+            gate.read { $0.ready }[number - 1](nil)
+            return peer
+        }
+        let first = try open([:], number: 1)
+        #expect(first.pump { first.messages.values.first?.count == (isFirst ? 1 : 2) })
+        let call = try #require(first.messages.keys.first)
+        let response = try #require(try first.deltaResponses(on: call).last)
+        first.pump(seconds: 0.1) { false }
+        #expect(gate.read { $0.answered.isEmpty })
+        first.send(delta(.secret, [], node: nil, nonce: response.nonce), on: call)
+        #expect(first.pump { gate.read { $0.answered.count } == 1 })
+
+        let held = Dictionary(uniqueKeysWithValues: response.resources.map { ($0.name, $0.version) })
+        let second = try open(held, number: 2)
+        #expect(second.pump { gate.read { $0.answered.count } == 2 })
+        #expect(gate.read { $0.answered }[1].entries(limit: 10).map(\.state) == [.acknowledged])
+        #expect(second.messages.values.first?.count ?? 0 == (isFirst ? 0 : 1))
+        // One of before is sent, and told of when it is acknowledged.
+        let third = try open(["ROOTCA": "old"], number: 3)
+        third.pump(seconds: 0.1) { false }
+        #expect(gate.read { $0.answered.count } == 2)
+    }
+
     @Test func whatTheFirstRequestOfASecretStreamNamesIsMadeBeforeItIsAnswered() throws {
         let gate = Gatekeeper { _ in .admitted(principal: "alice") }
         let rig = try Rig { $0.admission = gate }

@@ -19,6 +19,8 @@ class DiscoveryCall {
     /// The names of secrets that ``Admission`` was asked to prepare.
     private var preparedNames: Set<String> = []
     private var isEverythingPrepared = false
+    /// Secrets were asked for, and ``Admission`` has not been told what the client holds of them.
+    var owesHoldings = false
     /// When the proof that opened the stream ends; nil: it does not.
     var provedUntil: Instant?
     /// nil once the connection has ended.
@@ -96,7 +98,7 @@ class DiscoveryCall {
         if names.isEmpty {
             // An ACK of the incremental variant says no names.
             guard preparedNames.isEmpty, !isEverythingPrepared else { return nil }
-            isEverythingPrepared = true
+            (isEverythingPrepared, owesHoldings) = (true, true)
             return []
         }
         let new = Set(names).subtracting(preparedNames)
@@ -106,7 +108,9 @@ class DiscoveryCall {
             preparedNames.subtract(Set(request.resourceNamesUnsubscribe).subtracting(names))
         case .stateOfTheWorld: preparedNames = Set(names)
         }
-        return new.isEmpty ? nil : new.sorted()
+        if new.isEmpty { return nil }
+        owesHoldings = true
+        return new.sorted()
     }
 
     /// The types that the stream is subscribed to now.

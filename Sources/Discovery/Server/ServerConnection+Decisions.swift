@@ -56,7 +56,22 @@ extension ServerConnection {
                 fail(call, GRPCStatus(error), loop)
             }
         }
+        if call.owesHoldings { tellHoldings(of: call) }
     }
+
+    /// A client that comes back with what is current still is sent nothing, and acknowledges nothing: what it holds is
+    /// told all the same, or whoever waits for its ACK waits for ever.
+    private func tellHoldings(of call: DiscoveryCall) {
+        guard call.isKnownToAdmission, let holdings = call.holdings(of: .secret) else { return }
+        let entries = holdings.entries(limit: Self.mostEntries)
+        // Those that are not there yet are to come, and an ACK with them.
+        guard entries.contains(where: { $0.state != .missing }) else { return }
+        call.owesHoldings = false
+        guard entries.allSatisfy({ $0.state != .pending }) else { return }
+        home.configuration.admission?.answered(call.token, node: call.node, holdings: holdings)
+    }
+
+    private static let mostEntries = 64
 
     /// Admission follows secrets, which rotations wait for, and whether a proxy serves already.
     private func tellAnswer(of call: DiscoveryCall, _ type: ResourceType, isAccepted: Bool = false) {

@@ -45,6 +45,8 @@ public struct AuthorityMachine: Sendable {
     var retries: [Making: Retry] = [:]
     var awaitedForRoot: AwaitedSet?
     var awaitedForIntermediate: AwaitedSet?
+    /// Nobody is waited for any more, and from then on the old root may be trusted no longer.
+    var retiresAt: Timestamp?
     /// How urgent the last warning about each authority was: the remaining time is halved between two.
     var warned: [AuthorityID: Timestamp] = [:]
     var warnedOfWaiting: [AuthorityTier: Timestamp] = [:]

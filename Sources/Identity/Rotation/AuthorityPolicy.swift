@@ -13,6 +13,9 @@ public struct AuthorityPolicy: Hashable, Codable, Sendable {
     public var renewalJitter: Double
     /// How long a step may wait for holders before it goes on without them. `nil`: for ever, an operator decides.
     public var forceAfter: Duration?
+    /// How long the old root is trusted after the last holder has replaced what it signed: a handshake that has begun
+    /// shows the certificate of before.
+    public var handshakeAllowance = Duration.zero
 
     public static let shortestLeaf = Duration.seconds(10)
     public static let longestLeaf = Duration.days(90)

@@ -192,6 +192,7 @@ extension AuthorityMachine {
             moments.append(last + policy.leafValidity + policy.clockAllowance * 2)
             if let check = awaited(rotation.tier)?.nextCheck { moments.append(check) }
         }
+        if state.rootRotation?.phase == .activating, let retiresAt { moments.append(retiresAt) }
         return moments.min()
     }
 }

@@ -101,7 +101,11 @@ extension AuthorityMachine {
             enter(.root, .activating, now: now, into: &actions)
             return true
         case .activating:
-            guard mayGoOn(.root, rotation, now: now, into: &actions) else { return false }
+            let mayRetire = mayGoOn(.root, rotation, now: now, into: &actions)
+            guard mayRetire, handshakesAreOver(now: now) else {
+                if !mayRetire { retiresAt = nil }
+                return false
+            }
             if let old = rotation.old { set(old, .retired) }
             enter(.root, .retiring, now: now, into: &actions)
             publish(into: &actions)
@@ -200,6 +204,7 @@ extension AuthorityMachine {
             state.rootRotation?.phase = phase
             state.rootRotation?.since = now
             awaitedForRoot = nil
+            retiresAt = nil
         case .intermediate:
             state.intermediateRotation?.phase = phase
             state.intermediateRotation?.since = now
@@ -258,6 +263,15 @@ extension AuthorityMachine {
         }
         actions.append(.note(.forced(tier, rotation.phase, without: left)))
         return true
+    }
+
+    /// Whether nobody can be shaking hands with a certificate that was replaced; an operator who goes on without some
+    /// goes on without them.
+    private mutating func handshakesAreOver(now: Timestamp) -> Bool {
+        guard awaitedForRoot?.isEmpty == true, !table.records.isEmpty else { return true }
+        let due = retiresAt ?? now + policy.handshakeAllowance
+        retiresAt = now < due ? due : nil
+        return now >= due
     }
 
     /// A wait beyond the life of a leaf is for somebody who is connected and does not answer: an operator must look.

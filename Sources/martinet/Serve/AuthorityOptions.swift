@@ -55,6 +55,7 @@ struct AuthorityOptions: ParsableArguments {
         policy.intermediateValidity = caIntermediateTtl.duration
         policy.rootValidity = caRootTtl.duration
         policy.forceAfter = caForceAfter?.duration
+        policy.handshakeAllowance = .seconds(1)
         do throws(PolicyError) {
             try policy.validate()
         } catch {

@@ -47,6 +47,33 @@ import Time
         #expect(bench.machine.crossSignature == nil)
     }
 
+    /// Found by an hour's soak: a caller shook hands with the certificate that it was just replacing, and whom it called
+    /// had forgotten the old root meanwhile.
+    @Test func theOldRootIsTrustedUntilHandshakesUnderWayAreOver() throws {
+        var policy = AuthorityPolicy()
+        policy.handshakeAllowance = .seconds(1)
+        var bench = Bench(policy: policy)
+        let old = try #require(bench.root)
+        bench.join(1)
+        bench.perform(try bench.machine.rotate(.root, now: bench.now))
+        bench.acknowledgeBundle(1)
+        bench.renew(1)
+        #expect(bench.phase == .activating && bench.awaited.isEmpty && bench.machine.bundle.contains(old))
+        #expect(bench.machine.nextDeadline(now: bench.now) == bench.now + .seconds(1))
+        bench.pass(.milliseconds(900))
+        #expect(bench.phase == .activating)
+        // Somebody comes who has the old root's certificate yet: all begins again once it has another.
+        bench.tell(.connected(Bench.holder(2)))
+        bench.tell(.bundleRequested(Bench.holder(2)))
+        bench.pass(.milliseconds(200))
+        #expect(bench.phase == .activating && bench.awaited == ["node2"])
+        bench.acknowledgeBundle(2)
+        bench.pass(.milliseconds(900))
+        #expect(bench.phase == .activating)
+        bench.pass(.milliseconds(100))
+        #expect(bench.phase == .retiring && bench.machine.bundle == [bench.root])
+    }
+
     @Test func anIntermediateRotatesWithoutABundle() throws {
         var bench = Bench()
         bench.join(1)
