@@ -14,7 +14,7 @@ extension Proxy {
         memoryReturn.isDue = true
         runner.schedule(after: memoryReturn.wasMade ? .seconds(5) : .milliseconds(200)) { [unowned self] in
             memoryReturn = MemoryReturn(wasMade: true)
-            returnFreeMemory()
+            Allocator.returnFreeMemory()
         }
     }
 }

@@ -1,7 +1,0 @@
-import CLinux
-
-/// Gives memory that was freed back to the system, which the allocator else keeps for later. Others who allocate wait
-/// meanwhile. Source: malloc_trim(3).
-public func returnFreeMemory() {
-    linux_return_memory()
-}
