@@ -49,8 +49,7 @@ public final class Proxy {
     /// Responses of the control plane that were taken, and those that were refused in part.
     var updates = UpdateCounts()
     private var loads: LoadReporter?
-    private var isSubscribed = false
-    private var isSettling = false
+    private var (isSubscribed, isSettling) = (false, false)
     var memoryReturn = MemoryReturn()
     /// Subscriptions to make and to take back in the next turn, in order.
     private var wishes: [ResourceStore<CompiledResource>.Action] = []
