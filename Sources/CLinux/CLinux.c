@@ -263,4 +263,3 @@ int linux_clock_is_kept(long *error) {
 }
 
 void linux_return_memory(void) { malloc_trim(0); }
-void linux_limit_arenas(int most) { mallopt(M_ARENA_MAX, most); }

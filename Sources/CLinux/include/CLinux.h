@@ -108,5 +108,3 @@ int linux_clock_is_kept(long *error);
 
 // Gives freed memory back to the system.
 void linux_return_memory(void);
-// Threads share so many of the allocator's arenas from now on.
-void linux_limit_arenas(int most);

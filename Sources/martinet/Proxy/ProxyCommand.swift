@@ -147,8 +147,6 @@ struct ProxyCommand: ParsableCommand {
     func run() throws {
         // A log that nobody reads any more must not end the proxy.
         signal(SIGPIPE, SIG_IGN)
-        // The workers are busy; of the other threads one at a time is, mostly.
-        Allocator.limitArenas(to: concurrency + 1)
         let (format, level) = (logFormat, logLevel.level)
         let shared = LineLog.SharedLevel(level)
         LoggingSystem.bootstrap { label in
