@@ -4,11 +4,10 @@ import Reactor
 import Time
 
 /// An HTTP/1.1 connection to a host: one request at a time.
-final class HTTP1Upstream: HTTPUpstream {
+final class HTTP1Upstream: SingleUserUpstream {
     private enum Timer { static let idle: UInt64 = 1 }
 
     private var receiver: HTTP1Receiver
-    private var user: UpstreamUser?
     private var isChunked = false
     /// What follows the head is no body.
     private var isTunnel = false
@@ -32,13 +31,6 @@ final class HTTP1Upstream: HTTPUpstream {
     }
 
     override var hasRoom: Bool { user == nil && !isDraining }
-    override var isIdle: Bool { user == nil }
-
-    /// Gives the connection to a user, whose request is the next thing sent.
-    func lend(to user: UpstreamUser) {
-        self.user = user
-        user.upstream = self
-    }
 
     override func send(
         _ head: HeaderList, _ framing: HTTP1Framing, ends: Bool, upgrade: String?, for user: UpstreamUser
@@ -96,31 +88,12 @@ final class HTTP1Upstream: HTTPUpstream {
         }
     }
 
-    override func isWritable(for user: UpstreamUser) -> Bool { loop.isWritable(id) }
-
-    override func handOver(_ user: UpstreamUser, to other: UpstreamUser) {
-        guard self.user === user else { return }
-        user.upstream = nil
-        lend(to: other)
-    }
-
     override func cancel(_ user: UpstreamUser) {
         guard self.user === user else { return }
         detach()
         isDraining = true
         // The last that was said into a tunnel is still to arrive.
         if isTunnel { loop.closeAfterFlush(id) } else { loop.close(id) }
-    }
-
-    override func pauseResponse(for user: UpstreamUser) { loop.pauseReading(id) }
-    override func resumeResponse(for user: UpstreamUser) { loop.resumeReading(id) }
-
-    @discardableResult
-    private func detach() -> UpstreamUser? {
-        let last = user
-        user?.upstream = nil
-        user = nil
-        return last
     }
 
     // MARK: What the loop tells
@@ -173,8 +146,6 @@ final class HTTP1Upstream: HTTPUpstream {
             pool.gotRoom(self)
         }
     }
-
-    override func writable() { user?.upstreamWritable() }
 
     override func peerEnded() {
         isDraining = true

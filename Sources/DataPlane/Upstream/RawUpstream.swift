@@ -4,20 +4,17 @@ import Reactor
 
 /// A connection to a host for the bytes of one CONNECT request that ends here: it answers as soon as it is there, and
 /// what follows is no HTTP to us. Source: RFC 9110, section 9.3.6; Envoy, `TcpUpstream`.
-final class RawUpstream: HTTPUpstream {
-    private var user: UpstreamUser?
+final class RawUpstream: SingleUserUpstream {
     private var isLent = false
     private var hasAnswered = false
 
     override var hasRoom: Bool { !isLent && !isDraining }
-    override var isIdle: Bool { user == nil }
     override var protocolName: String { "" }
 
-    /// Gives the connection to a user, once.
-    func lend(to user: UpstreamUser) {
+    /// Once.
+    override func lend(to user: UpstreamUser) {
         isLent = true
-        self.user = user
-        user.upstream = self
+        super.lend(to: user)
     }
 
     override func send(
@@ -50,29 +47,10 @@ final class RawUpstream: HTTPUpstream {
         if self.user === user { loop.halfClose(id) }
     }
 
-    override func isWritable(for user: UpstreamUser) -> Bool { loop.isWritable(id) }
-
-    override func handOver(_ user: UpstreamUser, to other: UpstreamUser) {
-        guard self.user === user else { return }
-        user.upstream = nil
-        lend(to: other)
-    }
-
     override func cancel(_ user: UpstreamUser) {
         guard self.user === user else { return }
         detach()
         drain()
-    }
-
-    override func pauseResponse(for user: UpstreamUser) { loop.pauseReading(id) }
-    override func resumeResponse(for user: UpstreamUser) { loop.resumeReading(id) }
-
-    @discardableResult
-    private func detach() -> UpstreamUser? {
-        let last = user
-        user?.upstream = nil
-        user = nil
-        return last
     }
 
     // MARK: What the loop tells
@@ -81,8 +59,6 @@ final class RawUpstream: HTTPUpstream {
         answer()
         user?.upstreamData(bytes)
     }
-
-    override func writable() { user?.upstreamWritable() }
 
     override func peerEnded() {
         answer()
