@@ -1,3 +1,5 @@
+import HTTP
+
 /// The encoding of `grpc-message`. Source: gRPC over HTTP2, "Percent-Encoded".
 enum PercentEncoding {
     private static let digits = Array("0123456789ABCDEF".utf8)
@@ -18,30 +20,7 @@ enum PercentEncoding {
 
     /// What is not properly encoded stays as it is: a message must not be lost for it.
     static func decode(_ text: String) -> String {
-        let bytes = Array(text.utf8)
-        var result: [UInt8] = []
-        var index = 0
-        while index < bytes.count {
-            if bytes[index] == UInt8(ascii: "%"), index + 2 < bytes.count, let high = value(bytes[index + 1]),
-                let low = value(bytes[index + 2])
-            {
-                result.append(high << 4 | low)
-                index += 3
-            } else {
-                result.append(bytes[index])
-                index += 1
-            }
-        }
-        return String(decoding: result, as: UTF8.self)
-    }
-
-    private static func value(_ digit: UInt8) -> UInt8? {
-        switch digit {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): digit - UInt8(ascii: "A") + 10
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): digit - UInt8(ascii: "a") + 10
-        default: nil
-        }
+        Array(text.utf8).withUnsafeBytes { String(decoding: percentDecoded($0), as: UTF8.self) }
     }
 }
 

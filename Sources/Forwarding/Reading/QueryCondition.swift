@@ -63,22 +63,3 @@ struct QueryParameters {
         return nil
     }
 }
-
-/// Escapes that are none stay as they are.
-func percentDecoded(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
-    func digit(_ byte: UInt8) -> UInt8? { Character(Unicode.Scalar(byte)).hexDigitValue.map(UInt8.init) }
-    var result: [UInt8] = []
-    var index = 0
-    while index < bytes.count {
-        if bytes[index] == UInt8(ascii: "%"), index + 2 < bytes.count, let high = digit(bytes[index + 1]),
-            let low = digit(bytes[index + 2])
-        {
-            result.append(high << 4 | low)
-            index += 3
-        } else {
-            result.append(bytes[index])
-            index += 1
-        }
-    }
-    return result
-}
