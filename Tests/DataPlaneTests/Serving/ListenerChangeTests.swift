@@ -99,6 +99,10 @@ import XDS
             """)
     }
 
+    private func freePort() throws -> UInt16 {
+        try #require(try ListeningSocket(.loopback(port: 0)).address.port)
+    }
+
     /// - Returns: those that cannot be opened.
     private func serve(_ wanted: [(name: String, words: String, port: UInt16)], _ workers: Workers) throws -> [String] {
         var listeners: [String: ServedListener] = [:]
@@ -110,9 +114,7 @@ import XDS
         var options = Workers.Options()
         options.count = count
         let workers = try Workers(options)
-        var free: ListeningSocket? = try ListeningSocket(.loopback(port: 0))
-        let port = try #require(free?.address.port)
-        free = nil
+        let port = try freePort()
         #expect(try serve([("one", "1", port)], workers) == [])
         let sockets = workers.listeningSockets.map(\.descriptor)
         #expect(Wire(to: port).readToEnd() == "1")
@@ -125,9 +127,7 @@ import XDS
         var options = Workers.Options()
         options.count = count
         let workers = try Workers(options)
-        var free: ListeningSocket? = try ListeningSocket(.loopback(port: 0))
-        let port = try #require(free?.address.port)
-        free = nil
+        let port = try freePort()
         #expect(try serve([("one", "1", port)], workers) == [])
         #expect(Wire(to: port).readToEnd() == "1")
         #expect(try serve([], workers) == [])
@@ -159,9 +159,7 @@ import XDS
         var options = Workers.Options()
         options.count = 2
         let workers = try Workers(options)
-        var free: ListeningSocket? = try ListeningSocket(.loopback(port: 0))
-        let port = try #require(free?.address.port)
-        free = nil
+        let port = try freePort()
         #expect(try serve([("one", "1", port), ("two", "2", port)], workers) == ["two"])
         #expect(eventually { Wire(to: port).readToEnd() == "1" })
     }
