@@ -118,7 +118,7 @@ func judgeTicket(
     guard let engine = engine(of: ssl) else { return SSL_TICKET_RETURN_ABORT }
     switch status {
     case SSL_TICKET_SUCCESS, SSL_TICKET_SUCCESS_RENEW:
-        guard peerIsStillValid(session, at: engine.active.configuration.verificationTime) else {
+        guard peerIsValidForLong(session, at: engine.active.configuration.verificationTime) else {
             return SSL_TICKET_RETURN_IGNORE_RENEW
         }
         // A TLS 1.3 client uses a ticket once, so each resumption must bring the next one.

@@ -1,4 +1,5 @@
 import COpenSSL
+import Glibc
 import Synchronization
 import Time
 
@@ -51,15 +52,16 @@ final class Session: Sendable {
     }
 }
 
-/// Whether the peer certificate of a session is still within its validity, or there is none. A resumed
-/// handshake verifies nothing, so a session must not outlive the certificate that it stands for.
-func peerIsStillValid(_ session: OpaquePointer?, at time: Timestamp?) -> Bool {
+/// Whether a session may be resumed: its peer certificate has at least a quarter of its validity before it, or there is
+/// none. A resumed handshake verifies nothing, so a session must not outlive the certificate that it stands for; and a
+/// connection that begins with an old one ends with it, where a full handshake would show the one that replaced it.
+func peerIsValidForLong(_ session: OpaquePointer?, at time: Timestamp?) -> Bool {
     guard let session, let certificate = SSL_SESSION_get0_peer(session) else { return true }
-    // A nil time makes X509_cmp_time read the system clock. It returns 0 for a date that it cannot read.
-    func compare(_ date: UnsafePointer<ASN1_TIME>?) -> Int32 {
-        guard let time else { return X509_cmp_time(date, nil) }
-        var seconds = time_t(time.seconds)
-        return X509_cmp_time(date, &seconds)
-    }
-    return compare(X509_get0_notBefore(certificate)) < 0 && compare(X509_get0_notAfter(certificate)) > 0
+    let (begin, end) = (X509_get0_notBefore(certificate), X509_get0_notAfter(certificate))
+    var (days, seconds): (Int32, Int32) = (0, 0)
+    guard ASN1_TIME_diff(&days, &seconds, begin, end) == 1 else { return false }
+    var now = time.map { time_t($0.seconds) } ?? Glibc.time(nil)
+    var later = now + (Int(days) * 86_400 + Int(seconds)) / 4
+    // 0 is said of a date that cannot be read.
+    return X509_cmp_time(begin, &now) < 0 && X509_cmp_time(end, &later) > 0
 }

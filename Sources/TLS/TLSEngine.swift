@@ -82,7 +82,7 @@ public final class TLSEngine {
         serverName = names.sent.map { isHostName($0) ? $0 : nil } ?? settings.configuration.serverName
         if let serverName, !isAddress(serverName) { martinet_ssl_set_server_name(ssl, serverName) }
         if let session = settings.sessions.take(sessionKey),
-            peerIsStillValid(session.pointer, at: settings.configuration.verificationTime)
+            peerIsValidForLong(session.pointer, at: settings.configuration.verificationTime)
         {
             SSL_set_session(ssl, session.pointer)
         }

@@ -90,6 +90,17 @@ import Time
         }
     }
 
+    /// Of 20 years the last five: who resumes then gets a connection that ends with the certificate of before.
+    @Test(arguments: [(2_050_000_000, true), (2_060_000_000, false)])
+    func inTheLastQuarterOfACertificateNothingIsResumed(_ time: Int64, _ isResumed: Bool) throws {
+        let leaf = try Fixture.root.get().leaf("brief", san: "URI:spiffe://mesh.test/brief", to: "20400101000000Z")
+        let client = try TLSSettings(try Fixture.clientConfiguration(identity: try leaf.identity()))
+        var configuration = try mutual(try TLSTicketKeys())
+        configuration.verificationTime = Timestamp(seconds: time)
+        let server = try TLSSettings(configuration)
+        #expect(try resumed(client, [server, server]) == [false, isResumed])
+    }
+
     @Test func otherRulesAboutClientsMeanAFullHandshake() throws {
         let keys = try TLSTicketKeys()
         let first = try TLSSettings(try mutual(keys))
