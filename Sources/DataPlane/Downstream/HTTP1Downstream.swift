@@ -12,6 +12,7 @@ final class HTTP1Downstream: HTTPDownstream {
         static let idle: UInt64 = 11
         static let head: UInt64 = 12
         static let age: UInt64 = 13
+        static let lull: UInt64 = 14
     }
 
     private var receiver: HTTP1Receiver
@@ -296,10 +297,12 @@ final class HTTP1Downstream: HTTPDownstream {
         guard self.exchange === exchange else { return }
         self.exchange = nil
         idleSince = loop.now
-        if closesAfterwards || isDraining || isTunnel {
+        if closesAfterwards || isTunnel {
             closesAfterwards = true
             return loop.closeAfterFlush(id, within: service.closingTimeout)
         }
+        // The answer that began before has not told the client.
+        if isDraining { endAfterLull() }
         if requestEnded { finishRequest() } else { loop.resumeReading(id) }
     }
 
@@ -336,6 +339,7 @@ final class HTTP1Downstream: HTTPDownstream {
             headTimer = nil
             if receiver.isInHead || requests == 0 && !held.isEmpty { refuse(HTTP1Failure(.timeout, .server)) }
         case Timer.age: drain()
+        case Timer.lull: endAfterLull()
         default:
             guard let limit = service.idleTimeout else { return }
             let due = idleSince.advanced(by: limit)
@@ -355,8 +359,20 @@ final class HTTP1Downstream: HTTPDownstream {
 
     override func drain() {
         isDraining = true
-        if exchange == nil, receiver.isBetweenMessages { loop.closeAfterFlush(id, within: service.closingTimeout) }
+        if exchange == nil, receiver.isBetweenMessages { endAfterLull() }
     }
+
+    /// The next answer tells the client that the connection ends. It ends without one if none is asked for: a request
+    /// that is on its way when an idle connection is closed fails, or is sent twice.
+    private func endAfterLull() {
+        guard exchange == nil, !receiver.isInHead else { return }
+        let due = idleSince.advanced(by: Self.lull)
+        if due <= loop.now { return loop.closeAfterFlush(id, within: service.closingTimeout) }
+        loop.setTimer(at: due, for: id, token: Timer.lull)
+    }
+
+    /// Since the connection began, or the last answer.
+    private static let lull = Duration.seconds(1)
 }
 
 extension HTTP1Failure {

@@ -85,6 +85,32 @@ import XDS
         #expect(client.readToEnd() == "")
     }
 
+    /// A request that is on its way when its connection is asked to end must not find it closed.
+    @Test func connectionsInUseOrNewAreToldWithTheNextAnswerThatTheyEnd() throws {
+        func listener(_ words: String) throws -> ServedListener {
+            try Resources.httpListener(
+                routes: "- {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: \(words)}}}")
+        }
+        let stage = try Stage([try listener("one")], [])
+        func ask(_ wire: Wire) -> Message? {
+            wire.send("GET / HTTP/1.1\r\nhost: shop\r\n\r\n")
+            return wire.message()
+        }
+        let unused = stage.connect()
+        let (used, silent) = (stage.connect(), stage.connect())
+        #expect(ask(used)?.body == "one" && ask(silent)?.body == "one")
+        stage.serve([try listener("two")], [])
+        for wire in [unused, used] {
+            let answer = try #require(ask(wire))
+            #expect(answer.body == "one" && answer.start.hasPrefix("HTTP/1.1 200"))
+            #expect(answer["connection"] == "close")
+            #expect(wire.readToEnd() == "")
+        }
+        #expect(silent.readToEnd() == "")
+        let new = stage.connect()
+        #expect(ask(new)?.body == "two")
+    }
+
     private func answering(_ name: String, _ words: String, port: UInt16) throws -> ServedListener {
         try Resources.listener(
             """
