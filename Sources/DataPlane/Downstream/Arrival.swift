@@ -28,6 +28,8 @@ final class Arrival: SocketUser {
     private var facts: ConnectionFacts
     private var transport = "raw_buffer"
     private var protocols: [String] = []
+    /// Whoever takes the socket over is to end it.
+    private var isEnding = false
 
     init(_ worker: Worker, _ id: ConnectionID, _ listener: WorkerListener) {
         self.listener = listener
@@ -104,7 +106,10 @@ final class Arrival: SocketUser {
         listener.ended(id)
     }
 
-    override func drain() { loop.close(id) }
+    override func drain(_ reason: DrainReason) {
+        if reason == .superseded { return loop.close(id) }
+        isEnding = true
+    }
 
     // MARK: Detection
 
@@ -228,6 +233,7 @@ final class Arrival: SocketUser {
         successor = next
         next.begin(seen)
         seen = []
+        if isEnding { next.drain(.ending) }
     }
 
     private func speaksHTTP2(_ settings: HTTPConnectionSettings) -> Bool {

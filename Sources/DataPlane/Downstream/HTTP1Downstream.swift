@@ -29,6 +29,7 @@ final class HTTP1Downstream: HTTPDownstream {
     private var isBodiless = false
     private var isTunnel = false
     private var closesAfterwards = false
+    private var isSuperseded = false
     private var waitsToContinue = false
     private var requests = 0
     private static let mostDiscarded = 256 << 10
@@ -297,7 +298,7 @@ final class HTTP1Downstream: HTTPDownstream {
         guard self.exchange === exchange else { return }
         self.exchange = nil
         idleSince = loop.now
-        if closesAfterwards || isTunnel {
+        if closesAfterwards || isSuperseded || isTunnel {
             closesAfterwards = true
             return loop.closeAfterFlush(id, within: service.closingTimeout)
         }
@@ -338,7 +339,7 @@ final class HTTP1Downstream: HTTPDownstream {
         case Timer.head:
             headTimer = nil
             if receiver.isInHead || requests == 0 && !held.isEmpty { refuse(HTTP1Failure(.timeout, .server)) }
-        case Timer.age: drain()
+        case Timer.age: drain(.ending)
         case Timer.lull: endAfterLull()
         default:
             guard let limit = service.idleTimeout else { return }
@@ -357,13 +358,16 @@ final class HTTP1Downstream: HTTPDownstream {
         tracker.ended(id)
     }
 
-    override func drain() {
+    /// A request that is on its way when an idle connection is closed fails, or is sent twice; the first one of a
+    /// connection fails for certain.
+    override func drain(_ reason: DrainReason) {
         isDraining = true
-        if exchange == nil, receiver.isBetweenMessages { endAfterLull() }
+        isSuperseded = reason == .superseded && requests > 0
+        guard exchange == nil, receiver.isBetweenMessages else { return }
+        if isSuperseded { loop.closeAfterFlush(id, within: service.closingTimeout) } else { endAfterLull() }
     }
 
-    /// The next answer tells the client that the connection ends. It ends without one if none is asked for: a request
-    /// that is on its way when an idle connection is closed fails, or is sent twice.
+    /// The next answer tells the client that the connection ends. It ends without one if none is asked for.
     private func endAfterLull() {
         guard exchange == nil, !receiver.isInHead else { return }
         let due = idleSince.advanced(by: Self.lull)

@@ -69,7 +69,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
 
     private func begin(_ stream: HTTP2StreamID, _ head: HeaderList, _ ends: Bool) {
         requests += 1
-        if let most = service.requestsPerConnection, requests >= most { drain() }
+        if let most = service.requestsPerConnection, requests >= most { drain(.ending) }
         var head = head
         let isOneHost = Self.settleHost(in: &head)
         var shape = HTTP1Head(request: head, ends: ends)
@@ -185,7 +185,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
     override func timerFired(_ token: UInt64) {
         switch token {
         case HTTP2Timer.deadline: tick()
-        case Timer.age: drain()
+        case Timer.age: drain(.ending)
         default: break
         }
     }
@@ -196,7 +196,7 @@ final class HTTP2Downstream: HTTPDownstream, HTTP2Transport {
         tracker.ended(id)
     }
 
-    override func drain() {
+    override func drain(_: DrainReason) {
         isDraining = true
         guard !connection.isDraining else { return }
         connection.drain(now: loop.now)

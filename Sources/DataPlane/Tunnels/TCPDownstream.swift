@@ -202,7 +202,7 @@ final class TCPDownstream: TunnelEnd {
         tracker.ended(id)
     }
 
-    override func drain() {
+    override func drain(_: DrainReason) {
         // Bytes have no end of their own to wait for: the drain time is all they get.
     }
 }

@@ -39,6 +39,9 @@ class HTTPUpstream: SocketUser {
     ) -> RequestSending {
         preconditionFailure()
     }
+    /// Takes no more requests, and ends with those that it has.
+    func drain() { preconditionFailure() }
+    override final func drain(_: DrainReason) { drain() }
     /// The user sent nothing and does not want the connection: it is there for others.
     func giveBack(_ user: UpstreamUser) { preconditionFailure() }
     func sendData(_ bytes: UnsafeRawBufferPointer, for user: UpstreamUser) { preconditionFailure() }

@@ -1,6 +1,14 @@
 import HTTP1
 import Reactor
 
+/// Why a connection is asked to end.
+enum DrainReason {
+    /// Its time is over, or the proxy's, or its host's.
+    case ending
+    /// What it serves is in force no more: what comes on it from now on would be judged by the rules of before.
+    case superseded
+}
+
 typealias WorkerLoop = EventLoop<SocketHandler>
 
 /// What is at our end of a connection: it hears what the loop tells, and may hand the socket over to another.
@@ -36,7 +44,7 @@ class SocketUser {
     func timerFired(_ token: UInt64) {}
     func closed(_ reason: CloseReason) {}
     /// Ends what is idle, and the rest when it comes to an end of its own.
-    func drain() {}
+    func drain(_ reason: DrainReason) {}
 }
 
 extension SocketUser {
@@ -86,7 +94,7 @@ struct SocketHandler: ConnectionHandler {
 
     mutating func timerFired(_ token: UInt64, loop: WorkerLoop, id: ConnectionID) {
         switch token {
-        case CertificateTimer.drain: user.drain()
+        case CertificateTimer.drain: user.drain(.ending)
         case CertificateTimer.close: return loop.close(id)
         default: user.timerFired(token)
         }

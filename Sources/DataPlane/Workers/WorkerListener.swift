@@ -63,7 +63,7 @@ final class WorkerListener: ConnectionTracker {
             kept.contains($0.key) && $0.value.ownURI == ownURI(of: $0.key)
         }
         makeKeyRings()
-        drainConnections { chain in chain.map { !kept.contains(ObjectIdentifier($0)) } ?? false }
+        drainConnections(.superseded) { chain in chain.map { !kept.contains(ObjectIdentifier($0)) } ?? false }
     }
 
     private func ownURI(of chain: ObjectIdentifier) -> String? {
@@ -204,9 +204,9 @@ final class WorkerListener: ConnectionTracker {
 
     /// Asks connections to end when they can; after the drain time they are ended.
     /// - Parameter isLeaving: by their chain.
-    func drainConnections(where isLeaving: (FilterChain?) -> Bool = { _ in true }) {
+    func drainConnections(_ reason: DrainReason, where isLeaving: (FilterChain?) -> Bool = { _ in true }) {
         let leaving = connections.filter { isLeaving($0.value.chain) }.map(\.key)
-        for id in leaving { _ = worker.loop.withHandler(id) { $0.user.drain() } }
+        for id in leaving { _ = worker.loop.withHandler(id) { $0.user.drain(reason) } }
         guard !leaving.isEmpty else { return }
         worker.loop.schedule(after: worker.drainTime) { loop in
             for id in leaving { loop.close(id) }
@@ -260,7 +260,7 @@ extension Worker {
     private func leave(_ listener: WorkerListener) {
         listener.stopAccepting()
         listener.closeSockets()
-        listener.drainConnections()
+        listener.drainConnections(.superseded)
         // Its connections refer to it until they have ended.
         leavingListeners.append(listener)
         leavingListeners.removeAll { $0.connectionCount == 0 && $0 !== listener }
@@ -286,7 +286,7 @@ extension Worker {
     func drain() {
         for listener in listeners.values {
             listener.stopAccepting()
-            listener.drainConnections()
+            listener.drainConnections(.ending)
         }
         drainUpstreams()
     }
