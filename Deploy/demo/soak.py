@@ -120,7 +120,7 @@ class Soak:
     def __init__(self, work, arguments):
         self.work, self.arguments = pathlib.Path(work), arguments
         self.random = random.Random(arguments.seed)
-        self.children, self.log_files = {}, {}
+        self.children, self.acting = {}, []
         self.tokens = {}
         self.tally = Tally()
         self.ending = threading.Event()
@@ -413,8 +413,9 @@ spec:
         callers = self.callers()
         for caller in callers:
             caller.start()
-        acting = [self.repeatedly(3, self.change), self.repeatedly(5, self.flap), self.repeatedly(30, self.rotate),
-                  self.repeatedly(20, self.replace)]
+        self.acting = [
+            self.repeatedly(3, self.change), self.repeatedly(5, self.flap), self.repeatedly(30, self.rotate),
+            self.repeatedly(20, self.replace)]
         while (elapsed := time.monotonic() - start) < self.arguments.seconds:
             self.sample()
             if elapsed >= told:
@@ -430,7 +431,7 @@ spec:
                     self.problems.append(f"{name} has ended by itself with {child.returncode}")
         end = time.monotonic()
         self.ending.set()
-        for thread in callers + acting:
+        for thread in callers + self.acting:
             thread.join(timeout=200)
         return self.sum_up(start, end)
 
@@ -456,6 +457,9 @@ spec:
 
     def end(self):
         self.ending.set()
+        # What they are at may start others.
+        for thread in self.acting:
+            thread.join(timeout=200)
         for child in list(self.children.values()):
             if child.poll() is None:
                 child.terminate()
