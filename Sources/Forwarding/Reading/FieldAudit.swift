@@ -57,7 +57,7 @@ public enum FieldAudit {
         }
         if plainTypes.contains(name) { return }
         if name == "google.protobuf.Any" { return try checkContent(of: message, supported, depth: depth) }
-        guard let fields = supported.messages[name] else {
+        guard let fields = supported[name] else {
             throw .unsupported(path: "", message: "\(name) is not supported here")
         }
         for field in message.descriptor.fields where message.isSet(field) {
