@@ -303,15 +303,16 @@ spec:
         """Another proxy takes the place of one that serves."""
         workload = next(self.replaced)
         name = f"proxy-{workload.name}"
-        old = self.children.pop(name)
-        self.children[name + " (old)"] = old
-        self.start_proxy(workload)
-        try:
-            if old.wait(timeout=60) != 0:
-                self.problems.append(f"{name} has ended with {old.returncode} after another took its place")
-        except subprocess.TimeoutExpired:
-            self.problems.append(f"{name} does not end though another is there")
-            return
+        with self.leaving:
+            old = self.children.pop(name)
+            self.children[name + " (old)"] = old
+            self.start_proxy(workload)
+            try:
+                if old.wait(timeout=60) != 0:
+                    self.problems.append(f"{name} has ended with {old.returncode} after another took its place")
+            except subprocess.TimeoutExpired:
+                self.problems.append(f"{name} does not end though another is there")
+                return
         self.children.pop(name + " (old)", None)
         self.done["replaced"] += 1
 

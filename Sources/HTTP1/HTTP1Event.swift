@@ -79,7 +79,7 @@ public enum HTTP1Method: Sendable {
 }
 
 /// What a peer may ask of us at most.
-public struct HTTP1Limits: Sendable {
+public struct HTTP1Limits: Sendable, Equatable {
     /// The request or status line and all fields of a head, or all trailers: 431.
     public var headBytes = 60 * 1024
     /// Fields of a head, or trailers: 431.

@@ -2,7 +2,7 @@
 ///
 /// Rates are counted over ``floodInterval``: the counters start again at zero after it. Where a limit is
 /// exceeded the connection ends with GOAWAY and an event that names the limit, the count and what is allowed.
-public struct HTTP2Limits: Sendable {
+public struct HTTP2Limits: Sendable, Equatable {
     // MARK: Sizes
 
     /// Streams that the peer may have open at a time (SETTINGS_MAX_CONCURRENT_STREAMS).

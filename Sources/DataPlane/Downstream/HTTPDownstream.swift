@@ -7,7 +7,8 @@ import Time
 
 /// A downstream connection that speaks HTTP: where exchanges get their requests from and answer on.
 class HTTPDownstream: SocketUser {
-    final let service: HTTPService
+    /// What is done with the requests that come from now on.
+    private(set) final var service: HTTPService
     final let facts: ConnectionFacts
     final let tracker: ConnectionTracker
     final let opened: Instant
@@ -32,6 +33,17 @@ class HTTPDownstream: SocketUser {
         let made = limit.makeBucket()
         buckets[ObjectIdentifier(limit)] = (limit, made)
         return made
+    }
+
+    /// The requests that come from now on are another service's: the rules that are in force are for them too.
+    /// - Returns: false if the connection began on terms that this one does not offer.
+    final func move(to next: HTTPService) -> Bool {
+        guard !isDraining, service.offersSameTerms(as: next) else { return false }
+        service.connectionEnded(self)
+        service = next
+        service.connectionMoved(self)
+        buckets = [:]
+        return true
     }
 
     /// As access logs have it.

@@ -272,6 +272,17 @@ final class HTTPService {
     func connectionEnded(_ connection: HTTPDownstream) {
         counters.activeConnections -= 1
     }
+
+    /// It began with another service.
+    func connectionMoved(_ connection: HTTPDownstream) {
+        counters.activeConnections += 1
+    }
+
+    /// Whether a connection sees no difference, but for what becomes of its requests.
+    func offersSameTerms(as other: HTTPService) -> Bool {
+        http1Limits == other.http1Limits && http2Limits == other.http2Limits && settings.codec == other.settings.codec
+            && idleTimeout == other.idleTimeout && connectionAge == other.connectionAge
+    }
 }
 
 /// What happened at the chains of one `stat_prefix` at one worker, under the names of Envoy's `http.PREFIX.` statistics.

@@ -45,7 +45,8 @@ final class WorkerListener: ConnectionTracker {
         makeKeyRings()
     }
 
-    /// Another configuration on the same socket: connections of chains that are gone come to an end, the others go on.
+    /// Another configuration on the same socket: connections of chains that are gone go on under the rules that took their
+    /// place, or come to an end; the others go on.
     func update(_ new: ServedListener) {
         let old = served
         served = new
@@ -63,7 +64,33 @@ final class WorkerListener: ConnectionTracker {
             kept.contains($0.key) && $0.value.ownURI == ownURI(of: $0.key)
         }
         makeKeyRings()
+        for (id, place) in connections {
+            guard let chain = place.chain, !kept.contains(ObjectIdentifier(chain)),
+                let next = new.configuration.successor(of: chain, in: old.configuration)
+            else { continue }
+            if move(id, to: next) { connections[id]?.chain = next }
+        }
         drainConnections(.superseded) { chain in chain.map { !kept.contains(ObjectIdentifier($0)) } ?? false }
+    }
+
+    /// - Returns: false if the connection cannot go on under that chain.
+    private func move(_ id: ConnectionID, to chain: FilterChain) -> Bool {
+        guard case .http(let settings) = chain.terminal else { return false }
+        return worker.loop.withHandler(id) { handler in
+            guard let connection = handler.user as? HTTPDownstream, admits(connection.facts, chain) else {
+                return false
+            }
+            return connection.move(to: service(of: chain, settings))
+        } ?? false
+    }
+
+    /// Whether a chain's network filters let a connection pass that is there already. What counts connections would count
+    /// it twice.
+    private func admits(_ facts: ConnectionFacts, _ chain: FilterChain) -> Bool {
+        chain.filters.allSatisfy { filter in
+            guard case .access(let control) = filter else { return false }
+            return control.decide(facts, metadata: FilterMetadata()).isAllowed
+        }
     }
 
     private func ownURI(of chain: ObjectIdentifier) -> String? {

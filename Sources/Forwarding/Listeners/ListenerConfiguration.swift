@@ -49,6 +49,8 @@ public final class ListenerConfiguration: Sendable {
     /// Of connections that no chain takes.
     public let accessLogs: [AccessLogRule]
     private let table: ChainTable
+    /// The resource without what chains do with their connections, and each chain without it.
+    private let frame: [[UInt8]]
 
     /// - Parameters:
     ///   - bytes: a `Listener`.
@@ -79,6 +81,7 @@ public final class ListenerConfiguration: Sendable {
         let isOutbound = message.traffic_direction == .OUTBOUND
         self.isOutbound = isOutbound
         accessLogs = try AccessLogRule.rules(message.access_log_list, in: arena)
+        frame = Self.frame(of: message)
         var known: [[UInt8]: FilterChain] = [:]
         if let old, old.isOutbound == isOutbound {
             for chain in old.allChains where !chain.hasRead { known[chain.bytes] = chain }
@@ -125,6 +128,26 @@ public final class ListenerConfiguration: Sendable {
 
     /// All chains, the default one last.
     public var allChains: [FilterChain] { chains + (defaultChain.map { [$0] } ?? []) }
+
+    /// The chain that takes from now on what one of an older configuration's took.
+    /// - Returns: nil if it is not certain: what is looked at, what the chains take, or how they secure it has changed.
+    public func successor(of chain: FilterChain, in old: ListenerConfiguration) -> FilterChain? {
+        guard frame == old.frame, let place = old.allChains.firstIndex(where: { $0 === chain }) else { return nil }
+        return allChains[place]
+    }
+
+    private static func frame(of message: Listener) -> [[UInt8]] {
+        func bytes(_ chain: UnsafeMutablePointer<EnvoyAPI.FilterChain>) -> [UInt8] {
+            var chain = chain.pointee
+            (chain.n_filters, chain.filters) = (0, nil)
+            return withUnsafePointer(to: chain) { encode($0) }
+        }
+        var rest = message
+        (rest.n_filter_chains, rest.filter_chains, rest.default_filter_chain) = (0, nil, nil)
+        (rest.n_access_log, rest.access_log) = (0, nil)
+        let chains = message.filter_chains_list.map(bytes)
+        return [withUnsafePointer(to: rest) { encode($0) }] + chains + [message.default_filter_chain.map(bytes) ?? []]
+    }
 }
 
 /// What is looked at before a chain is chosen. Source: Envoy, listener filters.

@@ -96,13 +96,45 @@ import XDS
         return wire.message()
     }
 
-    /// The rules of before are not for what comes later; but a connection's first request is on its way already.
-    @Test func aChangeEndsWhatWasUsedAtOnceAndWhatIsNewWithItsFirstAnswer() throws {
+    /// Neither a request that is on its way nor who had a connection before notices, and both are judged by what is in
+    /// force.
+    @Test func connectionsGoOnUnderTheRulesThatCome() throws {
+        let stage = try Stage([try listener("one")], [])
+        let unused = stage.connect()
+        let (used, multiplexed) = (stage.connect(), HTTP2Peer(stage.connect(), .client))
+        #expect(ask(used)?.body == "one")
+        #expect(multiplexed.get().text == "one")
+        for words in ["two", "three"] {
+            stage.serve([try listener(words)], [])
+            for wire in [unused, used] {
+                let answer = ask(wire)
+                #expect(answer?.body == words && answer?["connection"] == nil)
+            }
+            #expect(multiplexed.get().text == words)
+        }
+        let denied = """
+            - name: access
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+                rules: {}
+            """
+        let locked = try Resources.httpListener(
+            routes: "- {match: {prefix: /}, direct_response: {status: 200}}", filters: denied)
+        stage.serve([locked], [])
+        for wire in [unused, used] { #expect(ask(wire)?.status == 403) }
+        #expect(multiplexed.get().status == "403")
+        let open = stage.workers.ask { worker in worker.listeners.values.map(\.connectionCount).reduce(0, +) }
+        #expect(open == [3])
+    }
+
+    /// Other terms than those that it began on end a connection: at once, but for its first request.
+    @Test func connectionsEndWhenTheirTermsChange() throws {
+        let other = "common_http_protocol_options: {idle_timeout: 77s}"
         let stage = try Stage([try listener("one")], [])
         let unused = stage.connect()
         let (used, silent) = (stage.connect(), stage.connect())
         #expect(ask(used)?.body == "one")
-        stage.serve([try listener("two")], [])
+        stage.serve([try listener("two", other)], [])
         #expect(used.readToEnd() == "")
         let answer = try #require(ask(unused))
         #expect(answer.body == "one" && answer["connection"] == "close")
